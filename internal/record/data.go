@@ -1,0 +1,484 @@
+package record
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/miekg/dns"
+)
+
+// Type is a resource record type (RFC 1035 §3.2.2). Zero stands for any type
+// where a pattern is meant.
+type Type uint16
+
+// Types that have rules of their own.
+const (
+	TypeA     = Type(dns.TypeA)
+	TypeNS    = Type(dns.TypeNS)
+	TypeCNAME = Type(dns.TypeCNAME)
+	TypeSOA   = Type(dns.TypeSOA)
+	TypeTXT   = Type(dns.TypeTXT)
+	TypeAAAA  = Type(dns.TypeAAAA)
+	TypeDS    = Type(dns.TypeDS)
+)
+
+// String returns the mnemonic, or the form of RFC 3597 §5 for a type without one.
+func (t Type) String() string {
+	if s, ok := dns.TypeToString[uint16(t)]; ok && s != "" && t != 0 {
+		return s
+	}
+	return "TYPE" + strconv.Itoa(int(t))
+}
+
+// ParseType reads a type that a zone can hold: a mnemonic, or TYPE and a number
+// (RFC 3597 §5), in any case.
+func ParseType(s string) (Type, error) {
+	upper := strings.ToUpper(s)
+	t, ok := dns.StringToType[upper]
+	if !ok {
+		number, isNumber := strings.CutPrefix(upper, "TYPE")
+		n, err := strconv.ParseUint(number, 10, 16)
+		if !isNumber || err != nil {
+			return 0, fmt.Errorf("type %q: not a record type; a type without a name is written TYPE and its number", shorten(s))
+		}
+		t = uint16(n)
+	}
+	if reason := unstorable(Type(t)); reason != "" {
+		return 0, fmt.Errorf("type %s: %s", Type(t), reason)
+	}
+	return Type(t), nil
+}
+
+// unstorable tells why no record of the type can be written, "" if one can.
+func unstorable(t Type) string {
+	switch uint16(t) {
+	case 0, dns.TypeOPT, dns.TypeReserved:
+		return "it never stands in a zone"
+	case dns.TypeRRSIG, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM, dns.TypeSIG, dns.TypeNXT:
+		return "it is made when a zone is signed, not written by hand"
+	case dns.TypeDNAME:
+		return "not supported"
+	}
+	if 128 <= t && t <= 255 { // RFC 6895 §3.1
+		return "it is for questions and messages and never stands in a zone"
+	}
+	return ""
+}
+
+// ParseData reads RDATA in presentation format into wire form, names in lower
+// case. For TXT, text is the text itself, without quotes or escapes, and is split
+// into strings of 255 octets; that form alone has no room for several strings
+// of other lengths, so such data is written as type "TYPE16" (rfc3597 true).
+//
+// The text must be one record's data and nothing else: line ends, comments,
+// parentheses and names without a final dot are refused rather than interpreted.
+func ParseData(t Type, text string) (string, error) {
+	switch {
+	case t == TypeTXT:
+		return textData(text)
+	case strings.HasPrefix(strings.TrimLeft(text, " "), `\#`):
+		return ParseGenericData(t, text)
+	case t == TypeA || t == TypeAAAA:
+		return addressData(t, text)
+	}
+	return parsePresentation(t, text)
+}
+
+// ParseGenericData reads RDATA in the form of RFC 3597 §5, \# LENGTH HEX, which
+// any type can have.
+func ParseGenericData(t Type, text string) (string, error) {
+	text = strings.TrimLeft(text, " ")
+	if err := checkPresentation(text); err != nil {
+		return "", fmt.Errorf("%s data %q: %w", t, shorten(text), err)
+	}
+	fields := strings.Fields(text)
+	if len(fields) < 2 || fields[0] != `\#` {
+		return "", fmt.Errorf(`%s data %q: the form of an unknown type is \# LENGTH HEX (RFC 3597)`, t, shorten(text))
+	}
+	length, err := strconv.ParseUint(fields[1], 10, 16)
+	if err != nil {
+		return "", fmt.Errorf("%s data: the length %q is not a number up to 65535", t, shorten(fields[1]))
+	}
+	data, err := hex.DecodeString(strings.Join(fields[2:], ""))
+	if err != nil {
+		return "", fmt.Errorf("%s data: not hexadecimal: %w", t, err)
+	}
+	if uint64(len(data)) != length {
+		return "", fmt.Errorf("%s data: %d octets announced, %d given", t, length, len(data))
+	}
+	return CanonicalData(t, string(data))
+}
+
+// CanonicalData checks RDATA in uncompressed wire form and puts the names in it
+// in lower case (RFC 4034 §6.2, here for all types whose names are known).
+func CanonicalData(t Type, wire string) (string, error) {
+	rr, err := unpack(t, wire)
+	if err != nil {
+		return "", fmt.Errorf("%s data of %d octets: not what the type holds: %w", t, len(wire), err)
+	}
+	data, err := packData(t, rr)
+	if err != nil {
+		return "", err
+	}
+	// miekg/dns takes data that ends early as if zeros followed, and follows
+	// compression pointers; either shows in the length.
+	if len(data) != len(wire) {
+		return "", fmt.Errorf("%s data of %d octets: not what the type holds: cut short, or a name in it is compressed", t, len(wire))
+	}
+	return data, nil
+}
+
+// textData splits a text into the strings of a TXT record.
+func textData(text string) (string, error) {
+	const most = 255
+	pieces := max(1, (len(text)+most-1)/most)
+	if len(text)+pieces > 65535 {
+		return "", fmt.Errorf("TXT text of %d octets: does not fit a record", len(text))
+	}
+	data := make([]byte, 0, len(text)+pieces)
+	for {
+		n := min(most, len(text))
+		data = append(append(data, byte(n)), text[:n]...)
+		text = text[n:]
+		if text == "" {
+			return string(data), nil
+		}
+	}
+}
+
+func addressData(t Type, text string) (string, error) {
+	ip, err := netip.ParseAddr(text)
+	switch {
+	case err != nil || ip.Zone() != "":
+		return "", fmt.Errorf("%s data %q: not an IP address", t, shorten(text))
+	case t == TypeA && !ip.Is4():
+		return "", fmt.Errorf("A data %q: not an IPv4 address", shorten(text))
+	case t == TypeAAAA && !ip.Is6():
+		return "", fmt.Errorf("AAAA data %q: not an IPv6 address", shorten(text))
+	}
+	return string(ip.AsSlice()), nil
+}
+
+// parsePresentation has miekg/dns parse the data of all other types, once it is
+// certain that the text cannot be taken for more than data.
+func parsePresentation(t Type, text string) (string, error) {
+	if err := checkPresentation(text); err != nil {
+		return "", fmt.Errorf("%s data %q: %w", t, shorten(text), err)
+	}
+	// A name without a final dot takes the origin; two origins give it away.
+	rr, err := parseWithOrigin(t, text, "a.")
+	if err != nil {
+		return "", err
+	}
+	data, err := packData(t, rr)
+	if err != nil {
+		return "", err
+	}
+	other, err := parseWithOrigin(t, text, "b.")
+	if err != nil {
+		return "", err
+	}
+	if otherData, err := packData(t, other); err != nil || otherData != data {
+		return "", fmt.Errorf("%s data %q: a name in it is not absolute; write it in full, with a dot at its end", t, shorten(text))
+	}
+	// What miekg/dns packs it does not always read again (AMTRELAY with the
+	// discovery flag loses its relay).
+	if again, err := CanonicalData(t, data); err != nil || again != data {
+		return "", fmt.Errorf("%s data %q: not supported in this form", t, shorten(text))
+	}
+	return data, nil
+}
+
+func parseWithOrigin(t Type, text, origin string) (dns.RR, error) {
+	zp := dns.NewZoneParser(strings.NewReader(". 0 IN "+t.String()+" "+text+"\n"), origin, "")
+	rr, ok := zp.Next()
+	if !ok {
+		reason := errors.New("no data")
+		if parseErr := (*dns.ParseError)(nil); errors.As(zp.Err(), &parseErr) {
+			reason = errors.New(parserReason(parseErr))
+		}
+		return nil, fmt.Errorf("%s data %q: %w", t, shorten(text), reason)
+	}
+	if _, more := zp.Next(); more || zp.Err() != nil {
+		return nil, fmt.Errorf("%s data %q: more than one record", t, shorten(text))
+	}
+	if Type(rr.Header().Rrtype) != t {
+		return nil, fmt.Errorf("%s data %q: parsed as type %s", t, shorten(text), Type(rr.Header().Rrtype))
+	}
+	return rr, nil
+}
+
+// parserReason takes the sentence out of the parser's error, whose line and
+// column are those of a file that the caller never wrote.
+func parserReason(err *dns.ParseError) string {
+	reason := strings.TrimPrefix(err.Error(), "dns: ")
+	if i := strings.LastIndex(reason, ` at line: `); i >= 0 {
+		reason = reason[:i]
+	}
+	return reason
+}
+
+// checkPresentation refuses what would end the data, begin a comment or open a
+// group, in or out of quotes.
+func checkPresentation(text string) error {
+	quoted := false
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case c == '\\':
+			if text[i:] == `\` {
+				return errors.New("a backslash at the end")
+			}
+			if strings.HasPrefix(text[i:], `\#`) && i == 0 {
+				continue
+			}
+			if _, width := unescape(text[i:]); width == 0 {
+				return errors.New("a backslash stands before one character, or before three digits up to 255")
+			}
+			i++
+			if text[i] < ' ' || text[i] == 0x7f {
+				return fmt.Errorf("the control character %q is not allowed", text[i])
+			}
+		case c == '"':
+			quoted = !quoted
+		case c < ' ' || c == 0x7f:
+			return fmt.Errorf("the control character %q is not allowed", c)
+		case !quoted && c >= 0x80:
+			return errors.New("not ASCII outside quotes; write an internationalized name in its A-label form (xn--…)")
+		case !quoted && (c == ';' || c == '(' || c == ')'):
+			return fmt.Errorf("the character %q is not allowed outside quotes unless it is escaped", c)
+		}
+	}
+	if quoted {
+		return errors.New("a quote is not closed")
+	}
+	if strings.TrimSpace(text) == "" {
+		return errors.New("empty")
+	}
+	return nil
+}
+
+// Text returns RDATA in the form that [ParseData] or [ParseGenericData] reads,
+// and the type's name with it: the text itself for TXT, the form of RFC 3597
+// under the name TYPE16 where a TXT record's octets are not UTF-8. Data of other
+// types that has no presentation format is in the form of RFC 3597 too.
+func (r Record) Text() (typ, data string) {
+	switch r.Type {
+	case TypeTXT:
+		text := joinStrings(r.Data)
+		if utf8.ValidString(text) {
+			return "TXT", text
+		}
+		return "TYPE16", genericText(r.Data)
+	case TypeA, TypeAAAA:
+		if ip, ok := netip.AddrFromSlice([]byte(r.Data)); ok {
+			return r.Type.String(), ip.String()
+		}
+	}
+	return r.Type.String(), presentationText(r.Type, r.Data)
+}
+
+// presentationText has miekg/dns print data, and falls back on the form of RFC
+// 3597 where that prints what does not mean the data: strings without their
+// quotes, numbers out of the range of their format, NULL data as a comment.
+func presentationText(t Type, data string) string {
+	rr, err := unpack(t, data)
+	if err != nil {
+		return genericText(data)
+	}
+	if _, unknown := rr.(*dns.RFC3597); unknown {
+		return genericText(data)
+	}
+	text := strings.TrimSpace(strings.TrimPrefix(rr.String(), rr.Header().String()))
+	switch t {
+	case TypeNS, TypeCNAME, TypeDS, Type(dns.TypePTR), Type(dns.TypeMX), Type(dns.TypeSRV):
+		return text // names and numbers alone: nothing to get wrong
+	}
+	if again, err := ParseData(t, text); err != nil || again != data {
+		return genericText(data)
+	}
+	return text
+}
+
+func genericText(data string) string {
+	return strings.TrimSuffix(fmt.Sprintf(`\# %d %x`, len(data), data), " ")
+}
+
+// joinStrings joins the strings of TXT RDATA.
+func joinStrings(data string) string {
+	if len(data) > 0 && int(data[0]) == len(data)-1 {
+		return data[1:]
+	}
+	var text strings.Builder
+	for len(data) > 0 {
+		n := min(int(data[0]), len(data)-1)
+		text.WriteString(data[1 : 1+n])
+		data = data[1+n:]
+	}
+	return text.String()
+}
+
+// packData returns the wire form of rr's RDATA, names in lower case.
+func packData(t Type, rr dns.RR) (string, error) {
+	if err := lowerNames(rr); err != nil {
+		return "", fmt.Errorf("%s data: %w", t, err)
+	}
+	if addressMissing(rr) {
+		return "", fmt.Errorf("%s data: an address is missing", t)
+	}
+	rr.Header().Name = "."
+	buf := make([]byte, dns.Len(rr)+1)
+	end, err := dns.PackRR(rr, buf, 0, nil, false)
+	if err != nil {
+		return "", fmt.Errorf("%s data: %w", t, err)
+	}
+	const header = 1 + 10 // the root as owner; type, class, TTL, length
+	return string(buf[header:end]), nil
+}
+
+// unpack is the inverse of packData.
+func unpack(t Type, data string) (dns.RR, error) {
+	header := dns.RR_Header{Name: ".", Rrtype: uint16(t), Class: dns.ClassINET, Rdlength: uint16(len(data))}
+	rr, end, err := dns.UnpackRRWithHeader(header, []byte(data), 0)
+	if err != nil {
+		return nil, err
+	}
+	if end != len(data) || len(data) > 65535 {
+		return nil, errors.New("octets left over")
+	}
+	if len(data) == 0 {
+		if _, ok := rr.(*dns.RFC3597); !ok {
+			return nil, errors.New("empty")
+		}
+	}
+	escapeOctets(rr)
+	return rr, nil
+}
+
+// escapeOctets escapes the backslashes in values that miekg/dns escapes neither
+// when it unpacks nor when it prints them, but takes for escaped in both packing
+// and printing.
+func escapeOctets(rr dns.RR) {
+	switch rr := rr.(type) {
+	case *dns.CAA:
+		rr.Value = strings.ReplaceAll(rr.Value, `\`, `\\`)
+	case *dns.URI:
+		rr.Target = strings.ReplaceAll(rr.Target, `\`, `\\`)
+	}
+}
+
+// addressMissing tells whether an address is missing that miekg/dns would leave
+// out of the data without an error.
+func addressMissing(rr dns.RR) bool {
+	switch rr := rr.(type) {
+	case *dns.L32:
+		return len(rr.Locator32) == 0
+	case *dns.IPSECKEY:
+		return isAddressGateway(rr.GatewayType) && len(rr.GatewayAddr) == 0
+	case *dns.AMTRELAY:
+		return isAddressGateway(rr.GatewayType&^amtDiscovery) && len(rr.GatewayAddr) == 0
+	}
+	return false
+}
+
+func isAddressGateway(t uint8) bool { return t == dns.IPSECGatewayIPv4 || t == dns.IPSECGatewayIPv6 }
+
+// amtDiscovery is the flag that shares an octet with the gateway's type (RFC 8777 §4.2).
+const amtDiscovery = 0x80
+
+// lowerNames puts the names in RDATA in lower case, so that data which means the
+// same is the same.
+func lowerNames(rr dns.RR) error {
+	var err error
+	lower := func(names ...*string) {
+		for _, name := range names {
+			if err == nil {
+				*name, err = lowerName(*name)
+			}
+		}
+	}
+	switch rr := rr.(type) {
+	case *dns.CNAME:
+		lower(&rr.Target)
+	case *dns.NS:
+		lower(&rr.Ns)
+	case *dns.PTR:
+		lower(&rr.Ptr)
+	case *dns.MX:
+		lower(&rr.Mx)
+	case *dns.SRV:
+		lower(&rr.Target)
+	case *dns.SVCB:
+		lower(&rr.Target)
+	case *dns.HTTPS:
+		lower(&rr.Target)
+	case *dns.SOA:
+		lower(&rr.Ns, &rr.Mbox)
+	case *dns.NAPTR:
+		lower(&rr.Replacement)
+	case *dns.AFSDB:
+		lower(&rr.Hostname)
+	case *dns.KX:
+		lower(&rr.Exchanger)
+	case *dns.RP:
+		lower(&rr.Mbox, &rr.Txt)
+	case *dns.RT:
+		lower(&rr.Host)
+	case *dns.PX:
+		lower(&rr.Map822, &rr.Mapx400)
+	case *dns.MINFO:
+		lower(&rr.Rmail, &rr.Email)
+	case *dns.MB:
+		lower(&rr.Mb)
+	case *dns.MG:
+		lower(&rr.Mg)
+	case *dns.MR:
+		lower(&rr.Mr)
+	case *dns.TALINK:
+		lower(&rr.PreviousName, &rr.NextName)
+	case *dns.LP:
+		lower(&rr.Fqdn)
+	case *dns.MD:
+		lower(&rr.Md)
+	case *dns.MF:
+		lower(&rr.Mf)
+	case *dns.NSAPPTR:
+		lower(&rr.Ptr)
+	case *dns.HIP:
+		for i := range rr.RendezvousServers {
+			lower(&rr.RendezvousServers[i])
+		}
+	case *dns.IPSECKEY:
+		if rr.GatewayType == dns.IPSECGatewayHost {
+			lower(&rr.GatewayHost)
+		}
+	case *dns.AMTRELAY:
+		if rr.GatewayType&^amtDiscovery == dns.AMTRELAYHost {
+			lower(&rr.GatewayHost)
+		}
+	}
+	return err
+}
+
+// lowerName puts a name in presentation format in lower case. It does so on the
+// wire form, for a letter can be written as an escape (\065).
+func lowerName(name string) (string, error) {
+	if name == "" {
+		return "", errors.New("a name is missing")
+	}
+	var wire [maxNameLen]byte
+	end, err := dns.PackDomainName(name, wire[:], 0, nil, false)
+	if err != nil {
+		return "", fmt.Errorf("name %q: %w", shorten(name), err)
+	}
+	lower, err := NameFromWire(wire[:end])
+	if err != nil {
+		return "", fmt.Errorf("name %q: %w", shorten(name), err)
+	}
+	return lower.String(), nil
+}
