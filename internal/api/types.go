@@ -1,0 +1,88 @@
+// Package api is the wire between client and service: the types of requests
+// and answers, problem details, the token format, and the HTTP client.
+// openapi.yaml in this folder defines the same for everybody else.
+package api
+
+// Limits of one request. The service refuses what exceeds them with status 413.
+const (
+	// MaxBodyBytes is the size of a request's body at most.
+	MaxBodyBytes = 1 << 20
+	// MaxRecords is the number of records in one change at most.
+	MaxRecords = 1000
+)
+
+// Record is one resource record, or in a delete the description of some.
+//
+// It has libdns' meaning with one difference: what is absent is absent, so that
+// a TTL of zero and an empty text can be said.
+type Record struct {
+	// Name is the owner name relative to the zone of the request, "@" for its
+	// apex, in presentation format (RFC 1035 §5.1); with a final dot it is
+	// absolute.
+	Name string `json:"name"`
+	// Type is the mnemonic ("TXT") or its RFC 3597 form ("TYPE65280").
+	// Absent in a delete: any.
+	Type string `json:"type,omitempty"`
+	// TTL is in seconds. Absent: the zone's default; in a delete: any.
+	TTL *int64 `json:"ttl,omitempty"`
+	// Data is the RDATA in presentation format, names in it absolute; for TXT
+	// it is the text itself without quotes or escapes. Text that is not UTF-8
+	// travels as type TYPE16 in the form of RFC 3597 §5. Absent in a delete: any.
+	Data *string `json:"data,omitempty"`
+}
+
+// Change is the body of a PATCH. Exactly one of its fields is given.
+type Change struct {
+	Append []Record `json:"append,omitempty"`
+	Set    []Record `json:"set,omitempty"`
+	Delete []Record `json:"delete,omitempty"`
+}
+
+// Records is the answer to a GET of records and to a PATCH.
+type Records struct {
+	// Records are those found, appended, set or deleted; names are relative to
+	// the zone of the request, whatever zone they are in.
+	Records []Record `json:"records"`
+	// CNAMEs must exist for the records of this change to be found. They are
+	// listed when a record went to the target of a CNAME in a zone that this
+	// service does not host.
+	CNAMEs []CNAME `json:"cnames,omitempty"`
+}
+
+// CNAME is a record that the user has to create once, where the domain is hosted.
+// Both names are absolute.
+type CNAME struct {
+	Name   string `json:"name"`
+	Target string `json:"target"`
+}
+
+// Zones is the answer to GET /v1/zones.
+type Zones struct {
+	Zones []Zone `json:"zones"`
+}
+
+// Zone is a zone in which the caller may do something.
+type Zone struct {
+	// Name is absolute, with its final dot.
+	Name string `json:"name"`
+}
+
+// Token is the answer to GET /v1/token: what the caller may do.
+type Token struct {
+	// Client is the name that the configuration gives the caller.
+	Client string `json:"client"`
+	// Rights are in the grammar of the configuration: a verb (certificates,
+	// allow, read), then "[under] NAME [TYPE…]".
+	Rights []string `json:"rights"`
+	// ClientIP are the networks from which the token is accepted. Empty: any.
+	ClientIP []string `json:"client_ip,omitempty"`
+	// Expires is the last moment at which the token is accepted (RFC 3339).
+	// Empty: it does not expire.
+	Expires string `json:"expires,omitempty"`
+}
+
+// Health is the answer to GET /v1/health.
+type Health struct {
+	// Status is "ok".
+	Status string `json:"status"`
+}
