@@ -1,0 +1,426 @@
+// Package service is the BestDNS service as a Caddy app with an HTTP handler: it
+// turns HTTP requests, and the calls of Caddy's own modules, into changes of
+// zones that live in the built-in name server or with any libdns provider.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"go.uber.org/zap"
+
+	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/nameserver"
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// App is the BestDNS service: it keeps DNS records for ACME DNS challenges (and
+// any others) on behalf of clients that each may change what they need and no more.
+//
+// The records of a zone live in the built-in authoritative name server, or with
+// any DNS provider module. Clients come over HTTP, through the handler
+// `http.handlers.bestdns`; the modules of the same Caddy come without HTTP and
+// without a token, through `dns.providers.bestdns` with nothing configured.
+//
+// A whole configuration:
+//
+//	{
+//		"listen": [":53"],
+//		"store": "/var/lib/bestdns/records.db",
+//		"zones": [
+//			{
+//				"name": "acme.example.com",
+//				"ns": [{"name": "ns1.acme.example.com", "addresses": ["203.0.113.5", "2001:db8::5"]}],
+//				"ttl": "1m",
+//				"challenge_lifetime": "24h",
+//				"cname_target": true
+//			},
+//			{
+//				"name": "example.org",
+//				"provider": {
+//					"name": "rfc2136", "server": "192.0.2.1:53",
+//					"key_name": "bestdns", "key_alg": "hmac-sha256", "key": "{env.TSIG_KEY}"
+//				}
+//			}
+//		],
+//		"clients": [
+//			{
+//				"name": "web1",
+//				"token": ["sha256:3b64db95cb55c763391c707108489ae18b4112d783300de38e033b4c98c3deaf"],
+//				"certificates": ["web1.example.org", "under apps.example.org"],
+//				"client_ip": ["10.0.0.0/8"],
+//				"expires": "2027-06-30"
+//			},
+//			{
+//				"name": "ops",
+//				"token": ["sha256:70b8c6b5b2a5a3c8f4f36d2c6a1d1fdd13b6de4d6b7d2b0f5f5f4a3b2c1d0e9f"],
+//				"allow": ["www.example.org A AAAA", "under example.org"],
+//				"read": ["under acme.example.com"]
+//			}
+//		]
+//	}
+//
+// Placeholders such as `{env.NAME}` are accepted in every string of it.
+type App struct {
+	// The addresses on which the built-in name server answers, as Caddy's
+	// network addresses. One without a network means both UDP and TCP. Used only
+	// when a zone is built in. Default: `:53`.
+	Listen []string `json:"listen,omitempty"`
+
+	// The file in which the built-in name server keeps its records. Default:
+	// `bestdns/records.db` below Caddy's data directory. One process at a time
+	// can have it.
+	Store string `json:"store,omitempty"`
+
+	// The zones whose records the service may change. A zone may lie within
+	// another one; a record goes to the innermost that holds its name.
+	Zones []*Zone `json:"zones,omitempty"`
+
+	// Those who may use the API, and for what.
+	Clients []*Client `json:"clients,omitempty"`
+
+	logger *zap.Logger
+	audit  *zap.Logger
+
+	// Made in Provision and not changed afterwards.
+	apexes      record.Zones
+	hosted      map[record.Name]*Zone
+	cnameTarget record.Name // "" if no zone is marked
+	clients     *access.Clients
+	local       *access.Client
+	listen      []caddy.NetworkAddress
+	storePath   string // canonical; "" without a built-in zone
+
+	ready  chan struct{} // closed when records are accepted: DNS serves them
+	closed chan struct{} // closed by Cleanup
+
+	mu sync.Mutex // guards what Start acquires and Cleanup releases
+
+	// shared is kept by Cleanup: certmagic cleans up through the instance that
+	// began, and what it deletes late must still reach the store.
+	shared  *sharedServer
+	held    bool // shared counts this app
+	config  *nameserver.Config
+	sockets []string // keys in the pool of sockets
+	live    bool     // among the live apps
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "bestdns",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision reads the configuration. It opens nothing: "caddy validate"
+// provisions too.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	a.audit = a.logger.Named("audit")
+	a.ready = make(chan struct{})
+	a.closed = make(chan struct{})
+	repl := caddy.NewReplacer()
+
+	if err := a.provisionZones(ctx, repl); err != nil {
+		return err
+	}
+	if err := a.provisionClients(repl); err != nil {
+		return err
+	}
+	if !a.hasBuiltin() {
+		return nil
+	}
+	if err := a.provisionListeners(repl); err != nil {
+		return err
+	}
+	return a.holdCertificates(ctx)
+}
+
+func (a *App) provisionZones(ctx caddy.Context, repl *caddy.Replacer) error {
+	a.apexes = make(record.Zones, len(a.Zones))
+	a.hosted = make(map[record.Name]*Zone, len(a.Zones))
+	for _, zone := range a.Zones {
+		if err := zone.provision(ctx, repl, a); err != nil {
+			return fmt.Errorf("zone %q: %w", zone.Name, err)
+		}
+		if _, twice := a.hosted[zone.apex]; twice {
+			return fmt.Errorf("zone %q: configured twice", zone.Name)
+		}
+		a.hosted[zone.apex] = zone
+		a.apexes[zone.apex] = struct{}{}
+		if !zone.CNAMETarget {
+			continue
+		}
+		if a.cnameTarget != "" {
+			return fmt.Errorf("zone %q: cname_target is set for the zone %q already, and one zone at most can be the target", zone.Name, a.cnameTarget)
+		}
+		a.cnameTarget = zone.apex
+	}
+	return nil
+}
+
+func (a *App) provisionClients(repl *caddy.Replacer) error {
+	configs := make([]access.Config, 0, len(a.Clients))
+	for _, client := range a.Clients {
+		config, err := client.access(repl)
+		if err != nil {
+			return fmt.Errorf("client %q: %w", client.Name, err)
+		}
+		configs = append(configs, config)
+	}
+	var err error
+	if a.clients, err = access.New(a.apexes, a.cnameTarget, configs); err != nil {
+		return err
+	}
+	a.local = access.Local(a.apexes, a.cnameTarget)
+	for client := range a.clients.All() {
+		for _, rule := range client.IdleRules() {
+			a.logger.Warn("this right can never be used: its domain lies in no zone of this service, and no zone is marked cname_target",
+				zap.String("client", client.Name()), zap.String("right", rule.String()))
+		}
+	}
+	return nil
+}
+
+// defaultListen is where a name server is looked for.
+const defaultListen = ":53"
+
+func (a *App) provisionListeners(repl *caddy.Replacer) error {
+	listen := a.Listen
+	if len(listen) == 0 {
+		listen = []string{defaultListen}
+	}
+	for _, text := range listen {
+		text, err := replace(repl, text)
+		if err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+		addresses, err := parseListen(text)
+		if err != nil {
+			return fmt.Errorf("listen address %q: %w", text, err)
+		}
+		a.listen = append(a.listen, addresses...)
+	}
+	store, err := replace(repl, a.Store)
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	a.storePath, err = canonicalStorePath(store)
+	return err
+}
+
+// hasBuiltin tells whether the built-in name server is needed.
+func (a *App) hasBuiltin() bool {
+	for _, zone := range a.Zones {
+		if zone.builtin {
+			return true
+		}
+	}
+	return false
+}
+
+// holdCertificates makes certmagic wait for the name server. It looks up a
+// zone's SOA record before it asks for the challenge record to be written, and
+// after a failure waits a minute; and Caddy starts its apps in random order. No
+// Start in Caddy waits for a certificate, so holding one up cannot deadlock.
+func (a *App) holdCertificates(ctx caddy.Context) error {
+	module, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("subscribing to events: %w", err)
+	}
+	events, ok := module.(*caddyevents.App)
+	if !ok {
+		return fmt.Errorf("subscribing to events: the app is a %T", module)
+	}
+	return events.On("cert_obtaining", untilReady{a})
+}
+
+// untilReady is the event handler of holdCertificates.
+type untilReady struct{ app *App }
+
+// Handle waits until records are accepted. It reports no error: should the name
+// server never come, the attempt that follows says more about why.
+func (h untilReady) Handle(ctx context.Context, _ caddy.Event) error {
+	_ = h.app.waitReady(ctx)
+	return nil
+}
+
+// errStopped is what a call gets that waited for an app whose start failed.
+var errStopped = errors.New("the service was stopped before it was ready")
+
+// waitReady waits until records are accepted.
+func (a *App) waitReady(ctx context.Context) error {
+	select {
+	case <-a.ready: // first, since a call may come after the app was closed
+		return nil
+	default:
+	}
+	select {
+	case <-a.ready:
+		return nil
+	case <-a.closed:
+		return errStopped
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the name server to start: %w", context.Cause(ctx))
+	}
+}
+
+// health tells whether this process can do its work. A provider that is down
+// does not make it unhealthy.
+func (a *App) health() error {
+	select {
+	case <-a.ready:
+	default:
+		return errors.New("the name server is not up yet")
+	}
+	return nil
+}
+
+// Start begins to serve. Caddy starts a new configuration before it stops the
+// old one, so what both need (store, index, sockets) is shared.
+func (a *App) Start() error {
+	if a.hasBuiltin() {
+		if err := a.startNameServer(); err != nil {
+			return err
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	liveApps.push(a)
+	a.live = true
+	close(a.ready)
+	return nil
+}
+
+// startNameServer acquires the store first, since its lock is what keeps a
+// second process out (sockets it could share without an error); then the
+// sockets, in which questions wait from now on; then the index; it publishes the
+// zones and only then reads the first question.
+func (a *App) startNameServer() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	shared, err := acquireServer(a.storePath)
+	if err != nil {
+		return err
+	}
+	a.shared, a.held = shared, true
+	var opened []*socket
+	for _, address := range a.listen {
+		s, err := acquireSocket(a.storePath, address)
+		if err != nil {
+			return err
+		}
+		a.sockets = append(a.sockets, s.key)
+		opened = append(opened, s)
+	}
+	if err := shared.Load(); err != nil {
+		return err
+	}
+	var zones []nameserver.ZoneConfig
+	for _, zone := range a.Zones {
+		if zone.builtin {
+			zones = append(zones, zone.nameServerConfig())
+		}
+	}
+	if a.config, err = shared.Push(zones); err != nil {
+		return err
+	}
+	for _, s := range opened {
+		s.serve(shared.Server)
+	}
+	return nil
+}
+
+// Stop does nothing: what the app holds is released in Cleanup, which Caddy
+// calls after a failed start too.
+func (*App) Stop() error { return nil }
+
+// Cleanup releases what Start acquired. The last configuration to go closes it.
+func (a *App) Cleanup() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed != nil {
+		close(a.closed)
+	}
+	if a.live {
+		liveApps.remove(a)
+		a.live = false
+	}
+	if a.config != nil {
+		a.config.Pop()
+		a.config = nil
+	}
+	var errs []error
+	for _, key := range a.sockets {
+		errs = append(errs, releaseSocket(key))
+	}
+	a.sockets = nil
+	if a.held {
+		errs = append(errs, releaseServer(a.storePath))
+		a.held = false
+	}
+	return errors.Join(errs...)
+}
+
+// replace resolves the placeholders of a setting; one that is unknown or empty is
+// an error, since what it was to say would silently be missing.
+func replace(repl *caddy.Replacer, s string) (string, error) {
+	if !strings.Contains(s, "{") {
+		return s, nil
+	}
+	return repl.ReplaceOrErr(s, true, true)
+}
+
+// liveApps are the apps that were started and not cleaned up, the newest last.
+var liveApps appStack
+
+// appStack lets a server that is still draining see the newest configuration,
+// so that what a reload revokes is revoked there too.
+type appStack struct {
+	mu   sync.RWMutex
+	apps []*App
+}
+
+func (s *appStack) push(a *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.apps = append(s.apps, a)
+}
+
+func (s *appStack) remove(a *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.apps {
+		if s.apps[i] == a {
+			s.apps = append(s.apps[:i:i], s.apps[i+1:]...)
+			return
+		}
+	}
+}
+
+// newest returns the newest started app, or own if there is none.
+func (s *appStack) newest(own *App) *App {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if len(s.apps) == 0 {
+		return own
+	}
+	return s.apps[len(s.apps)-1]
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

@@ -1,0 +1,124 @@
+package service
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/api"
+)
+
+// authenticate returns the client whose token the request carries.
+func (a *App) authenticate(r *http.Request, who caller) (*access.Client, *problem) {
+	token, ok := tokenOf(r)
+	if !ok {
+		return nil, newProblem(api.Unauthorized, "no token: send it as \"Authorization: Bearer TOKEN\", or as the password of Basic authentication")
+	}
+	// The look-up goes by the digest of all of the token, so its time tells
+	// nothing about any part of one.
+	client := a.clients.ByDigest(access.DigestOf(token))
+	address, _ := netip.ParseAddr(who.address)
+	address = address.Unmap().WithZone("")
+	if client == nil {
+		return nil, wrongToken(token, address)
+	}
+	if err := client.Accepts(time.Now(), address); err != nil {
+		return nil, newProblem(api.Unauthorized, "%w", err)
+	}
+	return client, nil
+}
+
+// tokenOf returns what stands in a request in the place of a token.
+func tokenOf(r *http.Request) (string, bool) {
+	if _, password, ok := r.BasicAuth(); ok {
+		return password, password != ""
+	}
+	const scheme = "bearer "
+	header := r.Header.Get("Authorization")
+	if len(header) <= len(scheme) || !strings.EqualFold(header[:len(scheme)], scheme) {
+		return "", false
+	}
+	return strings.TrimSpace(header[len(scheme):]), true
+}
+
+// wrongToken says no, and after too many from one place says wait. A right token
+// is never throttled: whoever guesses must not lock out their neighbours.
+func wrongToken(token string, address netip.Addr) *problem {
+	if wait := wrongTokens.wait(address, time.Now()); wait > 0 {
+		p := newProblem(api.TooManyRequests, "too many wrong tokens from your address; a right one is accepted all the while")
+		p.retryAfter = wait
+		return p
+	}
+	if err := api.CheckToken(token); err != nil {
+		return newProblem(api.Unauthorized, "the token is not accepted: %w", err)
+	}
+	return newProblem(api.Unauthorized, "the token is not accepted: no client of this service has it")
+}
+
+// wrongTokens outlives configurations: a reload is no pardon.
+var wrongTokens = throttle{limiters: make(map[netip.Prefix]*rate.Limiter)}
+
+// Wrong tokens that one network may present at once, the time after which it
+// may present one more, and the number of networks that are remembered.
+const (
+	wrongTokenBurst    = 20
+	wrongTokenInterval = 3 * time.Second
+	throttledNetworks  = 4096
+)
+
+// throttle counts wrong tokens by network, in bounded memory.
+type throttle struct {
+	mu       sync.Mutex
+	limiters map[netip.Prefix]*rate.Limiter
+}
+
+// wait returns zero when the network of an address may present one more wrong
+// token, and else how long until it may.
+func (t *throttle) wait(address netip.Addr, now time.Time) time.Duration {
+	network := networkOf(address)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	limiter := t.limiters[network]
+	if limiter == nil {
+		if len(t.limiters) >= throttledNetworks {
+			t.forget(now)
+		}
+		limiter = rate.NewLimiter(rate.Every(wrongTokenInterval), wrongTokenBurst)
+		t.limiters[network] = limiter
+	}
+	if limiter.AllowN(now, 1) {
+		return 0
+	}
+	return wrongTokenInterval
+}
+
+// forget makes room: those that have recovered go, and if none has, any one.
+func (t *throttle) forget(now time.Time) {
+	for network, limiter := range t.limiters {
+		if limiter.TokensAt(now) >= wrongTokenBurst {
+			delete(t.limiters, network)
+		}
+	}
+	for network := range t.limiters {
+		if len(t.limiters) < throttledNetworks {
+			return
+		}
+		delete(t.limiters, network)
+	}
+}
+
+// networkOf returns what one party can be expected to hold: an IPv4 address, or
+// the /64 of an IPv6 one.
+func networkOf(address netip.Addr) netip.Prefix {
+	bits := 64
+	if address.Is4() {
+		bits = 32
+	}
+	network, _ := address.Prefix(bits)
+	return network
+}

@@ -1,0 +1,254 @@
+package service
+
+import (
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("bestdns", parseApp)
+	httpcaddyfile.RegisterHandlerDirective("bestdns", parseHandler)
+	httpcaddyfile.RegisterDirectiveOrder("bestdns", httpcaddyfile.Before, "respond")
+}
+
+// parseHandler reads the handler directive, which serves the API:
+//
+//	bestdns [<matcher>]
+func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
+	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
+}
+
+// UnmarshalCaddyfile reads the handler directive; it has no arguments.
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the directive's name
+	if d.NextArg() {
+		return d.Errf("bestdns here serves the API and takes no arguments; zones and clients stand in the global option bestdns")
+	}
+	if d.NextBlock(0) {
+		return d.Errf("bestdns here serves the API and has no block; zones and clients stand in the global option bestdns")
+	}
+	return nil
+}
+
+// parseApp reads the global option:
+//
+//	bestdns {
+//		listen <address>...
+//		store  <file>
+//		zone <name> {
+//			ns  <name> [<address>...]
+//			ttl <duration>
+//			challenge_lifetime <duration>
+//			cname_target
+//			provider <module> ...
+//		}
+//		client <name> {
+//			token        sha256:<hash>...
+//			certificates [under] <domain>
+//			allow        [under] <name> [<type>...]
+//			read         [under] <name>
+//			client_ip    <network>...
+//			expires      <date>
+//		}
+//	}
+//
+// zone and client may be repeated, and in them ns, token, certificates, allow,
+// read and client_ip.
+func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
+	d.Next() // the option's name: only now an error knows its line
+	if existing != nil {
+		return nil, d.Err("a second bestdns block; write all zones and clients in one, or import them into it")
+	}
+	app := new(App)
+	if err := app.unmarshal(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "bestdns", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+func (a *App) unmarshal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Errf("the global option bestdns takes a block and no arguments, so %q has no meaning", d.Val())
+	}
+	var seen once
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch option := d.Val(); option {
+		case "listen":
+			addresses := d.RemainingArgs()
+			if len(addresses) == 0 {
+				return d.ArgErr()
+			}
+			a.Listen = append(a.Listen, addresses...)
+		case "store":
+			if err := seen.argument(d, &a.Store); err != nil {
+				return err
+			}
+		case "zone":
+			zone := new(Zone)
+			if err := zone.unmarshal(d); err != nil {
+				return err
+			}
+			a.Zones = append(a.Zones, zone)
+		case "client":
+			client := new(Client)
+			if err := client.unmarshal(d); err != nil {
+				return err
+			}
+			a.Clients = append(a.Clients, client)
+		default:
+			return d.Errf("unknown option %q of bestdns; there are listen, store, zone and client", option)
+		}
+	}
+	return nil
+}
+
+func (z *Zone) unmarshal(d *caddyfile.Dispenser) error {
+	if !d.AllArgs(&z.Name) {
+		return d.ArgErr()
+	}
+	var seen once
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch option := d.Val(); option {
+		case "ns":
+			args := d.RemainingArgs()
+			if len(args) == 0 {
+				return d.ArgErr()
+			}
+			z.NameServers = append(z.NameServers, NameServer{Name: args[0], Addresses: args[1:]})
+		case "ttl":
+			if err := seen.duration(d, &z.TTL); err != nil {
+				return err
+			}
+		case "challenge_lifetime":
+			if err := seen.duration(d, &z.ChallengeLifetime); err != nil {
+				return err
+			}
+		case "cname_target":
+			if err := seen.flag(d, &z.CNAMETarget); err != nil {
+				return err
+			}
+		case "provider":
+			if err := seen.mark(d); err != nil {
+				return err
+			}
+			if err := z.unmarshalProvider(d); err != nil {
+				return err
+			}
+		default:
+			return d.Errf("unknown option %q of a zone; there are ns, ttl, challenge_lifetime, cname_target and provider", option)
+		}
+	}
+	return nil
+}
+
+func (z *Zone) unmarshalProvider(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	name := d.Val()
+	module, err := caddyfile.UnmarshalModule(d, "dns.providers."+name)
+	if err != nil {
+		return err
+	}
+	z.ProviderRaw = caddyconfig.JSONModuleObject(module, "name", name, nil)
+	if err := refuseSelf(z.ProviderRaw); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
+	if !d.AllArgs(&c.Name) {
+		return d.ArgErr()
+	}
+	var seen once
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option, args := d.Val(), []string(nil)
+		if option != "expires" {
+			if args = d.RemainingArgs(); len(args) == 0 {
+				return d.ArgErr()
+			}
+		}
+		switch option {
+		case "token":
+			c.Tokens = append(c.Tokens, args...)
+		case "certificates":
+			c.Certificates = append(c.Certificates, strings.Join(args, " "))
+		case "allow":
+			c.Allow = append(c.Allow, strings.Join(args, " "))
+		case "read":
+			c.Read = append(c.Read, strings.Join(args, " "))
+		case "client_ip":
+			c.ClientIP = append(c.ClientIP, args...)
+		case "expires":
+			if err := seen.argument(d, &c.Expires); err != nil {
+				return err
+			}
+		default:
+			return d.Errf("unknown option %q of a client; there are token, certificates, allow, read, client_ip and expires", option)
+		}
+	}
+	return nil
+}
+
+// once holds the options of a block that were given and may not be given again.
+type once map[string]bool
+
+func (o *once) mark(d *caddyfile.Dispenser) error {
+	if (*o)[d.Val()] {
+		return d.Errf("%s is given twice", d.Val())
+	}
+	if *o == nil {
+		*o = make(once)
+	}
+	(*o)[d.Val()] = true
+	return nil
+}
+
+// argument reads an option with one argument.
+func (o *once) argument(d *caddyfile.Dispenser, value *string) error {
+	if err := o.mark(d); err != nil {
+		return err
+	}
+	if !d.AllArgs(value) {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+func (o *once) duration(d *caddyfile.Dispenser, value *caddy.Duration) error {
+	option := d.Val()
+	var text string
+	if err := o.argument(d, &text); err != nil {
+		return err
+	}
+	duration, err := caddy.ParseDuration(text)
+	if err != nil || duration < time.Second {
+		return d.Errf("%s %q is not a duration of one second or more, such as 60s or 24h", option, text)
+	}
+	*value = caddy.Duration(duration)
+	return nil
+}
+
+func (o *once) flag(d *caddyfile.Dispenser, value *bool) error {
+	if err := o.mark(d); err != nil {
+		return err
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	*value = true
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler = (*Handler)(nil)
+)

@@ -1,0 +1,156 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-dns/bestdns/internal/access"
+)
+
+// Client is one who may use the API. It may do what its rights say; they add up,
+// and nothing is allowed that is not written.
+//
+// A right is a name, with `under` before it for that name and all below it, and
+// behind it the record types to which it is limited. Names are absolute.
+type Client struct {
+	// The client's name, for the log.
+	Name string `json:"name,omitempty"`
+
+	// The hashes of the client's token, `sha256:` and 64 hexadecimal digits, as
+	// `caddy bestdns token` prints them. More than one is for changing the token
+	// without an outage: add the new one's, give out the new token, remove the old
+	// one's.
+	Tokens []string `json:"token,omitempty"`
+
+	// The domains for which the client may obtain certificates: it may add and
+	// remove exactly the TXT records that DNS-01 challenges for them (wildcards
+	// included) need.
+	Certificates []string `json:"certificates,omitempty"`
+
+	// The names at which the client may add, set, delete and read records:
+	// `www.example.org A AAAA`, `under apps.example.org`.
+	Allow []string `json:"allow,omitempty"`
+
+	// The names at which the client may read records, beyond those at which it
+	// has another right.
+	Read []string `json:"read,omitempty"`
+
+	// The networks from which the client's token is accepted, in CIDR notation
+	// or as single addresses; `private_ranges` stands for all private ones.
+	// Default: any.
+	ClientIP []string `json:"client_ip,omitempty"`
+
+	// The last day on which the token is accepted, as `2006-01-02` in UTC.
+	// Default: it does not expire.
+	Expires string `json:"expires,omitempty"`
+}
+
+// access returns the client as package access has it.
+func (c *Client) access(repl *caddy.Replacer) (access.Config, error) {
+	config := access.Config{Name: c.Name}
+	if c.Name == "" {
+		return config, errors.New("it needs a name, which stands in the log for it")
+	}
+	if len(c.Tokens) == 0 {
+		return config, errors.New("it has no token: make one with \"caddy bestdns token " + c.Name + "\"")
+	}
+	for _, text := range c.Tokens {
+		text, err := replace(repl, text)
+		if err != nil {
+			return config, fmt.Errorf("token: %w", err)
+		}
+		digest, err := access.ParseDigest(text)
+		if err != nil {
+			return config, fmt.Errorf("token: %w", err)
+		}
+		config.Digests = append(config.Digests, digest)
+	}
+	var err error
+	if config.Rules, err = c.rules(repl); err != nil {
+		return config, err
+	}
+	if config.Networks, err = parseNetworks(repl, c.ClientIP); err != nil {
+		return config, fmt.Errorf("client_ip: %w", err)
+	}
+	if config.Expires, err = parseExpiry(repl, c.Expires); err != nil {
+		return config, fmt.Errorf("expires: %w", err)
+	}
+	return config, nil
+}
+
+func (c *Client) rules(repl *caddy.Replacer) ([]access.Rule, error) {
+	var rules []access.Rule
+	for _, group := range []struct {
+		verb  access.Verb
+		texts []string
+	}{
+		{access.Certificates, c.Certificates},
+		{access.Allow, c.Allow},
+		{access.Read, c.Read},
+	} {
+		for _, text := range group.texts {
+			rule, err := parseRule(repl, group.verb, text)
+			if err != nil {
+				return nil, fmt.Errorf("%s %q: %w", group.verb, text, err)
+			}
+			rules = append(rules, rule)
+		}
+	}
+	return rules, nil
+}
+
+// parseRule reads a right, internationalized names included.
+func parseRule(repl *caddy.Replacer, verb access.Verb, text string) (access.Rule, error) {
+	text, err := replace(repl, text)
+	if err != nil {
+		return access.Rule{}, err
+	}
+	words := strings.Fields(text)
+	for i := range words {
+		if words[i], err = toASCII(words[i]); err != nil {
+			return access.Rule{}, err
+		}
+	}
+	return access.ParseRule(verb, strings.Join(words, " "))
+}
+
+func parseNetworks(repl *caddy.Replacer, texts []string) ([]netip.Prefix, error) {
+	var networks []netip.Prefix
+	for _, text := range texts {
+		text, err := replace(repl, text)
+		if err != nil {
+			return nil, err
+		}
+		ranges := []string{text}
+		if text == "private_ranges" {
+			ranges = caddyhttp.PrivateRangesCIDR()
+		}
+		for _, text := range ranges {
+			network, err := caddyhttp.CIDRExpressionToPrefix(text)
+			if err != nil {
+				return nil, fmt.Errorf("%q is neither an address nor a network in CIDR notation", text)
+			}
+			networks = append(networks, network.Masked())
+		}
+	}
+	return networks, nil
+}
+
+// parseExpiry returns the first instant after the day that is named.
+func parseExpiry(repl *caddy.Replacer, text string) (time.Time, error) {
+	text, err := replace(repl, text)
+	if err != nil || text == "" {
+		return time.Time{}, err
+	}
+	day, err := time.Parse(time.DateOnly, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%q is not a day in the form 2027-06-30", text)
+	}
+	return day.AddDate(0, 0, 1), nil
+}

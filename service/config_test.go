@@ -1,0 +1,164 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/libdns/libdns"
+
+	"github.com/caddy-dns/bestdns/internal/api"
+)
+
+func init() {
+	caddy.RegisterModule(new(deafProvider))
+}
+
+// deafProvider is a DNS provider that can only list.
+type deafProvider struct{}
+
+func (*deafProvider) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "dns.providers.test_deaf", New: func() caddy.Module { return new(deafProvider) }}
+}
+
+func (*deafProvider) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
+
+func (*deafProvider) GetRecords(context.Context, string) ([]libdns.Record, error) { return nil, nil }
+
+// TestBadConfig loads configurations with one mistake each. Each gets an error
+// that names it, in which no secret stands, and nothing is opened.
+func TestBadConfig(t *testing.T) {
+	const zone = "zone example.test {\nns ns1.example.test 127.0.0.1\n}\n"
+	token := api.NewToken()
+	hash := "sha256:" + strings.Repeat("ab", 32)
+	tests := []struct {
+		name    string
+		options string
+		want    []string
+	}{
+		{"unknown option", "listne :53", []string{"Caddyfile:10", "unknown option", "listne"}},
+		{"unknown option of a zone", "zone example.test {\nns ns1.example.test 127.0.0.1\ncname\n}", []string{"Caddyfile:12", "unknown option", `"cname"`}},
+		{"unknown option of a client", "client web1 {\ntokne x\n}", []string{"Caddyfile:11", "unknown option", "tokne"}},
+		{"repeated store", "store /a\nstore /b", []string{"Caddyfile:11", "store is given twice"}},
+		{"repeated ttl", "zone example.test {\nttl 1m\nttl 2m\n}", []string{"Caddyfile:12", "ttl is given twice"}},
+		{"repeated provider", "zone example.test {\nprovider test_deaf\nprovider test_deaf\n}", []string{"provider is given twice"}},
+		{"bad ttl", "zone example.test {\nttl fast\n}", []string{"Caddyfile:11", "ttl", "not a duration"}},
+		{"zone without a name", "zone {\n}", []string{"Caddyfile:10"}},
+		{"zone without name servers", "zone example.test", []string{`zone "example.test"`, "needs its name servers"}},
+		{"zone twice", zone + "zone EXAMPLE.test. {\nns ns1.example.net\n}", []string{"configured twice"}},
+		{"two targets", "zone a.test {\nns ns1.example.net\ncname_target\n}\nzone b.test {\nns ns1.example.net\ncname_target\n}", []string{"cname_target", `"b.test"`, `"a.test."`}},
+		{"name server in the zone without address", "zone example.test {\nns ns1.example.test\n}", []string{"ns1.example.test", "address"}},
+		{"name server outside with address", "zone example.test {\nns ns1.example.net 127.0.0.1\n}", []string{"outside the zone"}},
+		{"name server with a bad address", "zone example.test {\nns ns1.example.test 127.0.0.256\n}", []string{"127.0.0.256", "not an IP address"}},
+		{"zone name too long", "zone " + strings.Repeat("a", 64) + ".test {\nns ns1.example.net\n}", []string{"label longer than 63"}},
+		{"bad listen network", "listen unix//run/dns.sock\n" + zone, []string{"carries no DNS"}},
+		{"client without token", zone + "client web1 {\ncertificates example.test\n}", []string{`client "web1"`, "no token", "caddy bestdns token web1"}},
+		{"hash that is none", zone + "client web1 {\ntoken sha256:abcd\n}", []string{`client "web1"`, "hash"}},
+		{"token in the place of its hash", zone + "client web1 {\ntoken " + token + "\n}", []string{`client "web1"`, "a secret that must not stand"}},
+		{"hash of two clients", zone + "client a {\ntoken " + hash + "\n}\nclient b {\ntoken " + hash + "\n}", []string{`"b"`}},
+		{"client twice", zone + "client a {\ntoken " + hash + "\n}\nclient a {\ntoken sha256:" + strings.Repeat("cd", 32) + "\n}", []string{`"a"`}},
+		{"type that is none", zone + "client a {\ntoken " + hash + "\nallow www.example.test AAAAA\n}", []string{`client "a"`, "AAAAA"}},
+		{"right to SOA", zone + "client a {\ntoken " + hash + "\nallow example.test SOA\n}", []string{"SOA"}},
+		{"bad network", zone + "client a {\ntoken " + hash + "\nclient_ip 10.0.0.0/33\n}", []string{"client_ip", "10.0.0.0/33"}},
+		{"bad day", zone + "client a {\ntoken " + hash + "\nexpires tomorrow\n}", []string{"expires", "tomorrow", "2027-06-30"}},
+		{"placeholder of an unset variable", zone + "client a {\ntoken {env.BESTDNS_TEST_UNSET}\n}", []string{`client "a"`, "env.BESTDNS_TEST_UNSET"}},
+		{"provider that cannot append", "zone example.test {\nprovider test_deaf\n}", []string{"cannot append and delete"}},
+		{"provider that is this service", "zone example.test {\nprovider bestdns\n}", []string{"this service itself"}},
+		{"provider with ns", "zone example.test {\nns ns1.example.net\nprovider test_deaf\n}", []string{"ns lines are for built-in zones"}},
+		{"unknown provider", "zone example.test {\nprovider test_nowhere\n}", []string{"test_nowhere"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := newService(t)
+			options := test.options
+			if !strings.Contains(options, "listen ") {
+				// Behind the mistake, so that its line is as written.
+				options += fmt.Sprintf("\nlisten %s", s.dns)
+			}
+			config, err := adapt(s.caddyfile(options))
+			if err == nil {
+				err = caddy.Load(config, true)
+				t.Cleanup(func() { caddy.Stop() })
+			}
+			if err == nil {
+				t.Fatal("the configuration was accepted")
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q\ndoes not say %q", err, want)
+				}
+			}
+			if strings.Contains(err.Error(), token) {
+				t.Errorf("error %q holds the token", err)
+			}
+		})
+	}
+}
+
+func TestArgumentOfBlock(t *testing.T) {
+	_, err := adapt("{\n\tbestdns extra {\n\t}\n}\n")
+	if err == nil || !strings.Contains(err.Error(), "Caddyfile:2") || !strings.Contains(err.Error(), `"extra" has no meaning`) {
+		t.Errorf("an argument: %v", err)
+	}
+}
+
+func TestSecondBlock(t *testing.T) {
+	_, err := adapt("{\n\tbestdns {\n\t}\n\tbestdns {\n\t}\n}\n")
+	if err == nil || !strings.Contains(err.Error(), "Caddyfile:4") || !strings.Contains(err.Error(), "second bestdns block") {
+		t.Errorf("a second block: %v", err)
+	}
+}
+
+func TestHandlerWithoutApp(t *testing.T) {
+	config, err := adapt("{\n\tadmin off\n\tauto_https off\n}\nhttp://" + freeAddress(t) + " {\n\tbestdns\n}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(mustConfig(t, config)); err == nil || !strings.Contains(err.Error(), `global option "bestdns`) {
+		t.Errorf("a handler without its app: %v", err)
+	}
+}
+
+func TestHandlerTakesNoArguments(t *testing.T) {
+	for _, directive := range []string{"bestdns {\nzone x\n}", "bestdns extra"} {
+		_, err := adapt("http://localhost {\n" + directive + "\n}\n")
+		if err == nil || !strings.Contains(err.Error(), "Caddyfile:2") && !strings.Contains(err.Error(), "Caddyfile:3") {
+			t.Errorf("%s: %v", directive, err)
+		}
+	}
+}
+
+// TestIdleRightWarns checks that a right which can never be used is announced.
+func TestIdleRightWarns(t *testing.T) {
+	s := newService(t)
+	s.load(t, fmt.Sprintf("listen %s\nstore %q\nzone example.test {\nns ns1.example.test 127.0.0.1\n}\nclient web1 {\ntoken %s\ncertificates www.elsewhere.test\n}",
+		s.dns, s.store, s.digest("web1")))
+	if log := s.log(t); !strings.Contains(log, "can never be used") || !strings.Contains(log, "www.elsewhere.test") {
+		t.Errorf("no warning in the log:\n%s", log)
+	}
+}
+
+// TestValidateOpensNothing checks that "caddy validate" works beside a running
+// service, whose store and port it must not touch.
+func TestValidateOpensNothing(t *testing.T) {
+	s := startStandard(t)
+	config, err := adapt(s.caddyfile(s.standard()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(mustConfig(t, config)); err != nil {
+		t.Error(err)
+	}
+}
+
+func mustConfig(t *testing.T, text []byte) *caddy.Config {
+	t.Helper()
+	config := new(caddy.Config)
+	if err := caddy.StrictUnmarshalJSON(text, config); err != nil {
+		t.Fatal(err)
+	}
+	return config
+}

@@ -1,0 +1,350 @@
+package service
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/caddy-dns/bestdns/internal/api"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+}
+
+// Handler serves the BestDNS API, version 1, below `/v1/`, for the clients that
+// the `bestdns` app configures. Requests for other paths go to the next handler.
+//
+// The API is meant for HTTPS: a token that travels over plain HTTP is anyone's.
+// `GET /v1/openapi.yaml` is its definition.
+type Handler struct {
+	app    *App
+	logger *zap.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.bestdns",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision finds the app.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	module, err := ctx.AppIfConfigured("bestdns")
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return errors.New("the handler bestdns serves the API of the app bestdns, which is not configured: write a global option \"bestdns { … }\" with its zones and clients")
+	}
+	if err != nil {
+		return err
+	}
+	h.app = module.(*App)
+	return nil
+}
+
+// route is one path of the API.
+type route struct {
+	methods map[string]serve
+	zone    string // from the path, decoded
+	open    bool   // needs no token
+}
+
+// serve answers one request. What it returns is written as a problem.
+type serve func(h *Handler, w http.ResponseWriter, r *http.Request, req request) *problem
+
+// request is what all of the calls need to know of one.
+type request struct {
+	app  *App
+	who  caller
+	zone string
+}
+
+// ServeHTTP answers the requests of the API.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	route, known := findRoute(r.URL.EscapedPath())
+	if !known {
+		return next.ServeHTTP(w, r)
+	}
+	// A server that is still draining the requests of an old configuration goes
+	// by the newest one: what a reload revokes is revoked at once.
+	req := request{app: liveApps.newest(h.app), zone: route.zone}
+	req.who = caller{address: clientAddress(r), requestID: requestID(r)}
+	w.Header().Set("X-Request-Id", req.who.requestID)
+	w.Header().Set("Cache-Control", "no-store")
+	if p := h.serve(w, r, route, req); p != nil {
+		h.writeProblem(w, r, req, p)
+	}
+	return nil
+}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req request) *problem {
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	serve, ok := route.methods[method]
+	if !ok {
+		for allowed := range route.methods {
+			w.Header().Add("Allow", allowed)
+		}
+		return newProblem(api.MethodNotAllowed, "%s is not a method of %s", r.Method, r.URL.Path)
+	}
+	if !route.open {
+		client, p := req.app.authenticate(r, req.who)
+		if p != nil {
+			return p
+		}
+		req.who.client = client
+	}
+	return serve(h, w, r, req)
+}
+
+var (
+	zonesMethods   = map[string]serve{http.MethodGet: (*Handler).getZones}
+	recordsMethods = map[string]serve{http.MethodGet: (*Handler).getRecords, http.MethodPatch: (*Handler).patchRecords}
+	tokenMethods   = map[string]serve{http.MethodGet: (*Handler).getToken}
+	healthMethods  = map[string]serve{http.MethodGet: (*Handler).getHealth}
+	openAPIMethods = map[string]serve{http.MethodGet: (*Handler).getOpenAPI}
+)
+
+// findRoute takes an escaped path apart, so that a zone may hold a slash (RFC 2317).
+func findRoute(path string) (route, bool) {
+	switch path {
+	case "/v1/zones":
+		return route{methods: zonesMethods}, true
+	case "/v1/token":
+		return route{methods: tokenMethods}, true
+	case "/v1/health":
+		return route{methods: healthMethods, open: true}, true
+	case "/v1/openapi.yaml":
+		return route{methods: openAPIMethods, open: true}, true
+	}
+	zone, ok := strings.CutPrefix(path, "/v1/zones/")
+	if !ok {
+		return route{}, false
+	}
+	zone, ok = strings.CutSuffix(zone, "/records")
+	if !ok || zone == "" || strings.Contains(zone, "/") {
+		return route{}, false
+	}
+	zone, err := url.PathUnescape(zone)
+	return route{methods: recordsMethods, zone: zone}, err == nil
+}
+
+func (h *Handler) getZones(w http.ResponseWriter, _ *http.Request, req request) *problem {
+	writeJSON(w, req.app.zones(req.who))
+	return nil
+}
+
+func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req request) *problem {
+	query := r.URL.Query()
+	for key := range query {
+		if key != "name" && key != "type" {
+			return newProblem(api.BadRequest, "unknown query parameter %q; there are name and type", key)
+		}
+	}
+	records, p := req.app.list(r.Context(), req.who, req.zone, filter{name: query.Get("name"), typ: query.Get("type")})
+	if p != nil {
+		return p
+	}
+	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", "application/json")
+		return nil
+	}
+	if err := streamRecords(w, records); err != nil {
+		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), zap.Error(err))
+	}
+	return nil
+}
+
+// streamRecords writes records one by one: a zone may be larger than an answer
+// should ever be in memory.
+func streamRecords(w http.ResponseWriter, records iter.Seq[api.Record]) error {
+	w.Header().Set("Content-Type", "application/json")
+	out := bufio.NewWriter(w)
+	out.WriteString(`{"records":[`)
+	first := true
+	for r := range records {
+		text, err := json.Marshal(r)
+		if err != nil {
+			return err
+		}
+		if !first {
+			out.WriteByte(',')
+		}
+		first = false
+		if _, err := out.Write(text); err != nil {
+			return err
+		}
+	}
+	out.WriteString("]}\n")
+	return out.Flush()
+}
+
+func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req request) *problem {
+	if isEarlyData(r) {
+		return newProblem(api.TooEarly, "early data can be replayed; send the change again on the finished connection")
+	}
+	change, p := readChange(w, r)
+	if p != nil {
+		return p
+	}
+	answer, p := req.app.change(r.Context(), req.who, req.zone, change)
+	if p != nil {
+		return p
+	}
+	writeJSON(w, answer)
+	return nil
+}
+
+// isEarlyData tells whether a request came, or may have come to a proxy before
+// this server, before the TLS handshake was finished (RFC 8470).
+func isEarlyData(r *http.Request) bool {
+	return r.TLS != nil && !r.TLS.HandshakeComplete || r.Header.Get("Early-Data") == "1"
+}
+
+// readChange reads the body of a PATCH.
+func readChange(w http.ResponseWriter, r *http.Request) (api.Change, *problem) {
+	var change api.Change
+	body := http.MaxBytesReader(w, r.Body, api.MaxBodyBytes)
+	decoder := json.NewDecoder(body)
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(&change)
+	if err == nil {
+		if _, err = decoder.Token(); err == io.EOF {
+			err = nil
+		} else if err == nil {
+			err = errors.New("something follows the JSON object")
+		}
+	}
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return change, newProblem(api.TooLarge, "the body is larger than %d octets", api.MaxBodyBytes)
+	case err != nil:
+		return change, newProblem(api.BadRequest, "the body is not a change in JSON: %s", jsonReason(err))
+	}
+	kinds := 0
+	for _, records := range [][]api.Record{change.Append, change.Set, change.Delete} {
+		if records != nil {
+			kinds++
+		}
+	}
+	if kinds != 1 {
+		return change, newProblem(api.BadRequest, "a change has exactly one of append, set and delete, and this one has %d of them", kinds)
+	}
+	return change, nil
+}
+
+// jsonReason says what is wrong with a body in terms of JSON, not of Go.
+func jsonReason(err error) string {
+	var wrongType *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &wrongType):
+		return fmt.Sprintf("%s is not of the right type for %q, at octet %d", wrongType.Value, wrongType.Field, wrongType.Offset)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "it ends too early"
+	}
+	return strings.TrimPrefix(err.Error(), "json: ")
+}
+
+func (h *Handler) getToken(w http.ResponseWriter, _ *http.Request, req request) *problem {
+	client := req.who.client
+	token := api.Token{Client: client.Name(), Rights: []string{}}
+	for _, rule := range client.Rules() {
+		token.Rights = append(token.Rights, rule.String())
+	}
+	for _, network := range client.Networks() {
+		token.ClientIP = append(token.ClientIP, network.String())
+	}
+	if end := client.Expires(); !end.IsZero() {
+		token.Expires = end.Add(-time.Second).UTC().Format(time.RFC3339)
+	}
+	writeJSON(w, token)
+	return nil
+}
+
+func (h *Handler) getHealth(w http.ResponseWriter, _ *http.Request, req request) *problem {
+	if err := req.app.health(); err != nil {
+		p := newProblem(api.Unavailable, "%w", err)
+		p.retryAfter = time.Second
+		return p
+	}
+	writeJSON(w, api.Health{Status: "ok"})
+	return nil
+}
+
+func (h *Handler) getOpenAPI(w http.ResponseWriter, _ *http.Request, _ request) *problem {
+	w.Header().Set("Content-Type", "application/yaml")
+	w.Write(api.OpenAPI)
+	return nil
+}
+
+// writeJSON writes an answer. An error in writing means that the client is gone.
+func writeJSON(w http.ResponseWriter, answer any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+func (h *Handler) writeProblem(w http.ResponseWriter, r *http.Request, req request, p *problem) {
+	p.RequestID = req.who.requestID
+	if p.Status >= 500 && r.Method != http.MethodPatch { // changes have their audit line
+		h.logger.Error("request failed", zap.String("request_id", p.RequestID), zap.String("path", r.URL.Path),
+			zap.String("reason", p.Detail), zap.NamedError("cause", p.cause))
+	}
+	if p.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(p.retryAfter.Round(time.Second)/time.Second))))
+	}
+	if p.Status == http.StatusUnauthorized {
+		w.Header().Add("WWW-Authenticate", `Bearer realm="bestdns"`)
+		w.Header().Add("WWW-Authenticate", `Basic realm="bestdns", charset="UTF-8"`)
+	}
+	w.Header().Set("Content-Type", api.ProblemContentType)
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(&p.Problem)
+}
+
+// requestID returns the id that Caddy gives the request, which its access log
+// can show as {http.request.uuid}.
+func requestID(r *http.Request) string {
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		if id, ok := repl.GetString("http.request.uuid"); ok && id != "" {
+			return id
+		}
+	}
+	return uuid.NewString()
+}
+
+// clientAddress returns the address of the client as Caddy determines it, behind
+// trusted proxies too.
+func clientAddress(r *http.Request) string {
+	if address, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && address != "" {
+		return address
+	}
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		return peer.Addr().String()
+	}
+	return r.RemoteAddr
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

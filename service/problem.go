@@ -1,0 +1,102 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/nameserver"
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// problem is an error on its way to the caller: what the caller is told, and
+// what only the log is.
+type problem struct {
+	api.Problem
+	cause      error         // for the log; may be nil
+	retryAfter time.Duration // zero: not said
+}
+
+// newProblem makes a problem of a kind that leaves the zone as it was, its
+// detail formatted as by [fmt.Errorf].
+func newProblem(kind, format string, args ...any) *problem {
+	err := fmt.Errorf(format, args...)
+	p := &problem{Problem: *api.NewProblem(kind, err.Error()), cause: errors.Unwrap(err)}
+	p.Unchanged = true
+	return p
+}
+
+// Error says what the caller is told, and the cause where it adds to that.
+func (p *problem) Error() string { return p.Problem.Error() }
+
+// Unwrap returns the cause.
+func (p *problem) Unwrap() error { return p.cause }
+
+// asProblem turns what a backend says into what the caller is told.
+func asProblem(err error, zone record.Name) *problem {
+	var known *problem
+	var rule *record.RuleError
+	var unsupported notSupportedError
+	var provider providerError
+	var notReady notReadyError
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &rule):
+		kind := api.InvalidRecord
+		if rule.Conflict {
+			kind = api.Conflict
+		}
+		return newProblem(kind, "%w (zone %q, rule %q)", rule, zone, rule.Rule)
+	case errors.As(err, &unsupported):
+		return newProblem(api.NotSupported, "zone %q: %w", zone, unsupported)
+	case errors.As(err, &provider):
+		return providerProblem(provider, zone)
+	case errors.As(err, &notReady):
+		p := newProblem(api.Unavailable, "zone %q: the name server is not up yet; its log says why if it stays so", zone)
+		p.cause, p.retryAfter = err, time.Second
+		return p
+	case errors.Is(err, nameserver.ErrOutcomeUnknown):
+		p := newProblem(api.Unavailable, "zone %q: the change could not be written to disk for certain; look what is there before you repeat it", zone)
+		p.cause, p.Unchanged = err, false
+		return p
+	case errors.Is(err, nameserver.ErrReadOnly), errors.Is(err, nameserver.ErrClosed),
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		p := newProblem(api.Unavailable, "zone %q: the name server takes no changes now", zone)
+		p.cause, p.retryAfter = err, time.Second
+		return p
+	}
+	p := newProblem(api.Internal, "zone %q: the service failed; its log has the cause under this request id", zone)
+	p.cause, p.Unchanged = err, false
+	return p
+}
+
+// providerProblem tells a provider that could not be reached (nothing was sent)
+// from one that failed. What it said may hold its secrets and stays in the log.
+func providerProblem(err providerError, zone record.Name) *problem {
+	const where = "the service's log has the cause under this request id"
+	var dial *net.OpError
+	kind, detail, unchanged := api.ProviderFailed, "zone %q: its DNS provider failed; "+where, false
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		kind, detail = api.ProviderTimeout, "zone %q: its DNS provider did not answer in time; "+where
+	case errors.As(err, &dial) && dial.Op == "dial", errors.Is(err, syscall.ECONNREFUSED):
+		kind, detail, unchanged = api.Unavailable, "zone %q: its DNS provider cannot be reached; "+where, true
+	}
+	p := newProblem(kind, detail, zone)
+	p.cause, p.Unchanged = err, unchanged
+	return p
+}
+
+// public returns the error for callers in the same process.
+func (p *problem) public() *bestdns.Error {
+	return &bestdns.Error{
+		Type: p.Type, Title: p.Title, Detail: p.Detail, Status: p.Status,
+		RequestID: p.RequestID, Unchanged: p.Unchanged, Err: p.cause,
+	}
+}

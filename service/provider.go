@@ -1,0 +1,315 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/libdns/libdns"
+
+	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// providerZone is a zone that a DNS provider module hosts. The service holds no
+// state of it, and it is as atomic as its provider.
+type providerZone struct {
+	apex     record.Name
+	zone     string // apex as providers have it
+	provider provider
+	getter   libdns.RecordGetter // nil if the provider cannot
+	setter   libdns.RecordSetter // nil if the provider cannot
+}
+
+// provider is what the service needs of a provider at least.
+type provider interface {
+	libdns.RecordAppender
+	libdns.RecordDeleter
+}
+
+func (z *Zone) provisionProvider(ctx caddy.Context) error {
+	if len(z.NameServers) > 0 {
+		return errors.New("ns lines are for built-in zones; the name servers of this one are its provider's")
+	}
+	if z.ChallengeLifetime != 0 {
+		return errors.New("challenge_lifetime is for built-in zones; records in this one stay until they are deleted")
+	}
+	if err := refuseSelf(z.ProviderRaw); err != nil {
+		return err
+	}
+	module, err := ctx.LoadModule(z, "ProviderRaw")
+	if err != nil {
+		return fmt.Errorf("loading its DNS provider: %w", err)
+	}
+	p, ok := module.(provider)
+	if !ok {
+		return fmt.Errorf("its DNS provider %T cannot append and delete records, which is the least that is needed", module)
+	}
+	backend := &providerZone{apex: z.apex, zone: z.apex.String(), provider: p}
+	backend.getter, _ = module.(libdns.RecordGetter)
+	backend.setter, _ = module.(libdns.RecordSetter)
+	z.records = backend
+	return nil
+}
+
+// refuseSelf refuses the provider that would call this very app: Caddy would
+// hand it a half-built one.
+func refuseSelf(raw json.RawMessage) error {
+	var self struct {
+		Name     string `json:"name"`
+		Endpoint string `json:"endpoint"`
+	}
+	if err := json.Unmarshal(raw, &self); err == nil && self.Name == "bestdns" && self.Endpoint == "" {
+		return errors.New("provider bestdns without an endpoint is this service itself; name another service's endpoint and token, or leave the provider out for a built-in zone")
+	}
+	return nil
+}
+
+// notSupportedError is a call that the zone's provider has no method for.
+type notSupportedError struct{ what string }
+
+func (e notSupportedError) Error() string {
+	return "the zone's DNS provider cannot " + e.what
+}
+
+// providerError is the failure of a provider. What providers say may hold their
+// secrets, so it goes to the log and not into an answer.
+type providerError struct{ error }
+
+func (e providerError) Unwrap() error { return e.error }
+
+func (z *providerZone) change(ctx context.Context, change record.Change) (result, error) {
+	var records []libdns.Record
+	var err error
+	switch change.Op {
+	case record.Append:
+		records, err = z.provider.AppendRecords(ctx, z.zone, z.outgoing(change.Records))
+	case record.Set:
+		if z.setter == nil {
+			return result{}, notSupportedError{"set records"}
+		}
+		records, err = z.setter.SetRecords(ctx, z.zone, z.outgoing(change.Records))
+	case record.Delete:
+		var doomed []libdns.Record
+		if doomed, err = z.resolve(ctx, change.Matches); err != nil || len(doomed) == 0 {
+			return result{}, err
+		}
+		records, err = z.provider.DeleteRecords(ctx, z.zone, doomed)
+	}
+	if err != nil {
+		return result{}, providerError{err}
+	}
+	return result{entries: z.incoming(records)}, nil
+}
+
+func (z *providerZone) list(ctx context.Context, under record.Name) (iter.Seq[entry], error) {
+	records, err := z.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	entries := slices.DeleteFunc(z.incoming(records), func(e entry) bool { return !e.owner.In(under) })
+	slices.SortStableFunc(entries, func(a, b entry) int { return strings.Compare(a.owner.Key(), b.owner.Key()) })
+	return slices.Values(entries), nil
+}
+
+func (z *providerZone) get(ctx context.Context) ([]libdns.Record, error) {
+	if z.getter == nil {
+		return nil, notSupportedError{"list records"}
+	}
+	records, err := z.getter.GetRecords(ctx, z.zone)
+	if err != nil {
+		return nil, providerError{err}
+	}
+	return records, nil
+}
+
+// outgoing renders records for the provider, out of their parsed form.
+func (z *providerZone) outgoing(records []record.Record) []libdns.Record {
+	out := make([]libdns.Record, len(records))
+	for i, r := range records {
+		e := newEntry(r)
+		out[i] = e.api(z.apex).Libdns()
+	}
+	return out
+}
+
+// api returns the entry as the API has it, its name relative to zone.
+func (e entry) api(zone record.Name) api.Record {
+	return api.Record{Name: e.owner.Relative(zone), Type: e.typ, TTL: &e.ttl, Data: &e.data}
+}
+
+// incoming reads what the provider reports. A record whose name is none is left
+// out: nobody could have a right to it.
+func (z *providerZone) incoming(records []libdns.Record) []entry {
+	entries := make([]entry, 0, len(records))
+	for _, r := range records {
+		if e, ok := z.entry(r); ok {
+			entries = append(entries, e)
+		}
+	}
+	return entries
+}
+
+func (z *providerZone) entry(r libdns.Record) (entry, bool) {
+	rec, err := api.FromLibdns(r)
+	if err != nil {
+		rr := r.RR()
+		rec = api.Record{Name: rr.Name, Type: rr.Type, Data: &rr.Data}
+	}
+	owner, err := record.ParseOwner(rec.Name, z.apex)
+	if err != nil {
+		return entry{}, false
+	}
+	e := entry{owner: owner, typ: rec.Type}
+	if rec.TTL != nil {
+		e.ttl = *rec.TTL
+	}
+	if rec.Data != nil {
+		e.data = *rec.Data
+	}
+	return e, true
+}
+
+// resolve turns what a delete describes into records as the provider has them.
+// A description that leaves nothing open needs no look at the zone.
+func (z *providerZone) resolve(ctx context.Context, matches []record.Match) ([]libdns.Record, error) {
+	var whole []record.Record
+	for _, m := range matches {
+		r, ok := m.Record()
+		if !ok || m.TTL == nil || r.Type == record.TypeNS && m.Name == z.apex {
+			return z.lookUp(ctx, matches)
+		}
+		whole = append(whole, r)
+	}
+	return z.outgoing(whole), nil
+}
+
+// lookUp finds the records of the zone that a delete takes, and keeps it from
+// the last NS record of the apex.
+func (z *providerZone) lookUp(ctx context.Context, matches []record.Match) ([]libdns.Record, error) {
+	records, err := z.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var doomed []libdns.Record
+	servers, doomedServers := 0, 0
+	for _, rec := range records {
+		e, ok := z.entry(rec)
+		if !ok || e.typ == "SOA" {
+			continue
+		}
+		apexNS := e.typ == "NS" && e.owner == z.apex
+		if apexNS {
+			servers++
+		}
+		if !slices.ContainsFunc(matches, func(m record.Match) bool { return z.takes(m, e, apexNS) }) {
+			continue
+		}
+		if apexNS {
+			doomedServers++
+		}
+		doomed = append(doomed, rec)
+	}
+	if doomedServers > 0 && doomedServers == servers {
+		return nil, &record.RuleError{
+			Rule: record.RuleApexNS, Conflict: true, Name: z.apex, Type: record.TypeNS,
+			Reason: "this would delete the zone's last NS record; append the new ones first",
+		}
+	}
+	return doomed, nil
+}
+
+// takes tells whether a match takes an entry. The apex's NS records are taken
+// only when they are named.
+func (z *providerZone) takes(m record.Match, e entry, apexNS bool) bool {
+	if m.Name != e.owner || apexNS && m.Type == 0 {
+		return false
+	}
+	r, err := record.At(e.owner, e.typ, uint32(e.ttl), e.data)
+	if err != nil {
+		// It cannot be compared by data; by name and type it can.
+		return m.Data == nil && (m.Type == 0 || m.Type.String() == e.typ) && (m.TTL == nil || int64(*m.TTL) == e.ttl)
+	}
+	return m.Matches(r)
+}
+
+// portableTypes are those that libdns has a type of its own for.
+var portableTypes = map[string]bool{
+	"A": true, "AAAA": true, "CAA": true, "CNAME": true, "HTTPS": true,
+	"MX": true, "NS": true, "SRV": true, "SVCB": true, "TXT": true,
+}
+
+// check lets through only what every provider can carry. Some of them paste
+// names and values into the text of a master file or of a request, and what has
+// a meaning of its own there must never reach one.
+func (z *providerZone) check(change record.Change) error {
+	for name := range change.Names {
+		if !portableName(name) {
+			return fmt.Errorf("name %q in zone %q: names in a zone with a DNS provider consist of letters, digits, \"-\", \"_\" and \"*\"", name, z.apex)
+		}
+	}
+	for _, r := range change.Records {
+		if r.Type == record.TypeSOA {
+			return record.SOAError(r.Name)
+		}
+		if err := z.portable(r); err != nil {
+			return err
+		}
+	}
+	for _, m := range change.Matches {
+		if m.Type == record.TypeSOA {
+			return record.SOAError(m.Name)
+		}
+		if r, ok := m.Record(); ok {
+			if err := z.portable(r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (z *providerZone) portable(r record.Record) error {
+	typ, data := r.Text()
+	if !portableTypes[typ] {
+		return fmt.Errorf("%s record at %q in zone %q: a zone with a DNS provider takes only A, AAAA, CAA, CNAME, HTTPS, MX, NS, SRV, SVCB, and TXT of UTF-8", typ, r.Name, z.apex)
+	}
+	switch typ {
+	case "TXT":
+		if i := strings.IndexFunc(data, notPortableInText); i >= 0 {
+			return fmt.Errorf("TXT record at %q in zone %q: the character %q in its text does not get through every DNS provider unchanged; use printable ASCII without quotes and backslashes", r.Name, z.apex, data[i])
+		}
+	default:
+		if i := strings.IndexFunc(data, notPortableInData); i >= 0 {
+			return fmt.Errorf("%s record at %q in zone %q: the character %q in its data does not get through every DNS provider unchanged", typ, r.Name, z.apex, data[i])
+		}
+	}
+	return nil
+}
+
+func notPortableInText(c rune) bool {
+	return c < ' ' || c > '~' || c == '"' || c == '\\'
+}
+
+// notPortableInData is for data in presentation format, whose quotes are syntax.
+// The printed form has no ";" outside of quotes.
+func notPortableInData(c rune) bool {
+	return c < ' ' || c > '~' || c == '\\'
+}
+
+func portableName(n record.Name) bool {
+	for i := 0; i < len(n)-1; i += int(n[i]) + 1 {
+		for _, c := range []byte(n[i+1 : i+1+int(n[i])]) {
+			ok := 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '*'
+			if !ok {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,71 @@
+package service
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// filter says which records of a zone are asked for.
+type filter struct {
+	name string // relative to the zone of the request; empty: all
+	typ  string // empty: all
+}
+
+// list returns the records at or below a zone that the caller may read, names
+// relative to it.
+func (a *App) list(ctx context.Context, who caller, zone string, want filter) (iter.Seq[api.Record], *problem) {
+	asked, err := parseZone(zone)
+	if err != nil {
+		return nil, asProblem(err, "")
+	}
+	hosted, err := a.placeZone(who.client, asked)
+	if err != nil {
+		return nil, asProblem(err, asked)
+	}
+	under, typ := asked, record.Type(0)
+	if want.name != "" {
+		if under, err = record.ParseOwner(want.name, asked); err != nil {
+			return nil, newProblem(api.InvalidRecord, "%w", err)
+		}
+	}
+	if want.typ != "" {
+		if typ, err = record.ParseType(want.typ); err != nil {
+			return nil, newProblem(api.InvalidRecord, "%w", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	entries, err := hosted.records.list(ctx, under)
+	if err != nil {
+		failure := asProblem(err, hosted.apex)
+		failure.Unchanged = true
+		return nil, failure
+	}
+	return func(yield func(api.Record) bool) {
+		for e := range entries {
+			wanted := (want.name == "" || e.owner == under) &&
+				(typ == 0 || e.typ == typ.String()) &&
+				e.owner.In(asked) && who.client.MayRead(hosted.apex, e.owner)
+			if wanted && !yield(e.api(asked)) {
+				return
+			}
+		}
+	}, nil
+}
+
+// zones returns the zones in which the caller may do something.
+func (a *App) zones(who caller) api.Zones {
+	zones := api.Zones{Zones: []api.Zone{}}
+	for apex := range a.hosted {
+		if who.client.MayUse(apex) {
+			zones.Zones = append(zones.Zones, api.Zone{Name: apex.String()})
+		}
+	}
+	slices.SortFunc(zones.Zones, func(x, y api.Zone) int { return strings.Compare(x.Name, y.Name) })
+	return zones
+}

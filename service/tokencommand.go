@@ -1,0 +1,233 @@
+package service
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// tokenOptions are the flags of "caddy bestdns token".
+type tokenOptions struct {
+	client   Client
+	endpoint string
+	config   string
+	adapter  string
+	json     bool
+}
+
+func tokenCommand() *cobra.Command {
+	var options tokenOptions
+	cmd := &cobra.Command{
+		Use:   "token CLIENT [--certificates DOMAIN]... [--allow RIGHT]... [--read RIGHT]...",
+		Short: "Makes a token for a client of the service",
+		Long: `Makes a token for a client and prints it once, with the lines to paste into the
+configuration of the service (which keeps the token's hash only) and of the
+client, and the CNAME records to create for domains that are hosted elsewhere.
+
+A right is a name, with "under" before it for that name and all below it, and
+behind it the record types to which it is limited:
+
+  caddy bestdns token web1 --certificates web1.example.org
+  caddy bestdns token ops --allow "under example.org" --allow "www.example.net A AAAA"
+
+With --config, the zones are read from the service's configuration, to tell which
+CNAME records are needed.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			options.client.Name = args[0]
+			return makeToken(cmd.OutOrStdout(), options)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringArrayVar(&options.client.Certificates, "certificates", nil, "A domain for which the client may obtain certificates, wildcards included: [under] DOMAIN")
+	flags.StringArrayVar(&options.client.Allow, "allow", nil, "A name at which the client may change records: [under] NAME [TYPE…]")
+	flags.StringArrayVar(&options.client.Read, "read", nil, "A name at which the client may read records: [under] NAME")
+	flags.StringArrayVar(&options.client.ClientIP, "client-ip", nil, "A network from which the token is accepted, or private_ranges")
+	flags.StringVar(&options.client.Expires, "expires", "", "The last day on which the token is accepted, such as 2027-06-30")
+	flags.StringVar(&options.endpoint, "endpoint", "", "The URL of the service, for the client's lines")
+	flags.StringVarP(&options.config, "config", "c", "", "The service's configuration file, to read its zones")
+	flags.StringVarP(&options.adapter, "adapter", "a", "", "The config adapter for --config; by default Caddy's choice")
+	flags.BoolVar(&options.json, "json", false, "Print JSON")
+	return cmd
+}
+
+// newToken is what the command makes.
+type newToken struct {
+	Client string      `json:"client"`
+	Token  string      `json:"token"`
+	Config Client      `json:"config"`
+	CNAMEs []api.CNAME `json:"cnames,omitempty"`
+
+	// note says what stands in the way of the CNAMEs.
+	note string
+}
+
+func makeToken(out io.Writer, options tokenOptions) error {
+	token := api.NewToken()
+	client := options.client
+	client.Tokens = []string{access.DigestOf(token).String()}
+	config, err := client.access(caddy.NewReplacer())
+	if err != nil {
+		return err
+	}
+	if len(config.Rules) == 0 {
+		return errors.New("a token that may do nothing is of no use: give it --certificates DOMAIN, or --allow or --read with a name")
+	}
+	made := newToken{Client: client.Name, Token: token, Config: client}
+	hosted, err := readHosting(options.config, options.adapter)
+	if err != nil {
+		return err
+	}
+	if made.CNAMEs, made.note, err = hosted.cnames(config.Rules); err != nil {
+		return err
+	}
+	if options.json {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(made)
+	}
+	return made.print(out, options.endpoint)
+}
+
+// print writes the token and what to paste where.
+func (t newToken) print(out io.Writer, endpoint string) error {
+	if endpoint == "" {
+		endpoint = "<https://your.service>"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "The token of %s, shown this once:\n\n\t%s\n\n", t.Client, t.Token)
+	fmt.Fprintf(&b, "For the service, into its global option bestdns:\n\n%s\n", t.Config.caddyfile())
+	if len(t.Config.Certificates) > 0 {
+		fmt.Fprintf(&b, "For the client, with the token in its environment as BESTDNS_API_TOKEN:\n\n")
+		fmt.Fprintf(&b, "\ttls {\n\t\tdns bestdns {env.BESTDNS_API_TOKEN} %s\n\t\tpropagation_timeout -1\n\t}\n", endpoint)
+	}
+	if len(t.CNAMEs) > 0 {
+		b.WriteString("\nTo create once, where the domains are hosted:\n\n")
+		for _, c := range t.CNAMEs {
+			fmt.Fprintf(&b, "\t%s CNAME %s\n", c.Name, c.Target)
+		}
+	}
+	if t.note != "" {
+		fmt.Fprintf(&b, "\n%s\n", t.note)
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+// caddyfile returns the client's block, indented for a global option.
+func (c Client) caddyfile() string {
+	var b strings.Builder
+	line := func(option, value string) { fmt.Fprintf(&b, "\t\t%s %s\n", option, value) }
+	fmt.Fprintf(&b, "\tclient %s {\n", quote(c.Name))
+	for _, token := range c.Tokens {
+		line("token", token)
+	}
+	for _, right := range c.Certificates {
+		line("certificates", right)
+	}
+	for _, right := range c.Allow {
+		line("allow", right)
+	}
+	for _, right := range c.Read {
+		line("read", right)
+	}
+	for _, network := range c.ClientIP {
+		line("client_ip", network)
+	}
+	if c.Expires != "" {
+		line("expires", c.Expires)
+	}
+	b.WriteString("\t}\n")
+	return b.String()
+}
+
+// quote writes an argument so that the Caddyfile reads it as one.
+func quote(s string) string {
+	if tokens, err := caddyfile.Tokenize([]byte(s), ""); err == nil && len(tokens) == 1 && tokens[0].Text == s {
+		return s
+	}
+	return `"` + strings.ReplaceAll(s, `"`, `\"`) + `"`
+}
+
+// hosting is what a configuration says about the service's zones.
+type hosting struct {
+	known  bool
+	zones  record.Zones
+	target string // with its final dot; "" if there is none
+}
+
+// readHosting reads the zones out of a configuration file. Without one, nothing
+// is known.
+func readHosting(file, adapter string) (hosting, error) {
+	if file == "" {
+		return hosting{target: "<your zone>."}, nil
+	}
+	text, _, _, err := caddycmd.LoadConfig(file, adapter)
+	if err != nil {
+		return hosting{}, fmt.Errorf("reading the zones from %s: %w", file, err)
+	}
+	var config struct {
+		Apps struct {
+			BestDNS *App `json:"bestdns"`
+		} `json:"apps"`
+	}
+	if err := json.Unmarshal(text, &config); err != nil {
+		return hosting{}, fmt.Errorf("reading the zones from %s: %w", file, err)
+	}
+	if config.Apps.BestDNS == nil {
+		return hosting{}, fmt.Errorf("reading the zones from %s: it has no global option bestdns", file)
+	}
+	h := hosting{known: true, zones: record.NewZones()}
+	for _, zone := range config.Apps.BestDNS.Zones {
+		apex, err := parseConfigName(caddy.NewReplacer(), zone.Name)
+		if err != nil {
+			return hosting{}, fmt.Errorf("reading the zones from %s: zone %q: %w", file, zone.Name, err)
+		}
+		h.zones[apex] = struct{}{}
+		if zone.CNAMETarget {
+			h.target = apex.String()
+		}
+	}
+	return h, nil
+}
+
+// cnames returns the CNAME records that the rights to certificates need, and
+// what to say where there can be none.
+func (h hosting) cnames(rules []access.Rule) (cnames []api.CNAME, note string, err error) {
+	for _, rule := range rules {
+		if rule.Verb != access.Certificates {
+			continue
+		}
+		owner, err := record.Challenge{Domain: rule.Name}.Owner()
+		if err != nil {
+			return nil, "", err
+		}
+		if _, hosted := h.zones.Of(owner); hosted {
+			continue
+		}
+		if h.target == "" {
+			note = fmt.Sprintf("No zone of the service holds %s, and none is marked cname_target: mark one, and run this again for the CNAME to create.", rule.Name)
+			continue
+		}
+		c := api.CNAME{Name: owner.String(), Target: rule.Name.String() + h.target}
+		if rule.Under {
+			note = "The CNAME is needed for each name below that gets a certificate, in the same way."
+		}
+		cnames = append(cnames, c)
+	}
+	if !h.known && len(cnames) > 0 {
+		note = strings.TrimSpace("This is needed only for domains that lie in no zone of the service; give --config to have it told. " + note)
+	}
+	return cnames, note, nil
+}

@@ -1,0 +1,123 @@
+package service
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/api"
+)
+
+// runToken runs "caddy bestdns token" with the given arguments.
+func runToken(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := tokenCommand()
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	cmd.SetArgs(args)
+	cmd.SilenceUsage = true
+	err := cmd.Execute()
+	return out.String(), err
+}
+
+func TestTokenCommand(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "Caddyfile")
+	text := "{\n\tbestdns {\n\t\tzone acme.example.com {\n\t\t\tns ns1.acme.example.com 203.0.113.5\n\t\t\tcname_target\n\t\t}\n\t}\n}\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name string
+		args []string
+		want []string
+		not  []string
+	}{
+		{
+			"hosted elsewhere", []string{"web1", "--certificates", "web1.example.org", "--config", config, "--endpoint", "https://dns.example.net"},
+			[]string{"client web1 {", "certificates web1.example.org", "dns bestdns {env.BESTDNS_API_TOKEN} https://dns.example.net", "propagation_timeout -1", "_acme-challenge.web1.example.org. CNAME web1.example.org.acme.example.com."},
+			[]string{"<your zone>"},
+		},
+		{
+			"hosted here", []string{"web1", "--certificates", "web1.acme.example.com", "--config", config},
+			[]string{"certificates web1.acme.example.com"}, []string{"CNAME"},
+		},
+		{
+			"zones not known", []string{"web1", "--certificates", "web1.example.org"},
+			[]string{"_acme-challenge.web1.example.org. CNAME web1.example.org.<your zone>.", "--config"}, nil,
+		},
+		{
+			"all of it", []string{"ops team", "--allow", "under example.org", "--read", "example.net", "--client-ip", "10.0.0.0/8", "--expires", "2027-06-30"},
+			[]string{`client "ops team" {`, "allow under example.org", "read example.net", "client_ip 10.0.0.0/8", "expires 2027-06-30"},
+			[]string{"CNAME", "propagation_timeout"},
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			out, err := runToken(t, test.args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			token := out[strings.Index(out, "bestdns_"):]
+			token = token[:strings.IndexByte(token, '\n')]
+			if err := api.CheckToken(token); err != nil {
+				t.Errorf("token: %v", err)
+			}
+			if strings.Count(out, token) != 1 {
+				t.Error("the token is not shown once")
+			}
+			for _, want := range append(test.want, access.DigestOf(token).String()) {
+				if !strings.Contains(out, want) {
+					t.Errorf("not in the output: %s", want)
+				}
+			}
+			for _, not := range test.not {
+				if strings.Contains(out, not) {
+					t.Errorf("in the output: %s", not)
+				}
+			}
+			if t.Failed() {
+				t.Log(out)
+			}
+		})
+	}
+}
+
+func TestTokenCommandJSON(t *testing.T) {
+	out, err := runToken(t, "web1", "--certificates", "web1.example.org", "--json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var made newToken
+	if err := json.Unmarshal([]byte(out), &made); err != nil {
+		t.Fatal(err)
+	}
+	if made.Config.Tokens[0] != access.DigestOf(made.Token).String() || len(made.CNAMEs) != 1 {
+		t.Errorf("%s", out)
+	}
+}
+
+func TestTokenCommandBadInput(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no rights":    {[]string{"web1"}, "may do nothing"},
+		"no client":    {nil, "accepts 1 arg"},
+		"bad domain":   {[]string{"web1", "--certificates", "localhost"}, "localhost"},
+		"bad type":     {[]string{"web1", "--allow", "www.example.org AAAAA"}, "AAAAA"},
+		"bad day":      {[]string{"web1", "--certificates", "example.org", "--expires", "soon"}, "soon"},
+		"missing file": {[]string{"web1", "--certificates", "example.org", "--config", "/nonexistent/Caddyfile"}, "/nonexistent/Caddyfile"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := runToken(t, test.args...)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want it to say %q", err, test.want)
+			}
+		})
+	}
+}
