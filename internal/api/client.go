@@ -1,0 +1,313 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/libdns/libdns"
+)
+
+// Time limits of a call, all tries together, where the context has no deadline.
+const (
+	callTimeout = 30 * time.Second
+	readTimeout = 5 * time.Minute // for a zone's records, of which there may be many
+)
+
+// Sizes of answers at most, in bytes, so that a strange server cannot fill the memory.
+const (
+	maxChangeAnswer  = 64 << 20
+	maxRecordsAnswer = 1 << 30
+	maxProblem       = 64 << 10
+)
+
+// Client calls the API of one service. It is safe for concurrent use. Its calls
+// share their connections: one with HTTP/2.
+//
+// Each call is one request, tried again within a few seconds where it failed in
+// a way that may pass: a change is an operation on sets, so that a repeat does no
+// harm. A failed call returns an [*Error].
+type Client struct {
+	base  string // endpoint without its last slash, escaped
+	host  string // of the endpoint, for error messages
+	auth  string // Authorization header
+	http  *http.Client
+	first firstConnection
+	retry retryPolicy
+}
+
+// NewClient returns a client of the service at endpoint, a URL with an optional
+// path. The token goes nowhere else, and only over HTTPS or to a loopback
+// address. The service's certificate is verified with roots; nil means the
+// system's. NewClient opens no connection. Its errors hold neither token nor URL.
+func NewClient(endpoint, token string, roots *x509.CertPool) (*Client, error) {
+	u, err := ParseEndpoint(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	if err := CheckToken(token); err != nil {
+		return nil, err
+	}
+	return &Client{
+		base: u.Scheme + "://" + u.Host + strings.TrimRight(u.EscapedPath(), "/"),
+		host: u.Host,
+		auth: "Bearer " + token,
+		http: &http.Client{
+			Transport:     newTransport(roots),
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		first: newFirstConnection(),
+		retry: defaultRetry,
+	}, nil
+}
+
+// ParseEndpoint checks the URL of a service. Its errors do not repeat it, for a
+// secret may stand in it by mistake.
+func ParseEndpoint(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case s == "":
+		return nil, errors.New("the endpoint is empty")
+	case strings.ContainsAny(s, "{}"):
+		return nil, errors.New("the endpoint has braces in it: is it a placeholder that nothing replaced?")
+	case !strings.Contains(s, "://"):
+		return nil, errors.New("the endpoint has no scheme: write it as https://HOST")
+	case err != nil || u.Hostname() == "":
+		return nil, errors.New("the endpoint is not a URL: write it as https://HOST")
+	case u.User != nil:
+		return nil, errors.New("the endpoint has a user name or password in it: the token is given by itself")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, errors.New("the endpoint has a query or fragment: it is a URL with a path at most")
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return nil, fmt.Errorf("the endpoint is %q over http, which would send the token in the clear: use https (http is for loopback addresses only)", u.Host)
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, errors.New("the endpoint's scheme is not https")
+	}
+	return u, nil
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback() || strings.EqualFold(host, "localhost")
+}
+
+// CloseIdleConnections closes the connections that no call uses. The client
+// stays usable.
+func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }
+
+// ListZones returns the zones in which the token may do something.
+func (c *Client) ListZones(ctx context.Context) ([]Zone, error) {
+	var zones Zones
+	err := c.do(ctx, &call{
+		method:  http.MethodGet,
+		path:    "/v1/zones",
+		timeout: callTimeout,
+		limit:   maxChangeAnswer,
+		decode:  func(body io.Reader) error { return decode(body, &zones) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return zones.Zones, nil
+}
+
+// GetRecords returns the records at or below zone that the token may read.
+func (c *Client) GetRecords(ctx context.Context, zone string) ([]libdns.Record, error) {
+	if zone == "" {
+		return nil, refused(ZoneNotFound, "no zone is named")
+	}
+	var records []libdns.Record
+	err := c.do(ctx, &call{
+		method:  http.MethodGet,
+		path:    recordsPath(zone),
+		timeout: readTimeout,
+		limit:   maxRecordsAnswer,
+		decode: func(body io.Reader) (err error) {
+			records, err = decodeRecords(body)
+			return err
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return records, nil
+}
+
+// Change makes one change to the records of zone and returns those that were
+// appended, set or deleted.
+func (c *Client) Change(ctx context.Context, zone string, change Change) (Records, error) {
+	if zone == "" {
+		return Records{}, refused(ZoneNotFound, "no zone is named")
+	}
+	body, err := json.Marshal(change)
+	if err != nil {
+		return Records{}, refused(BadRequest, err.Error())
+	}
+	if n := len(change.Append) + len(change.Set) + len(change.Delete); n > MaxRecords || len(body) > MaxBodyBytes {
+		// Not left to the service, which may close the connection before it is read.
+		return Records{}, refused(TooLarge, fmt.Sprintf("the change has %d records in %d bytes: make several of at most %d records and %d bytes",
+			n, len(body), MaxRecords, MaxBodyBytes))
+	}
+	var records Records
+	err = c.do(ctx, &call{
+		method:  http.MethodPatch,
+		path:    recordsPath(zone),
+		body:    body,
+		timeout: callTimeout,
+		limit:   maxChangeAnswer,
+		decode:  func(body io.Reader) error { return decode(body, &records) },
+	})
+	if err != nil {
+		return Records{}, err
+	}
+	return records, nil
+}
+
+// refused is the error of a call that is not made.
+func refused(kind, detail string) *Error {
+	p := NewProblem(kind, detail)
+	p.Status, p.Unchanged = 0, true // nobody answered
+	return &Error{Problem: *p}
+}
+
+// recordsPath is the path of a zone's records, with the zone as one segment.
+func recordsPath(zone string) string {
+	zone = url.PathEscape(zone)
+	if strings.Trim(zone, ".") == "" {
+		// The root zone: a bare dot would be cleaned away as a step in the path.
+		zone = strings.ReplaceAll(zone, ".", "%2E")
+	}
+	return "/v1/zones/" + zone + "/records"
+}
+
+// call is one API call: what is sent and how the answer is read.
+type call struct {
+	method  string
+	path    string // below the endpoint, escaped
+	body    []byte // nil: none
+	timeout time.Duration
+	limit   int64                 // size of the answer at most
+	decode  func(io.Reader) error // once per try
+}
+
+func (call *call) changes() bool { return call.method != http.MethodGet }
+
+func (c *Client) newRequest(ctx context.Context, call *call) (*http.Request, error) {
+	var body io.Reader
+	if call.body != nil {
+		body = bytes.NewReader(call.body)
+	}
+	req, err := http.NewRequestWithContext(ctx, call.method, c.base+call.path, body)
+	if err != nil {
+		return nil, err
+	}
+	req.Header["Authorization"] = []string{c.auth}
+	req.Header["Accept"] = []string{"application/json, " + ProblemContentType}
+	req.Header["User-Agent"] = []string{userAgent()}
+	if body != nil {
+		req.Header["Content-Type"] = []string{"application/json"}
+	}
+	return req, nil
+}
+
+// userAgent names the client and the version of this module, as far as the
+// binary knows it.
+var userAgent = sync.OnceValue(func() string {
+	const module = "github.com/caddy-dns/bestdns"
+	version := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range append(info.Deps, &info.Main) {
+			if m.Path == module && m.Version != "" {
+				version = strings.Trim(m.Version, "()")
+			}
+		}
+	}
+	return "bestdns-client/" + version
+})
+
+// decode reads one JSON value and leaves body at its end, so that the
+// connection can be used again.
+func decode(body io.Reader, v any) error {
+	dec := json.NewDecoder(body)
+	if err := dec.Decode(v); err != nil {
+		return err
+	}
+	return end(dec)
+}
+
+// end fails where more than white space follows what dec has read.
+func end(dec *json.Decoder) error {
+	if _, err := dec.Token(); err == nil {
+		return errors.New("more follows the JSON value")
+	} else if err != io.EOF {
+		return err
+	}
+	return nil
+}
+
+// decodeRecords reads the records of a zone one by one: a zone may be large.
+func decodeRecords(body io.Reader) ([]libdns.Record, error) {
+	dec := json.NewDecoder(body)
+	if err := expect(dec, json.Delim('{')); err != nil {
+		return nil, err
+	}
+	records := []libdns.Record{}
+	found := false
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return nil, err
+		}
+		if key != "records" {
+			var ignored json.RawMessage
+			if err := dec.Decode(&ignored); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		found = true
+		if err := expect(dec, json.Delim('[')); err != nil {
+			return nil, err
+		}
+		for dec.More() {
+			var r Record
+			if err := dec.Decode(&r); err != nil {
+				return nil, err
+			}
+			records = append(records, r.Libdns())
+		}
+		if err := expect(dec, json.Delim(']')); err != nil {
+			return nil, err
+		}
+	}
+	if err := expect(dec, json.Delim('}')); err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, errors.New(`"records" is missing`)
+	}
+	return records, end(dec)
+}
+
+func expect(dec *json.Decoder, want json.Delim) error {
+	switch got, err := dec.Token(); {
+	case err == io.EOF:
+		return io.ErrUnexpectedEOF
+	case err != nil:
+		return err
+	case got != want:
+		return fmt.Errorf("%v where %v is due", got, want)
+	}
+	return nil
+}
