@@ -1,0 +1,252 @@
+package bestdns
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/caddy-dns/bestdns/internal/api"
+)
+
+func init() {
+	caddy.RegisterModule((*Provider)(nil))
+}
+
+var (
+	_ caddy.Provisioner     = (*Provider)(nil)
+	_ caddy.CleanerUpper    = (*Provider)(nil)
+	_ caddyfile.Unmarshaler = (*Provider)(nil)
+)
+
+// CaddyModule returns the Caddy module information.
+func (*Provider) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "dns.providers.bestdns",
+		New: func() caddy.Module { return new(Provider) },
+	}
+}
+
+// UnmarshalCaddyfile reads one of three forms. The first uses the app bestdns of
+// the same Caddy; the others, a service elsewhere.
+//
+//	bestdns
+//	bestdns <api_token> <endpoint>
+//	bestdns {
+//		api_token     <api_token>
+//		endpoint      <endpoint>
+//		trusted_roots <pem_file...>
+//	}
+func (p *Provider) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the name of the module
+	seen := make(map[string]bool)
+	switch args := d.RemainingArgs(); len(args) {
+	case 0:
+	case 2:
+		seen["api_token"], seen["endpoint"] = true, true
+		p.APIToken, p.Endpoint = args[0], args[1]
+		if err := checkArgs(p.APIToken, p.Endpoint); err != nil {
+			return d.WrapErr(err)
+		}
+	case 1:
+		return d.WrapErr(oneArg(args[0]))
+	default:
+		return d.Err("bestdns: too many arguments: write `bestdns <api_token> <endpoint>`")
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if seen[option] {
+			return d.Errf("bestdns: %s is there twice", option)
+		}
+		seen[option] = true
+		if err := p.unmarshalOption(d, option); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Provider) unmarshalOption(d *caddyfile.Dispenser, option string) error {
+	// Not ArgErr and the like: they repeat the arguments, and one is a secret.
+	args := d.RemainingArgs()
+	switch option {
+	case "api_token":
+		if len(args) != 1 {
+			return d.Err("bestdns: api_token takes one argument: the token, or a placeholder for it")
+		}
+		p.APIToken = args[0]
+		return wrapErr(d, checkTokenArg(p.APIToken))
+	case "endpoint":
+		if len(args) != 1 {
+			return d.Err("bestdns: endpoint takes one argument: the URL of the service")
+		}
+		p.Endpoint = args[0]
+		return wrapErr(d, checkEndpointArg(p.Endpoint))
+	case "trusted_roots":
+		if len(args) == 0 {
+			return d.Err("bestdns: trusted_roots takes the names of one or more PEM files")
+		}
+		p.TrustedRoots = args
+		return nil
+	}
+	if !optionName.MatchString(option) {
+		option = "that stands there" // it may be a token
+	}
+	return d.Errf("bestdns: no option %s: there are api_token, endpoint and trusted_roots", option)
+}
+
+// optionName is what a mistyped option looks like, and a token does not.
+var optionName = regexp.MustCompile(`^[A-Za-z_-]{1,24}$`)
+
+// oneArg is the error for a single argument. A `{$VAR}` of an unset variable
+// leaves nothing behind, so the URL moves to the token's place.
+func oneArg(arg string) error {
+	usage := "write `bestdns <api_token> <endpoint>`"
+	switch {
+	case arg == "":
+		return fmt.Errorf("bestdns: the token is empty and the endpoint missing: %s", usage)
+	case strings.Contains(arg, "://"):
+		return fmt.Errorf("bestdns: an endpoint, but no token before it: if a {$VAR} stands there, the variable is not set, so use {env.VAR}; %s", usage)
+	}
+	return fmt.Errorf("bestdns: one argument, where there should be two or none: %s", usage)
+}
+
+func checkArgs(token, endpoint string) error {
+	if err := checkTokenArg(token); err != nil {
+		return err
+	}
+	return checkEndpointArg(endpoint)
+}
+
+// checkTokenArg judges a token as far as it can be before its placeholders are
+// known.
+func checkTokenArg(token string) error {
+	switch {
+	case token == "":
+		return errors.New(`bestdns: the token is empty: if it is "{$VAR}", the variable is not set, so use {env.VAR}`)
+	case strings.Contains(token, "{") && !strings.Contains(token, "://"):
+		return nil
+	}
+	if err := api.CheckToken(token); err != nil {
+		return fmt.Errorf("bestdns: %w", err)
+	}
+	return nil
+}
+
+// checkEndpointArg does the same for an endpoint.
+func checkEndpointArg(endpoint string) error {
+	if strings.Contains(endpoint, "{") {
+		return nil
+	}
+	if _, err := api.ParseEndpoint(endpoint); err != nil {
+		return fmt.Errorf("bestdns: %w", err)
+	}
+	return nil
+}
+
+// wrapErr adds file and line to an error, if there is one.
+func wrapErr(d *caddyfile.Dispenser, err error) error {
+	if err == nil {
+		return nil
+	}
+	return d.WrapErr(err)
+}
+
+// Provision finds the service: the app of the same Caddy, or the client of the
+// one at the endpoint. The exported fields keep their placeholders, so that the
+// provider's JSON never holds what they stand for.
+func (p *Provider) Provision(ctx caddy.Context) error {
+	p.once.Do(func() {
+		p.service, p.err = p.provision(ctx)
+	})
+	return p.err
+}
+
+func (p *Provider) provision(ctx caddy.Context) (Service, error) {
+	if p.APIToken == "" && p.Endpoint == "" {
+		if len(p.TrustedRoots) > 0 {
+			return nil, errors.New("trusted_roots are set, but no endpoint and no api_token")
+		}
+		return findService(ctx)
+	}
+	r, err := p.newResolved()
+	if err != nil {
+		return nil, err
+	}
+	logger := ctx.Logger()
+	r.onCNAME = func(cname api.CNAME) {
+		logger.Info("this CNAME record must exist where the domain is hosted, or the CA will not find the challenge",
+			zap.String("name", cname.Name), zap.String("target", cname.Target))
+	}
+	return r, nil
+}
+
+// newResolved makes the client with all placeholders resolved.
+func (p *Provider) newResolved() (*remote, error) {
+	token, err := resolve("the token", p.APIToken)
+	if err != nil {
+		return nil, err
+	}
+	endpoint, err := resolve("the endpoint", p.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	roots := make([]string, len(p.TrustedRoots))
+	for i, file := range p.TrustedRoots {
+		if roots[i], err = resolve("a name in trusted_roots", file); err != nil {
+			return nil, err
+		}
+	}
+	return newRemote(endpoint, token, roots)
+}
+
+// resolve replaces the placeholders in s. Each must have a value. The error
+// names the placeholder, but only of a kind that can be no mistyped secret.
+func resolve(what, s string) (string, error) {
+	return caddy.NewReplacer().ReplaceFunc(s, func(key string, value any) (any, error) {
+		if caddy.ToString(value) != "" {
+			return value, nil
+		}
+		if strings.HasPrefix(key, "env.") || strings.HasPrefix(key, "file.") {
+			return nil, fmt.Errorf("%s is empty: there is nothing in {%s}", what, key)
+		}
+		return nil, fmt.Errorf("%s has braces around something that is no placeholder", what)
+	})
+}
+
+// findService returns the app bestdns of this Caddy.
+func findService(ctx caddy.Context) (Service, error) {
+	const app = "bestdns"
+	if _, err := caddy.GetModule(app); err != nil {
+		return nil, errors.New("without token and endpoint, the records are managed by the app bestdns of this Caddy, which is not built in: " +
+			"build with `xcaddy build --with github.com/caddy-dns/bestdns/service`, or set api_token and endpoint " +
+			"(if they are set to {$VAR}, the variables are not: use {env.VAR})")
+	}
+	module, err := ctx.AppIfConfigured(app)
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return nil, errors.New("without token and endpoint, the records are managed by the app bestdns of this Caddy, which is not configured: " +
+			"add the global option `bestdns`, or set api_token and endpoint " +
+			"(if they are set to {$VAR}, the variables are not: use {env.VAR})")
+	}
+	if err != nil {
+		return nil, err
+	}
+	service, ok := module.(Service)
+	if !ok {
+		return nil, fmt.Errorf("the app bestdns of this Caddy is a %T, which manages no records: is it of another version?", module)
+	}
+	return service, nil
+}
+
+// Cleanup closes the connections that are not in use. Calls may still follow:
+// certmagic cleans up through the provider that it began with.
+func (p *Provider) Cleanup() error {
+	if r, ok := p.service.(*remote); ok {
+		r.client.CloseIdleConnections()
+	}
+	return nil
+}

@@ -1,0 +1,319 @@
+package bestdns_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	_ "github.com/caddyserver/caddy/v2/modules/logging"
+	"github.com/google/go-cmp/cmp"
+	"github.com/libdns/libdns"
+
+	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/internal/api"
+)
+
+func TestUnmarshalCaddyfile(t *testing.T) {
+	token := api.NewToken()
+	for _, tt := range []struct{ name, caddyfile, json string }{
+		{"in process", `bestdns`, `{}`},
+		{"in process, with an empty block", "bestdns {\n}", `{}`},
+		{"one line", `bestdns ` + token + ` https://dns.example.net`,
+			`{"api_token":"` + token + `","endpoint":"https://dns.example.net"}`},
+		{"placeholders", `bestdns {env.TOKEN} {env.ENDPOINT}`,
+			`{"api_token":"{env.TOKEN}","endpoint":"{env.ENDPOINT}"}`},
+		{"block", "bestdns {\n api_token {file./run/secrets/bestdns}\n endpoint https://dns.example.net/a\n trusted_roots a.pem {env.B}\n}",
+			`{"api_token":"{file./run/secrets/bestdns}","endpoint":"https://dns.example.net/a","trusted_roots":["a.pem","{env.B}"]}`},
+		{"one line and a block", "bestdns {env.TOKEN} https://dns.example.net {\n trusted_roots a.pem\n}",
+			`{"api_token":"{env.TOKEN}","endpoint":"https://dns.example.net","trusted_roots":["a.pem"]}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := new(bestdns.Provider)
+			if err := p.UnmarshalCaddyfile(caddyfile.NewTestDispenser(tt.caddyfile)); err != nil {
+				t.Fatal(err)
+			}
+			got, err := json.Marshal(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.json, string(got)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestUnmarshalCaddyfileRefuses: every error says in which line, and holds no token.
+func TestUnmarshalCaddyfileRefuses(t *testing.T) {
+	token := api.NewToken()
+	for _, tt := range []struct{ name, caddyfile, want, line string }{
+		{"token alone", `bestdns ` + token, "one argument", ":1"},
+		{"endpoint alone", `bestdns https://dns.example.net`, "use {env.VAR}", ":1"},
+		{"empty token alone", `bestdns ""`, "token is empty", ":1"},
+		{"empty quoted token", `bestdns "" https://dns.example.net`, "use {env.VAR}", ":1"},
+		{"a URL for a token", `bestdns https://a.example https://b.example`, "a URL stands in the token's place", ":1"},
+		{"swapped", `bestdns https://dns.example.net ` + token, "a URL stands in the token's place", ":1"},
+		{"three arguments", `bestdns ` + token + ` https://dns.example.net ` + token, "too many arguments", ":1"},
+		{"cut token", `bestdns ` + token[:50] + ` https://dns.example.net`, "cut", ":1"},
+		{"endpoint without scheme", `bestdns ` + token + ` dns.example.net`, "no scheme", ":1"},
+		{"http to another host", `bestdns ` + token + ` http://dns.example.net`, "in the clear", ":1"},
+		{"empty token in a block", "bestdns {\n endpoint https://dns.example.net\n api_token \"\"\n}", "use {env.VAR}", ":3"},
+		{"no token in a block", "bestdns {\n api_token\n}", "one argument", ":2"},
+		{"two tokens", "bestdns {\n api_token " + token + " " + token + "\n}", "one argument", ":2"},
+		{"no endpoint in a block", "bestdns {\n endpoint\n}", "one argument", ":2"},
+		{"no roots", "bestdns {\n trusted_roots\n}", "one or more", ":2"},
+		{"unknown option", "bestdns {\n api_token {env.X}\n api_key {env.X}\n}", "no option api_key", ":3"},
+		{"a token for an option", "bestdns {\n " + token + "\n}", "no option that stands there", ":2"},
+		{"repeated token", "bestdns {\n api_token {env.X}\n endpoint https://dns.example.net\n api_token {env.Y}\n}", "api_token is there twice", ":4"},
+		{"repeated endpoint", "bestdns {\n endpoint https://a.example\n endpoint https://b.example\n}", "endpoint is there twice", ":3"},
+		{"repeated roots", "bestdns {\n trusted_roots a.pem\n trusted_roots b.pem\n}", "trusted_roots is there twice", ":3"},
+		{"token in line and block", "bestdns {env.X} https://dns.example.net {\n api_token {env.X}\n}", "api_token is there twice", ":2"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := new(bestdns.Provider).UnmarshalCaddyfile(caddyfile.NewTestDispenser(tt.caddyfile))
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, want := range []string{tt.want, "at Testfile" + tt.line} {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q does not say %q", err, want)
+				}
+			}
+			if strings.Contains(err.Error(), token[:50]) {
+				t.Errorf("error %q holds the token", err)
+			}
+		})
+	}
+}
+
+// host is an app with a DNS provider. Provision hands it to the test.
+type host struct {
+	ProviderRaw json.RawMessage `json:"provider" caddy:"namespace=dns.providers inline_key=name"`
+}
+
+var provisioned func(*bestdns.Provider)
+
+func (host) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "bestdnshost", New: func() caddy.Module { return new(host) }}
+}
+
+func (h *host) Provision(ctx caddy.Context) error {
+	val, err := ctx.LoadModule(h, "ProviderRaw")
+	if err != nil {
+		return err
+	}
+	if provisioned != nil {
+		provisioned(val.(*bestdns.Provider))
+	}
+	return nil
+}
+
+func (*host) Start() error { return nil }
+func (*host) Stop() error  { return nil }
+
+// app is the app bestdns of the same Caddy. It notes what is asked of it.
+type app struct{ asked *[]string }
+
+var appAsked []string
+
+func (app) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "bestdns", New: func() caddy.Module { return &app{asked: &appAsked} }}
+}
+func (*app) Start() error { return nil }
+func (*app) Stop() error  { return nil }
+
+var errInApp = errors.New("in doubt")
+
+func (a *app) note(what, zone string, recs []libdns.Record) ([]libdns.Record, error) {
+	*a.asked = append(*a.asked, what+" "+zone)
+	if zone == "doubt." && what == "append" {
+		return nil, errInApp
+	}
+	if zone == "certain." && what == "append" {
+		return nil, &bestdns.Error{Detail: "refused", Unchanged: true}
+	}
+	return recs, nil
+}
+
+func (a *app) ListZones(context.Context) ([]libdns.Zone, error) {
+	return []libdns.Zone{{Name: "in.process."}}, nil
+}
+func (a *app) GetRecords(_ context.Context, zone string) ([]libdns.Record, error) {
+	return a.note("get", zone, nil)
+}
+func (a *app) AppendRecords(_ context.Context, zone string, recs []libdns.Record) ([]libdns.Record, error) {
+	return a.note("append", zone, recs)
+}
+func (a *app) SetRecords(_ context.Context, zone string, recs []libdns.Record) ([]libdns.Record, error) {
+	return a.note("set", zone, recs)
+}
+func (a *app) DeleteRecords(_ context.Context, zone string, recs []libdns.Record) ([]libdns.Record, error) {
+	return a.note("delete", zone, recs)
+}
+
+var registerHost = sync.OnceFunc(func() { caddy.RegisterModule(host{}) })
+
+// load provisions a Caddy whose host app has the given provider. Other apps follow.
+func load(t *testing.T, provider string, apps ...string) error {
+	t.Helper()
+	registerHost()
+	var cfg caddy.Config
+	all := append([]string{`"bestdnshost":{"provider":` + provider + `}`}, apps...)
+	if err := json.Unmarshal([]byte(`{"admin":{"disabled":true},"apps":{`+strings.Join(all, ",")+`}}`), &cfg); err != nil {
+		t.Fatal(err)
+	}
+	return caddy.Validate(&cfg)
+}
+
+// TestProvisionInProcess goes from a Caddy without the app to one that has it. The
+// order matters: a module cannot be unregistered.
+func TestProvisionInProcess(t *testing.T) {
+	if _, err := caddy.GetModule("bestdns"); err != nil {
+		err := load(t, `{"name":"bestdns"}`)
+		if err == nil || !strings.Contains(err.Error(), "--with github.com/caddy-dns/bestdns/service") {
+			t.Errorf("not built in: error %v", err)
+		}
+		caddy.RegisterModule(app{})
+	}
+
+	err := load(t, `{"name":"bestdns"}`)
+	if err == nil || !strings.Contains(err.Error(), "not configured") || !strings.Contains(err.Error(), "{env.VAR}") {
+		t.Errorf("not configured: error %v", err)
+	}
+
+	appAsked = nil
+	provisioned = func(p *bestdns.Provider) {
+		ctx, recs := t.Context(), []libdns.Record{libdns.TXT{Name: "x", Text: "y"}}
+		zones, err := p.ListZones(ctx)
+		check(t, err, []libdns.Zone{{Name: "in.process."}}, zones)
+		for _, call := range []change{p.AppendRecords, p.SetRecords, p.DeleteRecords} {
+			out, err := call(ctx, "example.org.", recs)
+			check(t, err, recs, out)
+		}
+		if _, err := p.GetRecords(ctx, "example.org."); err != nil {
+			t.Error(err)
+		}
+		if _, err := p.AppendRecords(ctx, "doubt.", recs); !errors.Is(err, errInApp) {
+			t.Errorf("error %v", err)
+		}
+		if _, err := p.AppendRecords(ctx, "certain.", recs); err == nil || err.Error() != "refused" {
+			t.Errorf("error %v", err)
+		}
+	}
+	defer func() { provisioned = nil }()
+	if err := load(t, `{"name":"bestdns"}`, `"bestdns":{}`); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"append example.org.", "set example.org.", "delete example.org.", "get example.org.",
+		"append doubt.", "delete doubt.", // withdrawn
+		"append certain.",
+	}
+	if diff := cmp.Diff(want, appAsked); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestProvisionRefuses(t *testing.T) {
+	token := api.NewToken()
+	t.Setenv("BESTDNS_TEST_EMPTY", "")
+	t.Setenv("BESTDNS_TEST_CUT", token[:50])
+	t.Setenv("BESTDNS_TEST_URL", "https://dns.example.net")
+	t.Setenv("BESTDNS_TEST_BRACES", "{"+token+"}")
+	const endpoint = `"endpoint":"https://dns.example.net"`
+	for _, tt := range []struct{ name, provider, want string }{
+		{"empty variable", `{"name":"bestdns","api_token":"{env.BESTDNS_TEST_EMPTY}",` + endpoint + `}`, "there is nothing in {env.BESTDNS_TEST_EMPTY}"},
+		{"no such file", `{"name":"bestdns","api_token":"{file./nonexistent/token}",` + endpoint + `}`, "there is nothing in {file./nonexistent/token}"},
+		{"empty endpoint", `{"name":"bestdns","api_token":"` + token + `","endpoint":"{env.BESTDNS_TEST_EMPTY}"}`, "the endpoint is empty: there is nothing in {env.BESTDNS_TEST_EMPTY}"},
+		{"empty name of a file", `{"name":"bestdns","api_token":"` + token + `",` + endpoint + `,"trusted_roots":["{env.BESTDNS_TEST_EMPTY}"]}`, "trusted_roots is empty"},
+		{"token in braces", `{"name":"bestdns","api_token":"{` + token + `}",` + endpoint + `}`, "no placeholder"},
+		{"variable with braces", `{"name":"bestdns","api_token":"{env.BESTDNS_TEST_BRACES}",` + endpoint + `}`, "braces"},
+		{"variable with a cut token", `{"name":"bestdns","api_token":"{env.BESTDNS_TEST_CUT}",` + endpoint + `}`, "cut"},
+		{"variable with a URL", `{"name":"bestdns","api_token":"{env.BESTDNS_TEST_URL}",` + endpoint + `}`, "URL"},
+		{"endpoint alone", `{"name":"bestdns",` + endpoint + `}`, "no API token"},
+		{"token alone", `{"name":"bestdns","api_token":"` + token + `"}`, "no endpoint"},
+		{"roots alone", `{"name":"bestdns","trusted_roots":["a.pem"]}`, "no endpoint and no api_token"},
+		{"http to another host", `{"name":"bestdns","api_token":"` + token + `","endpoint":"http://dns.example.net"}`, "in the clear"},
+		{"no such roots", `{"name":"bestdns","api_token":"` + token + `",` + endpoint + `,"trusted_roots":["/nonexistent/a.pem"]}`, "trusted_roots"},
+		{"unknown field", `{"name":"bestdns","api_key":"x"}`, "api_key"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := load(t, tt.provider)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("error %v does not say %q", err, tt.want)
+			}
+			if strings.Contains(err.Error(), token[:50]) {
+				t.Errorf("error %q holds the token", err)
+			}
+		})
+	}
+}
+
+// TestProvision runs a provider with placeholders: it works, logs the CNAMEs that
+// must exist, and its JSON keeps the placeholders.
+func TestProvision(t *testing.T) {
+	f := new(fakeService)
+	plain := startService(t, f)
+	secret := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(secret, []byte(f.token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("BESTDNS_TEST_ENDPOINT", plain.Endpoint)
+	t.Setenv("BESTDNS_TEST_ROOTS", plain.TrustedRoots[0])
+	const fields = `"endpoint":"{env.BESTDNS_TEST_ENDPOINT}","trusted_roots":["{env.BESTDNS_TEST_ROOTS}"]`
+
+	logFile := filepath.Join(t.TempDir(), "log")
+	provisioned = func(p *bestdns.Provider) {
+		ctx, recs := t.Context(), []libdns.Record{libdns.TXT{Name: "x", Text: "y"}}
+		for _, call := range []change{p.AppendRecords, p.SetRecords, p.DeleteRecords} {
+			if _, err := call(ctx, "example.org.", recs); err != nil {
+				t.Error(err)
+			}
+		}
+		got, err := json.Marshal(p)
+		check(t, err, `{"api_token":"{file.`+secret+`}",`+fields+`}`, string(got))
+	}
+	defer func() { provisioned = nil }()
+	registerHost()
+	var cfg caddy.Config
+	err := json.Unmarshal([]byte(`{"admin":{"disabled":true},
+		"logging":{"logs":{"default":{"writer":{"output":"file","filename":"`+logFile+`"},"encoder":{"format":"json"},"level":"DEBUG"}}},
+		"apps":{"bestdnshost":{"provider":{"name":"bestdns","api_token":"{file.`+secret+`}",`+fields+`}}}}`), &cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&cfg); err != nil {
+		t.Fatal(err)
+	}
+
+	logged, err := os.ReadFile(logFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(logged), f.token) {
+		t.Errorf("the log holds the token: %s", logged)
+	}
+	type line struct{ Level, Logger, Msg, Name, Target string }
+	var cnames []line
+	for l := range strings.Lines(string(logged)) {
+		var got line
+		if err := json.Unmarshal([]byte(l), &got); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(got.Msg, "CNAME") {
+			cnames = append(cnames, got)
+		}
+	}
+	one := line{"info", "dns.providers.bestdns", "this CNAME record must exist where the domain is hosted, or the CA will not find the challenge",
+		"_acme-challenge.example.com.", "example.com.acme.example.org."}
+	if diff := cmp.Diff([]line{one, one}, cnames); diff != "" { // of append and set, not of delete
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

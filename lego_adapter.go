@@ -1,0 +1,168 @@
+package bestdns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-acme/lego/v4/challenge"
+	"github.com/go-acme/lego/v4/challenge/dns01"
+	"github.com/go-acme/lego/v4/platform/config/env"
+	"github.com/libdns/libdns"
+)
+
+// EnvNamespace begins the names of all variables that [NewDNSProvider] and
+// [NewDefaultConfig] read.
+const EnvNamespace = "BESTDNS_"
+
+// Environment variables. Each may be given as a file that holds its value
+// instead, by the same name with _FILE behind it. A number that is none counts as
+// not set.
+const (
+	EnvAPIToken = EnvNamespace + "API_TOKEN"
+	EnvEndpoint = EnvNamespace + "ENDPOINT"
+
+	EnvTTL                = EnvNamespace + "TTL"                 // seconds, default 60
+	EnvPropagationTimeout = EnvNamespace + "PROPAGATION_TIMEOUT" // whole seconds, default 60
+	EnvPollingInterval    = EnvNamespace + "POLLING_INTERVAL"    // whole seconds, default 0.1
+	EnvHTTPTimeout        = EnvNamespace + "HTTP_TIMEOUT"        // whole seconds, default 30
+)
+
+// Defaults that are not lego's own. A challenge's record lives for seconds, and
+// the service answers when it is live: lego's first look finds it.
+const (
+	defaultTTL             = 60
+	defaultPollingInterval = 100 * time.Millisecond
+	defaultHTTPTimeout     = 30 * time.Second
+)
+
+// Config configures a [DNSProvider].
+type Config struct {
+	// APIToken is the token that the service gave to this client.
+	APIToken string
+	// Endpoint is the URL of the service.
+	Endpoint string
+	// TTL of the TXT records in seconds. Zero means the zone's default.
+	TTL int
+	// PropagationTimeout is how long lego looks for the record at most.
+	PropagationTimeout time.Duration
+	// PollingInterval is how long lego waits before each look, the first included.
+	PollingInterval time.Duration
+	// HTTPTimeout limits a call with all its tries.
+	HTTPTimeout time.Duration
+}
+
+// Format writes the configuration without the token, for every verb of package fmt.
+func (c Config) Format(s fmt.State, _ rune) {
+	fmt.Fprintf(s, "bestdns.Config{Endpoint: %q, TTL: %d, PropagationTimeout: %v, PollingInterval: %v, HTTPTimeout: %v}",
+		c.Endpoint, c.TTL, c.PropagationTimeout, c.PollingInterval, c.HTTPTimeout)
+}
+
+// NewDefaultConfig returns the defaults, as far as the environment does not say
+// otherwise, without token and endpoint.
+func NewDefaultConfig() *Config {
+	return &Config{
+		TTL:                env.GetOrDefaultInt(EnvTTL, defaultTTL),
+		PropagationTimeout: env.GetOrDefaultSecond(EnvPropagationTimeout, dns01.DefaultPropagationTimeout),
+		PollingInterval:    env.GetOrDefaultSecond(EnvPollingInterval, defaultPollingInterval),
+		HTTPTimeout:        env.GetOrDefaultSecond(EnvHTTPTimeout, defaultHTTPTimeout),
+	}
+}
+
+// DNSProvider solves lego's DNS-01 challenges through a [Provider]. It is safe
+// for concurrent use.
+//
+// It names the record that lego arrives at after any CNAMEs, and the service finds
+// the zone. With LEGO_DISABLE_CNAME_SUPPORT, the service places the record.
+type DNSProvider struct {
+	redacted
+
+	config   Config
+	provider *Provider
+}
+
+// DNSProviderBestDNS is [DNSProvider] by the name that lego's guide gives it.
+type DNSProviderBestDNS = DNSProvider
+
+var _ challenge.ProviderTimeout = (*DNSProvider)(nil)
+
+// NewDNSProvider returns a provider configured by the environment alone.
+// BESTDNS_API_TOKEN and BESTDNS_ENDPOINT are required.
+func NewDNSProvider() (*DNSProvider, error) {
+	values, err := env.Get(EnvAPIToken, EnvEndpoint)
+	if err != nil {
+		return nil, fmt.Errorf("bestdns: %w", err)
+	}
+	config := NewDefaultConfig()
+	config.APIToken = values[EnvAPIToken]
+	config.Endpoint = values[EnvEndpoint]
+	return NewDNSProviderConfig(config)
+}
+
+// NewDNSProviderBestDNS returns a provider with the given token. All else is
+// configured by the environment; BESTDNS_ENDPOINT is required.
+func NewDNSProviderBestDNS(apiAuthToken string) (*DNSProviderBestDNS, error) {
+	values, err := env.Get(EnvEndpoint)
+	if err != nil {
+		return nil, fmt.Errorf("bestdns: %w", err)
+	}
+	config := NewDefaultConfig()
+	config.APIToken = apiAuthToken
+	config.Endpoint = values[EnvEndpoint]
+	return NewDNSProviderConfig(config)
+}
+
+// NewDNSProviderConfig returns a provider with the given configuration.
+func NewDNSProviderConfig(config *Config) (*DNSProvider, error) {
+	switch {
+	case config == nil:
+		return nil, errors.New("bestdns: the configuration of the DNS provider is nil")
+	case config.TTL < 0:
+		return nil, errors.New("bestdns: the TTL is negative")
+	case config.HTTPTimeout <= 0:
+		return nil, errors.New("bestdns: the HTTP timeout must be more than zero")
+	}
+	d := &DNSProvider{
+		config:   *config,
+		provider: &Provider{APIToken: config.APIToken, Endpoint: config.Endpoint},
+	}
+	// What is wrong with the token or the endpoint is better said now than at the
+	// first challenge.
+	if _, err := d.provider.connect(); err != nil {
+		return nil, fmt.Errorf("bestdns: %w", err)
+	}
+	return d, nil
+}
+
+// Timeout returns how long lego looks for the record and how often.
+func (d *DNSProvider) Timeout() (timeout, interval time.Duration) {
+	return d.config.PropagationTimeout, d.config.PollingInterval
+}
+
+// Present appends the TXT record of the challenge. It returns when the record is
+// live.
+func (d *DNSProvider) Present(domain, _, keyAuth string) error {
+	return d.do(domain, keyAuth, d.config.TTL, d.provider.AppendRecords)
+}
+
+// CleanUp deletes the TXT record of the challenge, and none beside it.
+func (d *DNSProvider) CleanUp(domain, _, keyAuth string) error {
+	return d.do(domain, keyAuth, 0, d.provider.DeleteRecords) // a TTL of zero: any
+}
+
+type change = func(ctx context.Context, zone string, recs []libdns.Record) ([]libdns.Record, error)
+
+func (d *DNSProvider) do(domain, keyAuth string, ttl int, change change) error {
+	info := dns01.GetChallengeInfo(domain, keyAuth)
+	ctx, cancel := context.WithTimeout(context.Background(), d.config.HTTPTimeout)
+	defer cancel()
+	// The service finds the zone, so the record is the apex of what is named here.
+	_, err := change(ctx, info.EffectiveFQDN, []libdns.Record{
+		libdns.TXT{Name: "@", TTL: time.Duration(ttl) * time.Second, Text: info.Value},
+	})
+	if err != nil {
+		return fmt.Errorf("bestdns: %w", err)
+	}
+	return nil
+}

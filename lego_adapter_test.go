@@ -1,0 +1,237 @@
+package bestdns_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	legochallenge "github.com/go-acme/lego/v4/challenge"
+	"github.com/go-acme/lego/v4/challenge/dns01"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/internal/api"
+)
+
+var _ legochallenge.ProviderTimeout = (*bestdns.DNSProviderBestDNS)(nil)
+
+// clearEnv unsets every variable of the adapter and keeps lego from asking resolvers.
+func clearEnv(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{
+		bestdns.EnvAPIToken, bestdns.EnvEndpoint, bestdns.EnvTTL,
+		bestdns.EnvPropagationTimeout, bestdns.EnvPollingInterval, bestdns.EnvHTTPTimeout,
+	} {
+		t.Setenv(name, "")
+		t.Setenv(name+"_FILE", "")
+	}
+	t.Setenv("LEGO_DISABLE_CNAME_SUPPORT", "true")
+}
+
+func TestLegoVariables(t *testing.T) {
+	for _, tt := range []struct{ got, want string }{
+		{bestdns.EnvNamespace, "BESTDNS_"},
+		{bestdns.EnvAPIToken, "BESTDNS_API_TOKEN"},
+		{bestdns.EnvEndpoint, "BESTDNS_ENDPOINT"},
+		{bestdns.EnvTTL, "BESTDNS_TTL"},
+		{bestdns.EnvPropagationTimeout, "BESTDNS_PROPAGATION_TIMEOUT"},
+		{bestdns.EnvPollingInterval, "BESTDNS_POLLING_INTERVAL"},
+		{bestdns.EnvHTTPTimeout, "BESTDNS_HTTP_TIMEOUT"},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("%s, want %s", tt.got, tt.want)
+		}
+	}
+}
+
+func TestNewDefaultConfig(t *testing.T) {
+	defaults := bestdns.Config{
+		TTL: 60, PropagationTimeout: time.Minute, PollingInterval: 100 * time.Millisecond, HTTPTimeout: 30 * time.Second,
+	}
+	given := bestdns.Config{
+		TTL: 5, PropagationTimeout: 6 * time.Second, PollingInterval: 7 * time.Second, HTTPTimeout: 8 * time.Second,
+	}
+	values := map[string]string{
+		bestdns.EnvTTL: "5", bestdns.EnvPropagationTimeout: "6", bestdns.EnvPollingInterval: "7", bestdns.EnvHTTPTimeout: "8",
+	}
+	for _, tt := range []struct {
+		name string
+		set  func(*testing.T)
+		want bestdns.Config
+	}{
+		{"nothing set", func(*testing.T) {}, defaults},
+		{"all set", func(t *testing.T) {
+			for name, value := range values {
+				t.Setenv(name, value)
+			}
+		}, given},
+		{"all in files", func(t *testing.T) {
+			for name, value := range values {
+				t.Setenv(name+"_FILE", writeFile(t, value+"\n"))
+			}
+		}, given},
+		{"not numbers", func(t *testing.T) {
+			for name := range values {
+				t.Setenv(name, "1m")
+			}
+		}, defaults},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			clearEnv(t)
+			tt.set(t)
+			if diff := cmp.Diff(&tt.want, bestdns.NewDefaultConfig()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func writeFile(t *testing.T, content string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "value")
+	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// startPlain serves f over HTTP on a loopback address: lego has no setting for roots.
+func startPlain(t *testing.T, f *fakeService) (endpoint string) {
+	t.Helper()
+	f.token = api.NewToken()
+	srv := httptest.NewServer(f)
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+// TestLegoChallenge presents two challenges at one name, as for a domain and its
+// wildcard, and cleans up one after the other, by each way to make the provider.
+func TestLegoChallenge(t *testing.T) {
+	for name, make := range map[string]func(t *testing.T, endpoint, token string) (*bestdns.DNSProvider, error){
+		"environment": func(t *testing.T, endpoint, token string) (*bestdns.DNSProvider, error) {
+			t.Setenv(bestdns.EnvEndpoint, endpoint)
+			t.Setenv(bestdns.EnvAPIToken, token)
+			return bestdns.NewDNSProvider()
+		},
+		"files": func(t *testing.T, endpoint, token string) (*bestdns.DNSProvider, error) {
+			t.Setenv(bestdns.EnvEndpoint+"_FILE", writeFile(t, endpoint))
+			t.Setenv(bestdns.EnvAPIToken+"_FILE", writeFile(t, token+"\n"))
+			return bestdns.NewDNSProvider()
+		},
+		"configuration": func(t *testing.T, endpoint, token string) (*bestdns.DNSProvider, error) {
+			config := bestdns.NewDefaultConfig()
+			config.Endpoint, config.APIToken = endpoint, token
+			return bestdns.NewDNSProviderConfig(config)
+		},
+		"lego's guide": func(t *testing.T, endpoint, token string) (*bestdns.DNSProvider, error) {
+			t.Setenv(bestdns.EnvEndpoint, endpoint)
+			return bestdns.NewDNSProviderBestDNS(token)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clearEnv(t)
+			f := new(fakeService)
+			p, err := make(t, startPlain(t, f), f.token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			record := func(keyAuth string) api.Record {
+				value := dns01.GetChallengeInfo("example.org", keyAuth).Value
+				return api.Record{Name: "@", Type: "TXT", TTL: new(int64(60)), Data: &value}
+			}
+			step := func(do func(domain, token, keyAuth string) error, keyAuth string, want ...api.Record) {
+				t.Helper()
+				err := do("example.org", "token", keyAuth)
+				check(t, err, append([]api.Record{}, want...), f.all())
+			}
+			step(p.Present, "one", record("one"))
+			step(p.Present, "two", record("one"), record("two"))
+			step(p.CleanUp, "one", record("two"))
+			step(p.CleanUp, "two")
+			step(p.CleanUp, "two")
+
+			const zone = " /v1/zones/_acme-challenge.example.org./records"
+			want := []string{"PATCH append" + zone, "PATCH append" + zone, "PATCH delete" + zone, "PATCH delete" + zone, "PATCH delete" + zone}
+			if diff := cmp.Diff(want, f.requests()); diff != "" {
+				t.Errorf("requests (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestLegoTimeouts(t *testing.T) {
+	clearEnv(t)
+	f := &fakeService{fault: func(_ http.ResponseWriter, r *http.Request, _ api.Change) bool {
+		<-r.Context().Done()
+		return true
+	}}
+	config := bestdns.NewDefaultConfig()
+	config.Endpoint = startPlain(t, f)
+	config.APIToken = f.token
+	config.PropagationTimeout, config.PollingInterval, config.HTTPTimeout = 3*time.Second, 2*time.Second, 100*time.Millisecond
+	p, err := bestdns.NewDNSProviderConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if timeout, interval := p.Timeout(); timeout != 3*time.Second || interval != 2*time.Second {
+		t.Errorf("Timeout is %v, %v", timeout, interval)
+	}
+	start := time.Now()
+	err = p.CleanUp("example.org", "token", "key")
+	if took := time.Since(start); err == nil || took > time.Second {
+		t.Errorf("error %v after %v, want one after 100ms", err, took)
+	}
+}
+
+func TestLegoErrors(t *testing.T) {
+	clearEnv(t)
+	token := api.NewToken()
+	const endpoint = "https://dns.example.net"
+	config := func(change func(*bestdns.Config)) error {
+		c := bestdns.NewDefaultConfig()
+		c.APIToken, c.Endpoint = token, endpoint
+		change(c)
+		_, err := bestdns.NewDNSProviderConfig(c)
+		return err
+	}
+	_, noEnv := bestdns.NewDNSProvider()
+	_, noEndpoint := bestdns.NewDNSProviderBestDNS(token)
+	_, noConfig := bestdns.NewDNSProviderConfig(nil)
+	t.Setenv(bestdns.EnvEndpoint, endpoint)
+	_, noToken := bestdns.NewDNSProvider()
+	_, badToken := bestdns.NewDNSProviderBestDNS("my-auth-token")
+	f := &fakeService{fault: func(w http.ResponseWriter, _ *http.Request, _ api.Change) bool {
+		answer(w, 403, api.NewProblem(api.Forbidden, "web1 has certificates for web1.example.org"))
+		return true
+	}}
+	t.Setenv(bestdns.EnvEndpoint, startPlain(t, f))
+	p, err := bestdns.NewDNSProviderBestDNS(f.token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"nothing set", noEnv, "BESTDNS_API_TOKEN,BESTDNS_ENDPOINT"},
+		{"no endpoint", noEndpoint, "BESTDNS_ENDPOINT"},
+		{"no token", noToken, "BESTDNS_API_TOKEN"},
+		{"no configuration", noConfig, "nil"},
+		{"not a token", badToken, "begins with"},
+		{"negative TTL", config(func(c *bestdns.Config) { c.TTL = -1 }), "TTL is negative"},
+		{"no HTTP timeout", config(func(c *bestdns.Config) { c.HTTPTimeout = 0 }), "HTTP timeout"},
+		{"no scheme", config(func(c *bestdns.Config) { c.Endpoint = "dns.example.net" }), "no scheme"},
+		{"forbidden", p.Present("example.org", "token", "key"), "web1 has certificates for web1.example.org"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.err == nil || !strings.HasPrefix(tt.err.Error(), "bestdns: ") || !strings.Contains(tt.err.Error(), tt.want) {
+				t.Errorf(`error %v, want "bestdns: … %s …"`, tt.err, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,221 @@
+// Package bestdns manages the records of DNS zones, and those of ACME DNS-01
+// challenges first of all, through a BestDNS service. It is a provider for
+// [libdns], the Caddy module dns.providers.bestdns, and a DNS provider for lego.
+//
+// Give [Provider] to certmagic or any other user of libdns:
+//
+//	solver := &certmagic.DNS01Solver{DNSManager: certmagic.DNSManager{
+//		DNSProvider:        &bestdns.Provider{Endpoint: "https://dns.example.net", APIToken: token},
+//		PropagationTimeout: -1,
+//	}}
+//
+// Give what [NewDNSProvider] returns to lego:
+//
+//	provider, err := bestdns.NewDNSProvider() // BESTDNS_API_TOKEN, BESTDNS_ENDPOINT
+//	err = client.Challenge.SetDNS01Provider(provider)
+//
+// The service answers when the record is live, so nobody needs to wait for its
+// propagation: that is what the timeout of -1 is for.
+//
+// # Zones
+//
+// The zone of a call is a hint. The service looks for the longest zone that it
+// hosts and that holds the record, and it alone decides where a challenge of a
+// domain hosted elsewhere goes and what a token may do. Names are sent as they
+// are given, and come back relative to the zone of the call.
+//
+// # Records
+//
+// Every record comes back as the type that libdns has for it. One that does not
+// parse comes back as [libdns.RR], and does no harm to the others. A TTL of zero
+// is the zone's default, or in DeleteRecords any; one of less than a second is
+// zero. Text may have any bytes and any length that a record can hold. An empty
+// text can be appended, but in DeleteRecords it means any text, as libdns has it.
+//
+// # Errors
+//
+// A method that fails returns an [*Error]. Its field Unchanged is true only when
+// the zone certainly is as it was. When the outcome of an append of TXT records
+// is unknown, they are deleted again within five seconds: a caller such as
+// certmagic forgets a record whose append failed and would leave it behind.
+//
+// # Retries
+//
+// Each call is one HTTP request. It is repeated within a few seconds where it
+// failed in a way that may pass, while its context lives. A repeat changes
+// nothing that the first try has done already, but a repeated delete may report
+// fewer records than went away.
+//
+// # Secrets
+//
+// The token is sent over HTTPS only, or over HTTP to a loopback address, and
+// never to where a redirect points. It stands in no error, and in nothing that
+// package fmt makes of a [Provider].
+//
+// [libdns]: https://github.com/libdns/libdns
+package bestdns
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/libdns/libdns"
+
+	"github.com/caddy-dns/bestdns/internal/api"
+)
+
+// Service is what [Provider] does, and what answers it: the service itself
+// where it runs in the same Caddy, its HTTP API elsewhere.
+type Service interface {
+	libdns.RecordGetter
+	libdns.RecordAppender
+	libdns.RecordSetter
+	libdns.RecordDeleter
+	libdns.ZoneLister
+}
+
+// Provider manages DNS records through a BestDNS service.
+//
+// Without a token and an endpoint, it uses the app `bestdns` of the same Caddy,
+// with no HTTP between them. Otherwise it needs both.
+//
+// A Provider is used by its address, is safe for concurrent use, and keeps its
+// connections: make one and share it. What its fields are at the first call
+// holds for all further ones.
+type Provider struct {
+	// The token that the service gave to this client. It begins with
+	// `bestdns_`. In Caddy it may be a placeholder, such as
+	// `{env.BESTDNS_API_TOKEN}` or `{file./run/secrets/bestdns}`, which keeps it
+	// out of the configuration.
+	APIToken string `json:"api_token,omitempty"`
+
+	// The URL of the service, such as `https://dns.example.net`. It may have a
+	// path in front of the API's own. Plain HTTP is accepted to loopback
+	// addresses only. In Caddy it may have placeholders.
+	Endpoint string `json:"endpoint,omitempty"`
+
+	// PEM files with the CA certificates that the endpoint's certificate is
+	// verified with. The default is the system's. In Caddy the names of the files
+	// may have placeholders.
+	TrustedRoots []string `json:"trusted_roots,omitempty"`
+
+	redacted
+
+	once    sync.Once // guards what follows
+	service Service
+	err     error
+}
+
+// connect returns what answers the calls, and makes it at the first one.
+func (p *Provider) connect() (Service, error) {
+	p.once.Do(func() {
+		r, err := newRemote(p.Endpoint, p.APIToken, p.TrustedRoots)
+		if err != nil {
+			p.err = &Error{Detail: err.Error(), Unchanged: true, Err: err}
+			return
+		}
+		p.service = r
+	})
+	return p.service, p.err
+}
+
+// newRemote returns the service at endpoint. The errors name no secret.
+func newRemote(endpoint, token string, rootFiles []string) (*remote, error) {
+	switch {
+	case endpoint == "" && token == "":
+		return nil, errors.New("no endpoint and no API token are set: both are needed outside of the Caddy that runs the service")
+	case endpoint == "":
+		return nil, errors.New("an API token is set, but no endpoint: set it to the URL of the service")
+	case token == "":
+		return nil, errors.New("an endpoint is set, but no API token: `caddy bestdns token` makes one for the service")
+	}
+	roots, err := loadRoots(rootFiles)
+	if err != nil {
+		return nil, err
+	}
+	client, err := api.NewClient(endpoint, token, roots)
+	if err != nil {
+		return nil, err
+	}
+	return &remote{client: client}, nil
+}
+
+// loadRoots reads certificates from PEM files. No files give nil.
+func loadRoots(files []string) (*x509.CertPool, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
+	pool := x509.NewCertPool()
+	for _, file := range files {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading trusted_roots: %w", err)
+		}
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("reading trusted_roots: %s holds no certificate in PEM form", file)
+		}
+	}
+	return pool, nil
+}
+
+// redacted keeps what embeds it out of all that package fmt prints. Its method
+// is promoted to the value and to the pointer alike, so that a copy does not print
+// its token either.
+type redacted struct{}
+
+// Format writes that there is something of this package.
+func (redacted) Format(s fmt.State, _ rune) {
+	_, _ = io.WriteString(s, "bestdns{…}")
+}
+
+// Error is a call that failed.
+type Error struct {
+	// Type is a URN that names the kind of problem, such as
+	// "urn:bestdns:forbidden", and Title says in words what it is. The kinds are
+	// listed in the definition of the API. Type is empty where the service did not
+	// answer.
+	Type, Title string
+	// Detail says what went wrong here and what to do about it.
+	Detail string
+	// Status is the HTTP status of the answer, 0 without one.
+	Status int
+	// RequestID stands in the service's audit log too.
+	RequestID string
+	// Unchanged is true only when the zone certainly is as it was before the call.
+	Unchanged bool
+	// Err is the cause, where there is one: the end of a context, or what the
+	// network reported.
+	Err error
+
+	doing string // what was being done, to which records and zone
+}
+
+// Error says what was being done, what went wrong and what to do.
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.doing != "" {
+		b.WriteString(e.doing + ": ")
+	}
+	switch {
+	case e.Detail != "":
+		b.WriteString(e.Detail)
+	case e.Title != "":
+		b.WriteString(e.Title)
+	case e.Err != nil:
+		b.WriteString(e.Err.Error())
+	default:
+		b.WriteString("it failed")
+	}
+	if e.RequestID != "" {
+		fmt.Fprintf(&b, " (request %s)", e.RequestID)
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
