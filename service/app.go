@@ -338,6 +338,7 @@ func (a *App) startNameServer() error {
 	for _, s := range opened {
 		s.serve(shared.Server)
 	}
+	a.logger.Info("the name server is up", zap.Stringers("listen", a.listen), zap.Int("zones", len(zones)), zap.String("store", a.storePath))
 	return nil
 }
 
