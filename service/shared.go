@@ -131,10 +131,6 @@ func releaseSocket(key string) error {
 	return err
 }
 
-// receiveBuffer is the size of a UDP socket's receive buffer in octets. The
-// usual default loses bursts. The kernel may grant less.
-const receiveBuffer = 4 << 20
-
 func openSocket(key string, address caddy.NetworkAddress) (*socket, error) {
 	opened, err := address.Listen(context.Background(), 0, net.ListenConfig{})
 	if err != nil {
@@ -150,7 +146,6 @@ func openSocket(key string, address caddy.NetworkAddress) (*socket, error) {
 			opened.Close()
 			return nil, fmt.Errorf("opening %s for DNS: not a UDP socket but a %T", address, opened)
 		}
-		_ = s.packets.SetReadBuffer(receiveBuffer)
 	case net.Listener:
 		s.owner, s.listener = opened, opened
 	default:
