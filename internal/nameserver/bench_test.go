@@ -1,0 +1,155 @@
+package nameserver
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/miekg/dns"
+)
+
+// challengeAt returns what a challenge record of one of many hosts looks like.
+func challengeAt(zone record.Name, i int) record.Record {
+	host, err := zone.Child(fmt.Sprintf("web%07d", i))
+	if err != nil {
+		panic(err)
+	}
+	owner, err := host.Child("_acme-challenge")
+	if err != nil {
+		panic(err)
+	}
+	return record.Record{Name: owner, Type: record.TypeTXT, TTL: 60, Data: fmt.Sprintf("%c%043d", 43, i)}
+}
+
+// filled returns a server with that many names in a zone, a TXT record at each.
+func filled(b *testing.B, path string, names int) (*Server, ZoneConfig) {
+	b.Helper()
+	s := open(b, path)
+	zone := zoneConfig(b, "acme.example.com")
+	push(b, s, zone)
+	const most = 10_000
+	for from := 0; from < names; from += most {
+		change := record.Change{Op: record.Append}
+		for i := from; i < min(from+most, names); i++ {
+			change.Records = append(change.Records, challengeAt(zone.Name, i))
+		}
+		apply(b, s, zone.Name, change)
+	}
+	return s, zone
+}
+
+var sizes = []int{100, 10_000, 1_000_000}
+
+func BenchmarkLookup(b *testing.B) {
+	for _, names := range sizes {
+		s, zone := filled(b, storePath(b), names)
+		v := s.view.Load()
+		hits, misses := make([]record.Name, 1024), make([]record.Name, 1024)
+		for i := range hits {
+			hits[i] = challengeAt(zone.Name, i*7919%names).Name
+			misses[i], _ = hits[i].Parent().Child("missing")
+		}
+		for _, kind := range []struct {
+			name  string
+			names []record.Name
+		}{{"hit", hits}, {"NXDOMAIN", misses}} {
+			b.Run(fmt.Sprintf("%s/%d names", kind.name, names), func(b *testing.B) {
+				b.ReportAllocs()
+				l := new(lookup)
+				i := 0
+				for b.Loop() {
+					l.find(v, kind.names[i%len(kind.names)], record.TypeTXT)
+					i++
+				}
+			})
+		}
+		s.Close()
+	}
+}
+
+// BenchmarkRespond is the whole way of a message but reading it and sending the answer.
+func BenchmarkRespond(b *testing.B) {
+	s, zone := filled(b, storePath(b), 10_000)
+	hit := challengeAt(zone.Name, 4711).Name
+	for _, kind := range []struct{ name, qname string }{{"hit", hit.String()}, {"NXDOMAIN", "missing." + zone.Name.String()}} {
+		b.Run(kind.name, func(b *testing.B) {
+			q := question(kind.qname, dns.TypeTXT, edns(1232))
+			h := handler{server: s, udp: true}
+			b.ReportAllocs()
+			for b.Loop() {
+				h.respond(q)
+			}
+		})
+	}
+}
+
+// BenchmarkApply adds a record at a name of its own and removes it again, each
+// change durable before the next of its client.
+func BenchmarkApply(b *testing.B) {
+	for _, names := range []int{100, 1_000_000} {
+		s, zone := filled(b, storePath(b), names)
+		for _, clients := range []int{1, 16, 128} {
+			b.Run(fmt.Sprintf("%d clients/%d names", clients, names), func(b *testing.B) {
+				var left atomic.Int64
+				left.Store(int64(b.N))
+				var wg sync.WaitGroup
+				for client := range clients {
+					text := challengeAt(zone.Name, names+client)
+					add := appending(text)
+					remove := record.Change{Op: record.Delete, Matches: []record.Match{{Name: text.Name, Type: text.Type}}}
+					wg.Go(func() {
+						for left.Add(-1) >= 0 {
+							for _, change := range []record.Change{add, remove} {
+								if _, err := s.Apply(context.Background(), zone.Name, change); err != nil {
+									b.Error(err)
+								}
+							}
+						}
+					})
+				}
+				wg.Wait()
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pairs/s")
+			})
+		}
+		s.Close()
+	}
+}
+
+// BenchmarkLoad opens a store and reads it. B/record is what a record costs beyond
+// the octets of its name and text.
+func BenchmarkLoad(b *testing.B) {
+	for _, names := range []int{100_000, 1_000_000} {
+		path := filepath.Join(b.TempDir(), "records.db")
+		s, zone := filled(b, path, names)
+		s.Close()
+		s = nil
+		b.Run(fmt.Sprintf("%d records", names), func(b *testing.B) {
+			var before, after runtime.MemStats
+			for b.Loop() {
+				b.StopTimer()
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				b.StartTimer()
+				s := open(b, path)
+				if err := s.Load(); err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+				if n := snapshot(b, s, zone.Name).tree.Len(); n < names {
+					b.Fatalf("%d names", n)
+				}
+				s.Close()
+				b.StartTimer()
+			}
+			r := challengeAt(zone.Name, 0)
+			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(names)-float64(len(r.Name)+len(r.Data)), "B/record")
+		})
+	}
+}

@@ -1,0 +1,167 @@
+package nameserver
+
+import (
+	"iter"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/tidwall/btree"
+)
+
+// tree holds the nodes of a zone by their name's [record.Name.Key], in whose order
+// a name stands directly before all names below it.
+type tree = btree.Map[string, node]
+
+// zone is a zone of the store. It is known by its pointer for as long as the
+// server lives; what is in it changes by replacing the snapshot.
+type zone struct {
+	name    record.Name
+	current atomic.Pointer[Snapshot] // stored by the committer only
+}
+
+// Snapshot is a zone as it was after one commit. It never changes, so that who
+// reads it blocks nobody and needs no lock, however long it takes.
+type Snapshot struct {
+	zone record.Name
+	key  string // of zone
+	// tree is shared: it may be read, but never written to, and only the committer
+	// copies it (two concurrent copies race).
+	tree   *tree
+	serial uint32
+	// made is what the configuration adds to the store's records: they stand in
+	// tree with them, the SOA excepted. Nil until a configuration names the zone.
+	made *made
+	// soa is apart from the tree because it changes with each commit.
+	soa rrset
+	// configured is the fingerprint of the configuration that the store remembers.
+	configured fingerprint
+	// cuts and wildcards count the names that delegate a part of the zone, and
+	// those with a label "*". Zones without, that is most, are spared the search for
+	// them.
+	cuts, wildcards int
+}
+
+// Serial returns the serial of the zone's SOA.
+func (z *Snapshot) Serial() uint32 { return z.serial }
+
+// At returns all records at a name, those that the server makes included: SOA, NS
+// at the apex, addresses of name servers within the zone.
+func (z *Snapshot) At(name record.Name) []record.Record {
+	var records []record.Record
+	if name == z.zone {
+		records = z.soa.appendRecords(records, name, record.TypeSOA)
+	}
+	n, _ := z.tree.Get(name.Key())
+	return n.appendRecords(records, name)
+}
+
+// Made tells whether an RRset is made by the server and so out of a change's reach.
+func (z *Snapshot) Made(name record.Name, t record.Type) bool {
+	return t == record.TypeSOA || t == record.TypeNS && name == z.zone || z.made.has(name, t)
+}
+
+// Records yields all records at or below a name in the canonical order of names
+// (RFC 4034 §6.1), those that the server makes included. A name outside the zone
+// has none.
+func (z *Snapshot) Records(under record.Name) iter.Seq[record.Record] {
+	return func(yield func(record.Record) bool) {
+		if under == z.zone {
+			for _, r := range z.soa.appendRecords(nil, under, record.TypeSOA) {
+				if !yield(r) {
+					return
+				}
+			}
+		}
+		if !under.In(z.zone) {
+			return
+		}
+		var buf []record.Record
+		prefix := under.Key()
+		z.tree.Ascend(prefix, func(key string, n node) bool {
+			if !strings.HasPrefix(key, prefix) {
+				return false
+			}
+			buf = n.appendRecords(buf[:0], record.NameFromKey(key))
+			for _, r := range buf {
+				if !yield(r) {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
+
+// newSnapshot returns an empty zone.
+func newSnapshot(name record.Name) *Snapshot {
+	return &Snapshot{zone: name, key: name.Key(), tree: new(tree)}
+}
+
+// put sets the node of a name, "" for none, and keeps the counts right. The tree
+// must be the caller's own.
+func (z *Snapshot) put(key string, n node) {
+	var old node
+	if n == "" {
+		old, _ = z.tree.Delete(key)
+	} else {
+		old, _ = z.tree.Set(key, n)
+	}
+	z.count(key, old, -1)
+	z.count(key, n, +1)
+}
+
+// load adds a node that follows all others in the tree, which makes it cheap.
+func (z *Snapshot) load(key string, n node) {
+	z.tree.Load(key, n)
+	z.count(key, n, +1)
+}
+
+func (z *Snapshot) count(key string, n node, by int) {
+	if n == "" || key == z.key {
+		return
+	}
+	if n.find(record.TypeNS) != "" {
+		z.cuts += by
+	}
+	if hasWildcard(key[len(z.key):]) {
+		z.wildcards += by
+	}
+}
+
+// hasWildcard tells whether a label of a key, or of its end, is "*".
+func hasWildcard(key string) bool {
+	return strings.HasPrefix(key, "*\x00") || strings.Contains(key, "\x00*\x00")
+}
+
+// setMade puts the records of a configuration in the place of those of the one
+// before, and returns the keys of the nodes that it set. stored returns what the
+// store has at a name; shadowed is called for each name where stored records are
+// out of sight for as long as the configuration has some in their place.
+func (z *Snapshot) setMade(m *made, stored func(key string) (node, error), shadowed func(record.Name)) ([]string, error) {
+	var keys []string
+	for _, which := range []*made{z.made, m} {
+		if which == nil {
+			continue
+		}
+		for _, set := range which.sets {
+			if slices.Contains(keys, set.key) {
+				continue
+			}
+			keys = append(keys, set.key)
+			n, err := stored(set.key)
+			if err != nil {
+				return nil, err
+			}
+			n, hidden := m.merge(set.key, n)
+			if hidden {
+				shadowed(set.name)
+			}
+			z.put(set.key, n)
+		}
+	}
+	z.made = m
+	z.soa = m.soa(z.serial)
+	return keys, nil
+}

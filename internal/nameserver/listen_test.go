@@ -1,0 +1,449 @@
+package nameserver
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
+)
+
+// listen serves DNS on a UDP and a TCP socket, of one port where it is for loopback.
+func listen(t *testing.T, s *Server, host string) (udp *net.UDPConn, tcp net.Listener) {
+	t.Helper()
+	tcp, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		t.Skipf("this machine has no %q: %v", host, err)
+	}
+	conn, err := net.ListenPacket("udp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	udp = conn.(*net.UDPConn)
+	var served sync.WaitGroup
+	served.Go(func() {
+		if err := s.ServeUDP(udp); err != nil {
+			t.Errorf("UDP: %v", err)
+		}
+	})
+	served.Go(func() {
+		if err := s.ServeTCP(tcp); err != nil {
+			t.Errorf("TCP: %v", err)
+		}
+	})
+	t.Cleanup(func() {
+		udp.Close()
+		tcp.Close()
+		served.Wait()
+	})
+	return udp, tcp
+}
+
+func port(t *testing.T, addr net.Addr) string {
+	t.Helper()
+	_, p, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func dial(t *testing.T, network, addr string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+func TestServesUDPAndTCP(t *testing.T) {
+	s := questionServer(t)
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		udp, tcp := listen(t, s, host)
+		for network, addr := range map[string]net.Addr{"udp": udp.LocalAddr(), "tcp": tcp.Addr()} {
+			client := dns.Client{Net: network, Timeout: 10 * time.Second}
+			m, _, err := client.Exchange(question("text.example.org.", dns.TypeTXT), addr.String())
+			if err != nil {
+				t.Errorf("%s %s: %v", network, addr, err)
+				continue
+			}
+			want := reply{Rcode: "NOERROR", AA: true, Answer: []string{`text.example.org. 60 TXT "hello"`}}
+			if diff := cmp.Diff(want, readReply(m)); diff != "" {
+				t.Errorf("%s %s (-want +got):\n%s", network, addr, diff)
+			}
+		}
+	}
+}
+
+// A socket for all addresses answers from the one that was asked: a connected
+// client gets nothing from another.
+func TestAnswersComeFromTheAddressThatWasAsked(t *testing.T) {
+	s := questionServer(t)
+	tests := []struct{ listen, ask string }{
+		{"0.0.0.0", "127.0.0.1"},
+		{"0.0.0.0", "127.0.0.2"},
+		{"::", "127.0.0.2"},
+		{"::", "::1"},
+	}
+	for _, test := range tests {
+		t.Run(test.listen+" "+test.ask, func(t *testing.T) {
+			if runtime.GOOS != "linux" && test.ask == "127.0.0.2" {
+				t.Skip("only Linux has all of 127.0.0.0/8 on its loopback interface")
+			}
+			udp, _ := listen(t, s, test.listen)
+			client := dns.Client{Timeout: 10 * time.Second}
+			if _, _, err := client.Exchange(question("text.example.org.", dns.TypeTXT), net.JoinHostPort(test.ask, port(t, udp.LocalAddr()))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// What cannot be a query gets the right answer, or none.
+func TestRawMessages(t *testing.T) {
+	s := questionServer(t)
+	header := func(flags, questions uint16) string {
+		b := binary.BigEndian.AppendUint16([]byte{0x12, 0x34}, flags)
+		return string(append(binary.BigEndian.AppendUint16(b, questions), make([]byte, 6)...))
+	}
+	const (
+		www = "\x03wWw\x07example\x03org\x00\x00\x01\x00\x01"
+		all = 0x02 | 0x04 // TC and AA in the first octet of the flags
+	)
+	long := strings.Repeat("\x3f"+strings.Repeat("a", 63), 4) + "\x00\x00\x01\x00\x01"
+	tests := []struct {
+		name  string
+		send  string
+		id    string
+		flags uint16
+		rest  string // what follows the header, at its beginning
+	}{
+		{"a question", header(0, 1) + www, "\x12\x34", 0x8400, www},
+		{"no question", header(0, 0), "\x12\x34", 0x8001, ""},
+		{"no question although one was announced", header(0, 1), "\x12\x34", 0x8001, ""},
+		{"two questions", header(0, 2) + www + www, "\x12\x34", 0x8001, ""},
+		{"flags of an answer that is none", header(all<<8|0x80, 2) + www + www, "\x12\x34", 0x8001, ""},
+		{"opcode IQUERY", header(1<<11, 1) + www, "\x12\x34", 0x8804, ""},
+		{"opcode STATUS", header(2<<11, 1) + www, "\x12\x34", 0x9004, ""},
+		{"opcode NOTIFY", header(4<<11, 1) + www, "\x12\x34", 0xa004, ""},
+		{"opcode UPDATE", header(5<<11, 1) + www, "\x12\x34", 0xa804, ""},
+		{"opcode 15, all flags", header(15<<11|all<<8|0xff, 1) + www, "\x12\x34", 0xf814, ""},
+		{"a name over 255 octets", header(0, 1) + long, "\x12\x34", 0x8001, ""},
+		{"a pointer to itself", header(0, 1) + "\xc0\x0c\x00\x01\x00\x01", "\x12\x34", 0x8001, ""},
+		{"a pointer ahead, which the library follows", header(0, 1) + "\xc0\x20\x00\x01\x00\x01" + strings.Repeat("\x00", 40), "\x12\x34", 0x8005, "\x00\x00\x01\x00\x01"},
+		{"a reserved label type", header(0, 1) + "\x80abc\x00\x00\x01\x00\x01", "\x12\x34", 0x8001, ""},
+		{"a cut name", header(0, 1) + "\x3fabc", "\x12\x34", 0x8001, ""},
+		{"a cut type", header(0, 1) + "\x03abc\x00\x00", "\x12\x34", 0x8001, ""},
+		{"octets behind the question", header(0, 1) + www + "garbage", "\x12\x34", 0x8400, www},
+	}
+	// Nothing may come back for these; the question behind them shows that it did not.
+	silent := []struct{ name, send string }{
+		{"an answer", header(0x8000, 1) + www},
+		{"an answer with an unknown opcode", header(0xf800, 1) + www},
+		{"less than a header", "\x12\x34\x00\x00"},
+		{"nothing", ""},
+	}
+	udp, tcp := listen(t, s, "127.0.0.1")
+	check := func(t *testing.T, got []byte, id string, flags uint16, rest string) {
+		t.Helper()
+		if len(got) < 12 || string(got[:2]) != id || binary.BigEndian.Uint16(got[2:]) != flags || !strings.HasPrefix(string(got[12:]), rest) {
+			t.Errorf("got %q, want ID %q, flags %04x, then %q", got, id, flags, rest)
+		}
+		m := new(dns.Msg)
+		if err := m.Unpack(got); err != nil {
+			t.Errorf("the answer cannot be read: %v", err)
+		}
+	}
+	for _, test := range tests {
+		t.Run("UDP, "+test.name, func(t *testing.T) {
+			conn := dial(t, "udp", udp.LocalAddr().String())
+			check(t, sendUDP(t, conn, test.send), test.id, test.flags, test.rest)
+		})
+		t.Run("TCP, "+test.name, func(t *testing.T) {
+			conn := dial(t, "tcp", tcp.Addr().String())
+			writeTCP(t, conn, test.send)
+			check(t, readTCP(t, conn), test.id, test.flags, test.rest)
+		})
+	}
+	for _, test := range silent {
+		t.Run("UDP, "+test.name, func(t *testing.T) {
+			conn := dial(t, "udp", udp.LocalAddr().String())
+			if _, err := io.WriteString(conn, test.send); err != nil {
+				t.Fatal(err)
+			}
+			check(t, sendUDP(t, conn, "\x56\x78"+header(0, 1)[2:]+www), "\x56\x78", 0x8400, www)
+		})
+	}
+}
+
+func sendUDP(t *testing.T, conn net.Conn, message string) []byte {
+	t.Helper()
+	if _, err := io.WriteString(conn, message); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 65536)
+	n, err := conn.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return buf[:n]
+}
+
+func writeTCP(t *testing.T, conn net.Conn, message string) {
+	t.Helper()
+	if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readTCP(t *testing.T, conn net.Conn) []byte {
+	t.Helper()
+	var length [2]byte
+	if _, err := io.ReadFull(conn, length[:]); err != nil {
+		t.Fatal(err)
+	}
+	m := make([]byte, binary.BigEndian.Uint16(length[:]))
+	if _, err := io.ReadFull(conn, m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// Many queries on one connection, all sent before the first answer is read, and a
+// half-close behind them (RFC 7766 §6.2.1.1).
+func TestQueriesOnOneConnection(t *testing.T) {
+	s := questionServer(t)
+	_, tcp := listen(t, s, "127.0.0.1")
+	conn := dial(t, "tcp", tcp.Addr().String())
+	const queries = 300
+	for i := range queries {
+		q := question("text.example.org.", dns.TypeTXT)
+		q.Id = uint16(i)
+		packed, err := q.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeTCP(t, conn, string(packed))
+	}
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range queries {
+		m := new(dns.Msg)
+		if err := m.Unpack(readTCP(t, conn)); err != nil {
+			t.Fatal(err)
+		}
+		if int(m.Id) != i || len(m.Answer) != 1 {
+			t.Fatalf("answer %d: %v", i, m)
+		}
+	}
+	if n, err := conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("after the last answer: %d octets, %v", n, err)
+	}
+}
+
+// Closing the listener ends serving at once, idle connections or not; closing the
+// server does too.
+func TestServingEnds(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(*Server, *net.UDPConn, net.Listener)
+	}{
+		{"sockets closed", func(_ *Server, udp *net.UDPConn, tcp net.Listener) {
+			udp.Close()
+			tcp.Close()
+		}},
+		{"server closed", func(s *Server, _ *net.UDPConn, _ net.Listener) { s.Close() }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := questionServer(t)
+			tcp, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 2)
+			go func() { ended <- s.ServeUDP(udp) }()
+			go func() { ended <- s.ServeTCP(tcp) }()
+			idle := dial(t, "tcp", tcp.Addr().String())
+			for _, conn := range []net.Conn{idle, dial(t, "udp", udp.LocalAddr().String())} {
+				client := dns.Client{}
+				if _, _, err := client.ExchangeWithConn(question("text.example.org.", dns.TypeTXT), &dns.Conn{Conn: conn}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			began := time.Now()
+			test.end(s, udp, tcp)
+			for range 2 {
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			}
+			if took := time.Since(began); took > tcpRead {
+				t.Errorf("it took %v", took)
+			}
+			if n, err := idle.Read(make([]byte, 1)); n != 0 || err == nil {
+				t.Errorf("the idle connection is still open: %d, %v", n, err)
+			}
+		})
+	}
+}
+
+func TestServeAfterClose(t *testing.T) {
+	s := questionServer(t)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ServeUDP(udp); !errors.Is(err, ErrClosed) {
+		t.Errorf("error: %v", err)
+	}
+	if err := udp.SetDeadline(time.Now()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the socket: %v", err)
+	}
+}
+
+// tired fails a few times to accept a connection, as when the process has too many
+// files open.
+type tired struct {
+	net.Listener
+	failures int
+}
+
+type temporaryError struct{ error }
+
+func (temporaryError) Timeout() bool   { return false }
+func (temporaryError) Temporary() bool { return true }
+
+func (l *tired) Accept() (net.Conn, error) {
+	if l.failures > 0 {
+		l.failures--
+		return nil, temporaryError{errors.New("too many open files")}
+	}
+	return l.Listener.Accept()
+}
+
+func TestAcceptingGoesOn(t *testing.T) {
+	s := questionServer(t)
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- s.ServeTCP(&tired{tcp, 3}) }()
+	client := dns.Client{Net: "tcp", Timeout: 10 * time.Second}
+	if _, _, err := client.Exchange(question("text.example.org.", dns.TypeTXT), tcp.Addr().String()); err != nil {
+		t.Error(err)
+	}
+	tcp.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// oneMessage is a socket on which one message arrives.
+type oneMessage struct {
+	net.PacketConn
+	in  []byte
+	out [][]byte
+}
+
+func (c *oneMessage) ReadFrom(b []byte) (int, net.Addr, error) {
+	if c.in == nil {
+		return 0, nil, net.ErrClosed
+	}
+	n := copy(b, c.in)
+	c.in = nil
+	return n, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, nil
+}
+
+func (c *oneMessage) WriteTo(b []byte, _ net.Addr) (int, error) {
+	c.out = append(c.out, append([]byte(nil), b...))
+	return len(b), nil
+}
+
+func (c *oneMessage) SetReadDeadline(time.Time) error { return nil }
+func (c *oneMessage) Close() error                    { return nil }
+
+// FuzzMessage sends any octets through all that a message passes: at most one answer
+// comes back, and it is one to that message.
+func FuzzMessage(f *testing.F) {
+	s := questionServer(f)
+	s.log = slog.New(slog.DiscardHandler)
+	seed := func(m *dns.Msg) {
+		packed, err := m.Pack()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(packed)
+	}
+	for _, qname := range []string{"wWw.example.org.", "x.wild.example.org.", "host.cut.example.org.", "chain1.example.org.", `sp\032ace\000\001.example.org.`, ".", "example.net."} {
+		for _, qtype := range []uint16{dns.TypeA, dns.TypeANY, dns.TypeDS, dns.TypeAXFR, dns.TypeHTTPS} {
+			seed(question(qname, qtype))
+			seed(question(qname, qtype, edns(512, func(o *dns.OPT) { o.SetDo() })))
+		}
+	}
+	seed(question("example.org.", dns.TypeSOA, func(m *dns.Msg) { m.Opcode = dns.OpcodeUpdate }))
+	f.Add([]byte("\x12\x34\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\xc0\x0c\x00\x01\x00\x01"))
+	f.Fuzz(func(t *testing.T, message []byte) {
+		conn := &oneMessage{in: append([]byte{}, message...)}
+		l := s.newListener(true)
+		l.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, m *dns.Msg) { // lets a panic through
+			_, _ = w.Write(handler{server: s, udp: true}.respond(m))
+		})
+		l.PacketConn = conn
+		if err := l.ActivateAndServe(); !errors.Is(err, net.ErrClosed) {
+			t.Fatal(err)
+		}
+		checkAnswer(t, message, conn.out)
+	})
+}
+
+func checkAnswer(t *testing.T, query []byte, answers [][]byte) {
+	t.Helper()
+	expected := 1
+	if len(query) < 12 || query[2]&0x80 != 0 {
+		expected = 0
+	}
+	if len(answers) != expected {
+		t.Fatalf("%d answers, not %d", len(answers), expected)
+	}
+	if expected == 0 {
+		return
+	}
+	a := answers[0]
+	if len(a) < 12 || len(a) > maxUDPSize || string(a[:2]) != string(query[:2]) || a[2]&0x80 == 0 {
+		t.Fatalf("answer %q to %q", a, query)
+	}
+	m := new(dns.Msg)
+	if err := m.Unpack(a); err != nil {
+		t.Fatalf("the answer cannot be read: %v", err)
+	}
+	if m.RecursionAvailable || m.AuthenticatedData || m.Zero || m.Rcode == dns.RcodeServerFailure || m.Rcode == dns.RcodeNameError && !m.Authoritative {
+		t.Errorf("answer: %v", m)
+	}
+	q := new(dns.Msg)
+	if q.Unpack(query) == nil && len(q.Question) == 1 && len(m.Question) == 1 && q.Question[0] != m.Question[0] {
+		t.Errorf("question %v in the answer to %v", m.Question[0], q.Question[0])
+	}
+}

@@ -1,0 +1,212 @@
+package nameserver
+
+import (
+	"encoding/hex"
+	"runtime/debug"
+
+	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/miekg/dns"
+)
+
+// maxUDPSize is the largest answer over UDP in octets, whatever a client takes: it
+// passes everywhere without fragments (DNS flag day 2020).
+const maxUDPSize = 1232
+
+// handler answers parsed messages. It is the truth on what the answer to a message
+// is.
+type handler struct {
+	server *Server
+	udp    bool
+}
+
+// ServeDNS answers a message. A bug in answering one must not end the process, in
+// which more than a name server runs.
+func (h handler) ServeDNS(w dns.ResponseWriter, request *dns.Msg) {
+	defer func() {
+		if recovered := recover(); recovered != nil {
+			h.server.log.Error("answering a DNS message failed; please report this", "error", recovered, "question", request.Question, "stack", string(debug.Stack()))
+		}
+	}()
+	// Who cannot be answered has gone; there is nobody to tell.
+	_, _ = w.Write(h.respond(request))
+}
+
+// respond returns the answer to a message, packed.
+func (h handler) respond(request *dns.Msg) []byte {
+	r := &response{limit: dns.MaxMsgSize}
+	if h.udp {
+		r.limit = dns.MinMsgSize
+	}
+	r.msg.SetReply(request)
+	r.msg.Compress = true
+	r.msg.Rcode = r.examine(request, h.udp)
+	if r.msg.Rcode == dns.RcodeSuccess {
+		r.look(h.server.view.Load())
+	}
+	return r.pack()
+}
+
+// response is an answer in the making.
+type response struct {
+	msg    dns.Msg
+	opt    *dns.OPT // nil where the client has none
+	limit  int      // octets
+	name   record.Name
+	lookup lookup
+}
+
+// examine checks a message before its question is looked up, and returns the
+// RCODE that it gets for what it is.
+func (r *response) examine(request *dns.Msg, udp bool) int {
+	opts := 0
+	for _, rr := range request.Extra {
+		if opt, ok := rr.(*dns.OPT); ok {
+			opts++
+			r.answerOPT(opt, udp)
+		}
+	}
+	switch {
+	case len(request.Question) != 1, opts > 1: // RFC 6891 §6.1.1
+		return dns.RcodeFormatError
+	case opts == 1 && request.IsEdns0().Version() != 0:
+		return dns.RcodeBadVers
+	case request.Question[0].Qclass != dns.ClassINET:
+		return dns.RcodeRefused
+	}
+	switch request.Question[0].Qtype {
+	case dns.TypeAXFR, dns.TypeIXFR:
+		return dns.RcodeRefused
+	}
+	var wire [256]byte
+	n, err := dns.PackDomainName(request.Question[0].Name, wire[:], 0, nil, false)
+	if err == nil {
+		r.name, err = record.NameFromWire(wire[:n])
+	}
+	if err != nil {
+		return dns.RcodeFormatError
+	}
+	return dns.RcodeSuccess
+}
+
+// answerOPT answers a client's OPT record with ours, and takes from it how much
+// the client can take. The DO bit is copied (RFC 3225 §3) and means nothing in
+// zones that are not signed; options are ignored.
+func (r *response) answerOPT(opt *dns.OPT, udp bool) {
+	r.opt = &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
+	r.opt.SetUDPSize(maxUDPSize)
+	r.opt.SetDo(opt.Do())
+	if udp {
+		r.limit = min(max(int(opt.UDPSize()), dns.MinMsgSize), maxUDPSize)
+	}
+}
+
+// look looks the question up and sets the header by what came of it.
+func (r *response) look(v *view) {
+	r.lookup.find(v, r.name, record.Type(r.msg.Question[0].Qtype))
+	r.msg.Authoritative = r.lookup.authoritative()
+	switch r.lookup.outcome {
+	case refused:
+		r.msg.Rcode = dns.RcodeRefused
+	case noName:
+		r.msg.Rcode = dns.RcodeNameError
+	}
+}
+
+// pack returns the message in wire form, within the limit.
+func (r *response) pack() []byte {
+	for _, set := range r.lookup.answer {
+		r.msg.Answer = r.appendRRs(r.msg.Answer, set)
+	}
+	for _, set := range r.lookup.authority {
+		r.msg.Ns = r.appendRRs(r.msg.Ns, set)
+	}
+	for _, set := range r.lookup.additional {
+		r.msg.Extra = r.appendRRs(r.msg.Extra, set)
+	}
+	r.addOPT()
+	packed, err := r.msg.Pack()
+	if err == nil && len(packed) <= r.limit {
+		return packed
+	}
+	r.truncate()
+	if packed, err = r.msg.Pack(); err == nil && len(packed) <= r.limit {
+		return packed
+	}
+	// Not reached, as far as we know: what fits by its computed length fits.
+	r.msg.Answer, r.msg.Ns, r.msg.Extra = nil, nil, nil
+	r.msg.Truncated = true
+	r.addOPT()
+	packed, _ = r.msg.Pack()
+	return packed
+}
+
+func (r *response) addOPT() {
+	if r.opt != nil {
+		r.msg.Extra = append(r.msg.Extra, r.opt)
+	}
+}
+
+// truncate fills the message up to the limit with whole RRsets (RFC 2181 §9): the
+// answer, the authority, then what is additional, of which anything but needed glue
+// may be missing without the message being called truncated.
+func (r *response) truncate() {
+	r.msg.Answer, r.msg.Ns, r.msg.Extra = nil, nil, nil
+	r.addOPT()
+	for _, set := range r.lookup.answer {
+		if !r.tryAdd(&r.msg.Answer, set) {
+			return
+		}
+	}
+	for _, set := range r.lookup.authority {
+		if !r.tryAdd(&r.msg.Ns, set) {
+			return
+		}
+	}
+	r.msg.Extra = nil
+	r.addOPT()
+	for _, set := range r.lookup.additional {
+		if !r.tryAdd(&r.msg.Extra, set) && set.needed {
+			return
+		}
+		r.msg.Truncated = false
+	}
+}
+
+// tryAdd adds an RRset to a section. When it does not fit, the message is marked
+// truncated instead.
+func (r *response) tryAdd(section *[]dns.RR, set answerSet) bool {
+	before := *section
+	*section = r.appendRRs(before, set)
+	if r.msg.Len() <= r.limit {
+		return true
+	}
+	*section = before
+	r.msg.Truncated = true
+	return false
+}
+
+// appendRRs appends the records of an RRset, all with its lowest TTL. An owner that
+// is the name asked for keeps the case in which it was asked.
+func (r *response) appendRRs(list []dns.RR, set answerSet) []dns.RR {
+	owner := r.msg.Question[0].Name
+	if set.owner != r.name {
+		owner = set.owner.String()
+	}
+	ttl := set.set.ttl()
+	for rest := set.set; rest != ""; {
+		var packed packedRecord
+		packed, rest = rest.next()
+		list = append(list, newRR(owner, set.typ, ttl, packed.data))
+	}
+	return list
+}
+
+func newRR(owner string, t record.Type, ttl uint32, data string) dns.RR {
+	header := dns.RR_Header{Name: owner, Rrtype: uint16(t), Class: dns.ClassINET, Ttl: ttl, Rdlength: uint16(len(data))}
+	rr, _, err := dns.UnpackRRWithHeader(header, []byte(data), 0)
+	if err != nil {
+		// Data of a type that has become known since it was stored under its number.
+		return &dns.RFC3597{Hdr: header, Rdata: hex.EncodeToString([]byte(data))}
+	}
+	return rr
+}

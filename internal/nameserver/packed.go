@@ -1,0 +1,222 @@
+package nameserver
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// rrset is the records of one type at one name, packed one behind the other:
+//
+//	TTL      uint32, seconds
+//	expires  int64, Unix seconds, 0 for never
+//	length   uint16, of the data
+//	data     RDATA in uncompressed wire form
+//
+// all in network byte order. The store holds exactly these octets, so that a load
+// is a copy, and an answer is written straight from them. An rrset is never empty;
+// "" stands for none.
+type rrset string
+
+// node is all that stands at one name, RRset after RRset in ascending order of
+// type, each as
+//
+//	type  uint16
+//	size  uint32, of the rrset
+//	rrset
+//
+// in one string, because a record then costs one allocation and no pointers: with
+// key and tree, a name with one challenge TXT takes 91 octets beyond name and text.
+type node string
+
+const (
+	setHeader    = 2 + 4
+	recordHeader = 4 + 8 + 2
+)
+
+// packedRecord is a record of an rrset, its data still a part of it.
+type packedRecord struct {
+	ttl     uint32
+	expires int64
+	data    string
+}
+
+// next splits off the first record.
+func (s rrset) next() (packedRecord, rrset) {
+	end := recordHeader + int(uint16At(string(s), 12))
+	return packedRecord{
+		ttl:     uint32At(string(s), 0),
+		expires: int64(uint32At(string(s), 4))<<32 | int64(uint32At(string(s), 8)),
+		data:    string(s[recordHeader:end]),
+	}, s[end:]
+}
+
+// ttl returns the lowest TTL in the set: an RRset is served with one TTL (RFC 2181
+// §5.2), while each record keeps the one that it was given.
+func (s rrset) ttl() uint32 {
+	lowest := uint32(record.MaxTTL)
+	for s != "" {
+		var r packedRecord
+		r, s = s.next()
+		lowest = min(lowest, r.ttl)
+	}
+	return lowest
+}
+
+func appendPacked(buf []byte, ttl uint32, expires int64, data string) []byte {
+	buf = binary.BigEndian.AppendUint32(buf, ttl)
+	buf = binary.BigEndian.AppendUint64(buf, uint64(expires))
+	buf = binary.BigEndian.AppendUint16(buf, uint16(len(data)))
+	return append(buf, data...)
+}
+
+// errPacked is what checkSet says of octets that no rrset consists of.
+var errPacked = errors.New("not a packed RRset")
+
+// checkSet tells whether b can be used as an rrset: the methods of rrset trust
+// what they are given, and what comes from disk may be anything.
+func checkSet(b []byte) error {
+	if len(b) == 0 {
+		return errPacked
+	}
+	for len(b) > 0 {
+		if len(b) < recordHeader {
+			return errPacked
+		}
+		end := recordHeader + int(binary.BigEndian.Uint16(b[12:]))
+		if len(b) < end || binary.BigEndian.Uint32(b) > record.MaxTTL || int64(binary.BigEndian.Uint64(b[4:])) < 0 {
+			return errPacked
+		}
+		b = b[end:]
+	}
+	return nil
+}
+
+// next splits off the first RRset.
+func (n node) next() (record.Type, rrset, node) {
+	end := setHeader + int(uint32At(string(n), 2))
+	return record.Type(uint16At(string(n), 0)), rrset(n[setHeader:end]), n[end:]
+}
+
+// find returns the RRset of a type, "" if there is none.
+func (n node) find(t record.Type) rrset {
+	for n != "" {
+		var (
+			typ record.Type
+			set rrset
+		)
+		if typ, set, n = n.next(); typ == t {
+			return set
+		}
+	}
+	return ""
+}
+
+// appendSet appends an RRset to a node in the making; the caller sees to the order.
+func appendSet(buf []byte, t record.Type, set rrset) []byte {
+	buf = binary.BigEndian.AppendUint16(buf, uint16(t))
+	buf = binary.BigEndian.AppendUint32(buf, uint32(len(set)))
+	return append(buf, set...)
+}
+
+// packNode packs the records of one name. Within an RRset they stay in the order
+// given. It sorts records in place.
+func packNode(records []record.Record) node {
+	slices.SortStableFunc(records, func(a, b record.Record) int { return int(a.Type) - int(b.Type) })
+	size := 0
+	for i := range records {
+		size += setHeader + recordHeader + len(records[i].Data)
+	}
+	buf := make([]byte, 0, size)
+	for len(records) > 0 {
+		start := len(buf)
+		t := records[0].Type
+		buf = appendSet(buf, t, "")
+		for len(records) > 0 && records[0].Type == t {
+			buf = appendPacked(buf, records[0].TTL, records[0].Expires, records[0].Data)
+			records = records[1:]
+		}
+		binary.BigEndian.PutUint32(buf[start+2:], uint32(len(buf)-start-setHeader))
+	}
+	return node(buf)
+}
+
+// appendRecords appends the records of an RRset at a name.
+func (s rrset) appendRecords(list []record.Record, name record.Name, t record.Type) []record.Record {
+	for s != "" {
+		var r packedRecord
+		r, s = s.next()
+		list = append(list, record.Record{Name: name, Type: t, TTL: r.ttl, Data: r.data, Expires: r.expires})
+	}
+	return list
+}
+
+// appendRecords appends all records at a name.
+func (n node) appendRecords(list []record.Record, name record.Name) []record.Record {
+	for n != "" {
+		var (
+			t   record.Type
+			set rrset
+		)
+		t, set, n = n.next()
+		list = set.appendRecords(list, name, t)
+	}
+	return list
+}
+
+// earliest returns when the first record at the name expires in Unix seconds, 0
+// for never.
+func (n node) earliest() int64 {
+	var first int64
+	for n != "" {
+		var set rrset
+		_, set, n = n.next()
+		for set != "" {
+			var r packedRecord
+			r, set = set.next()
+			if r.expires != 0 && (first == 0 || r.expires < first) {
+				first = r.expires
+			}
+		}
+	}
+	return first
+}
+
+// diffSets calls differs for each RRset that is not the same in both nodes, with
+// what it is in b, "" where b has none.
+func diffSets(a, b node, differs func(t record.Type, inB rrset)) {
+	for a != "" || b != "" {
+		var (
+			ta, tb       = record.Type(0xffff), record.Type(0xffff)
+			sa, sb       rrset
+			restA, restB node
+		)
+		if a != "" {
+			ta, sa, restA = a.next()
+		}
+		if b != "" {
+			tb, sb, restB = b.next()
+		}
+		switch {
+		case a != "" && (b == "" || ta < tb):
+			differs(ta, "")
+			a = restA
+		case b != "" && (a == "" || tb < ta):
+			differs(tb, sb)
+			b = restB
+		default:
+			if sa != sb {
+				differs(tb, sb)
+			}
+			a, b = restA, restB
+		}
+	}
+}
+
+func uint16At(s string, i int) uint16 { return uint16(s[i])<<8 | uint16(s[i+1]) }
+
+func uint32At(s string, i int) uint32 {
+	return uint32(s[i])<<24 | uint32(s[i+1])<<16 | uint32(s[i+2])<<8 | uint32(s[i+3])
+}

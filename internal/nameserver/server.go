@@ -1,0 +1,377 @@
+// Package nameserver is the built-in authoritative name server: zones in a bbolt
+// file, an index of them in memory, and the answers to DNS queries out of it.
+//
+// A [Server] stays while configurations come and go. Each pushes the zones that it
+// has onto the server's stack ([Server.Push]), and the newest one's are served.
+//
+// All changes pass through one goroutine, the committer (commit.go). Everybody
+// else reads snapshots, and waits for nobody.
+package nameserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// Errors that tell a caller what became of its change. With all of them but
+// ErrOutcomeUnknown the zone certainly is as it was.
+var (
+	// ErrUnknownZone: neither a configuration nor the store has the zone.
+	ErrUnknownZone = errors.New("no such zone")
+	// ErrReadOnly: the store cannot be written. DNS answers go on, and each later
+	// change tries again.
+	ErrReadOnly = errors.New("the store cannot be written, so nothing was changed")
+	// ErrClosed: the server is closed, or was before the change began.
+	ErrClosed = errors.New("the name server is closed, so nothing was changed")
+	// ErrOutcomeUnknown: writing failed, and so did reading back what is on disk.
+	ErrOutcomeUnknown = errors.New("whether the change is stored could not be found out")
+)
+
+// Options say how to open a [Server].
+type Options struct {
+	// Path of the store. It and its folders are made where they are missing, for
+	// the user of this process alone.
+	Path string
+	// Logger may be nil.
+	Logger *slog.Logger
+	// LockTimeout is how long to wait for another process to give up the store; zero
+	// is 5 s.
+	LockTimeout time.Duration
+}
+
+// Server is an authoritative name server on one store. All of its methods may be
+// called concurrently.
+type Server struct {
+	log *slog.Logger
+
+	// view is what DNS serves. zones are all that are known, whether a live
+	// configuration has them or just the store. The committer alone replaces them.
+	view  atomic.Pointer[view]
+	zones atomic.Pointer[map[record.Name]*zone]
+
+	// The committer's own, after Load.
+	store     *store
+	lost      error // why the store is not to be written to; nil: it may be
+	configs   []*Config
+	deadlines deadlines
+
+	loadMu sync.Mutex // held by Load, and by Close while it ends what Load began
+	loaded atomic.Bool
+
+	mu        sync.Mutex // guards what follows
+	pool      []*job     // waits for the committer
+	closed    bool
+	listeners map[*listener]struct{}
+
+	wake  chan struct{} // holds a token when pool or closed have changed
+	ended chan struct{} // is closed when the committer has ended
+}
+
+// Open takes the store's lock, making the store if there is none. Nothing is
+// served or can be changed before [Server.Load] has read it, so that sockets can
+// be opened in between.
+//
+// The error names the file and says who may hold its lock, or that it is damaged,
+// not writable, or of a newer version, and what to do.
+func Open(o Options) (*Server, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.LockTimeout == 0 {
+		o.LockTimeout = 5 * time.Second
+	}
+	s := &Server{
+		log:       o.Logger,
+		store:     &store{path: o.Path, lockTimeout: o.LockTimeout},
+		deadlines: newDeadlines(),
+		listeners: make(map[*listener]struct{}),
+		wake:      make(chan struct{}, 1),
+		ended:     make(chan struct{}),
+	}
+	s.view.Store(new(view))
+	s.zones.Store(new(map[record.Name]*zone))
+	if err := s.store.open(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Load reads all zones into memory, once, and drops what has expired in the
+// meantime. Who needs them before calls it too, so that an error shows again.
+func (s *Server) Load() error {
+	if s.loaded.Load() {
+		return nil
+	}
+	s.loadMu.Lock()
+	defer s.loadMu.Unlock()
+	if s.loaded.Load() {
+		return nil
+	}
+	if s.isClosed() {
+		return ErrClosed
+	}
+	if err := s.loadIndex(); err != nil {
+		return err
+	}
+	ready := make(chan struct{})
+	go s.runCommitter(ready)
+	<-ready
+	s.loaded.Store(true)
+	return nil
+}
+
+func (s *Server) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// loadIndex reads the zones from disk and publishes them, with what the live
+// configurations make in them.
+func (s *Server) loadIndex() error {
+	loaded, err := s.store.load()
+	if err != nil {
+		return err
+	}
+	zones := make(map[record.Name]*zone, len(loaded))
+	deadlines := newDeadlines()
+	for name, next := range loaded {
+		z := (*s.zones.Load())[name]
+		if z == nil {
+			z = &zone{name: name}
+		}
+		zones[name] = z
+		next.tree.Scan(func(key string, n node) bool {
+			deadlines.move(z, key, 0, n.earliest())
+			return true
+		})
+		m := madeBy(s.configs, name)
+		if m == nil && z.current.Load() != nil {
+			m = z.current.Load().made // the last that there was
+		}
+		if m != nil {
+			stored := func(key string) (node, error) {
+				n, _ := next.tree.Get(key)
+				return n, nil
+			}
+			if _, err := next.setMade(m, stored, s.warnShadowed); err != nil {
+				return err
+			}
+		}
+		z.current.Store(next)
+	}
+	s.deadlines = deadlines
+	s.zones.Store(&zones)
+	s.publishView()
+	return nil
+}
+
+// Close ends serving, then the committer after what waits for it, and closes the
+// store. Snapshots remain readable.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	wasClosed := s.closed
+	s.closed = true
+	listeners := slices.Collect(maps.Keys(s.listeners))
+	s.mu.Unlock()
+	for _, l := range listeners {
+		l.shutdown()
+	}
+
+	s.loadMu.Lock()
+	defer s.loadMu.Unlock()
+	if s.loaded.Load() {
+		s.wakeCommitter()
+		<-s.ended
+	}
+	if wasClosed {
+		return nil
+	}
+	if err := s.store.close(); err != nil {
+		return fmt.Errorf("closing the store %q: %w", s.store.path, err)
+	}
+	return nil
+}
+
+// Config is what one configuration has the server serve, from [Server.Push] to
+// [Config.Pop].
+type Config struct {
+	server *Server
+	zones  map[record.Name]*made
+}
+
+// Push puts a configuration on the stack: as the newest one, it is served when Push
+// returns. A zone that the store does not have is created; the serial of one whose
+// NS records, server addresses or TTL are others than the store remembers rises.
+//
+// After an error the configuration before is served as it was.
+func (s *Server) Push(zones []ZoneConfig) (*Config, error) {
+	if err := s.Load(); err != nil {
+		return nil, err
+	}
+	c := &Config{server: s, zones: make(map[record.Name]*made, len(zones))}
+	for _, zone := range zones {
+		if _, twice := c.zones[zone.Name]; twice {
+			return nil, fmt.Errorf("zone %q: it is configured twice", zone.Name)
+		}
+		m, err := newMade(zone)
+		if err != nil {
+			return nil, fmt.Errorf("zone %q: %w", zone.Name, err)
+		}
+		c.zones[zone.Name] = m
+	}
+	err := s.submit(context.Background(), &job{
+		alone: true,
+		plan: func(b *batch) error {
+			for name, m := range c.zones {
+				if err := b.configure(name, m); err != nil {
+					return fmt.Errorf("zone %q: %w", name, err)
+				}
+			}
+			return nil
+		},
+		published: func() {
+			s.configs = append(s.configs, c)
+			s.publishView()
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("serving a new configuration: %w", err)
+	}
+	return c, nil
+}
+
+// Pop takes the configuration from the stack, wherever in it it is; the newest that
+// is left is served. A second Pop does nothing. Its zones keep their records, and
+// can still be changed.
+func (c *Config) Pop() {
+	s := c.server
+	left := func() []*Config {
+		return slices.DeleteFunc(slices.Clone(s.configs), func(other *Config) bool { return other == c })
+	}
+	published := func() {
+		s.configs = left()
+		s.publishView()
+	}
+	err := s.submit(context.Background(), &job{
+		alone: true,
+		plan: func(b *batch) error {
+			for name := range c.zones {
+				if m := madeBy(left(), name); m != nil {
+					if err := b.configure(name, m); err != nil {
+						return fmt.Errorf("zone %q: %w", name, err)
+					}
+				}
+			}
+			return nil
+		},
+		published: published,
+	})
+	if err == nil || errors.Is(err, ErrClosed) {
+		return
+	}
+	// It must not be served any longer, come what may. What it made in zones that are
+	// left is replaced when the next configuration is pushed.
+	s.log.Error("going back to the configuration before: its NS records are not back yet", "error", err)
+	_ = s.submit(context.Background(), &job{alone: true, plan: func(*batch) error { return nil }, published: published})
+}
+
+// madeBy returns what the newest of the configurations that has the zone makes of
+// it, nil if none has.
+func madeBy(configs []*Config, name record.Name) *made {
+	for _, c := range slices.Backward(configs) {
+		if m := c.zones[name]; m != nil {
+			return m
+		}
+	}
+	return nil
+}
+
+// publishView has DNS serve the zones of the newest configuration.
+func (s *Server) publishView() {
+	v := &view{zones: make(map[record.Name]*zone)}
+	if len(s.configs) > 0 {
+		for name := range s.configs[len(s.configs)-1].zones {
+			v.zones[name] = (*s.zones.Load())[name]
+		}
+	}
+	s.view.Store(v)
+}
+
+func (s *Server) warnShadowed(name record.Name) {
+	s.log.Warn("records at the name of a name server give way to those that the configuration makes there; the store keeps them", "name", name.String())
+}
+
+// Snapshot returns a zone as it is now, if a live configuration or the store has it.
+func (s *Server) Snapshot(zone record.Name) (*Snapshot, bool) {
+	z := (*s.zones.Load())[zone]
+	if z == nil {
+		return nil, false
+	}
+	return z.current.Load(), true
+}
+
+// Result is what a change did.
+type Result struct {
+	// Records are those appended, set or deleted, as libdns defines each.
+	Records []record.Record
+	// Serial is the SOA's after the change.
+	Serial uint32
+}
+
+// Apply makes a change in a zone, wholly or not at all. When it returns, the change
+// is on disk and DNS serves it. The zone may be one that only the store has: clients
+// clean up late.
+//
+// When ctx ends while the change still waits for others, it is withdrawn; once
+// begun, it is waited for. An error wraps one of this package's, a
+// *[record.RuleError], or that of ctx; after all but [ErrOutcomeUnknown] the zone
+// is as it was.
+func (s *Server) Apply(ctx context.Context, zone record.Name, change record.Change) (Result, error) {
+	var (
+		answer []record.Record
+		used   *draft
+	)
+	plan := func(b *batch) error {
+		d, err := b.known(zone)
+		if err != nil {
+			return err
+		}
+		effect, err := record.Plan(d.next, change)
+		if err != nil {
+			return err
+		}
+		d.apply(effect.Nodes)
+		answer, used = effect.Answer, d
+		return nil
+	}
+	err := checkNames(zone, change)
+	if err == nil {
+		err = s.Load()
+	}
+	if err == nil {
+		err = s.submit(ctx, &job{plan: plan})
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("%s in zone %q: %w", change.Op, zone, err)
+	}
+	return Result{Records: answer, Serial: used.next.serial}, nil
+}
+
+func checkNames(zone record.Name, change record.Change) error {
+	for name := range change.Names {
+		if !name.In(zone) {
+			return fmt.Errorf("the name %q is not in the zone", name)
+		}
+	}
+	return nil
+}

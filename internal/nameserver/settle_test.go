@@ -1,0 +1,194 @@
+package nameserver
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var errDisk = errors.New("no space left on device")
+
+// failAt fails the steps of the store in turn: each in the list fails once, when it
+// is its turn and the step comes by.
+func failAt(t *testing.T, s *Server, steps ...step) {
+	setFailing(t, s, func(at step) error {
+		if len(steps) > 0 && steps[0] == at {
+			steps = steps[1:]
+			return errDisk
+		}
+		return nil
+	})
+}
+
+// setFailing sets the store's hook where it is read, in the committer.
+func setFailing(t *testing.T, s *Server, failing func(step) error) {
+	t.Helper()
+	set := &job{alone: true, plan: func(*batch) error { return nil }, published: func() { s.store.failing = failing }}
+	if err := s.submit(context.Background(), set); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFailingCommits(t *testing.T) {
+	tests := []struct {
+		name string
+		fail []step
+		want error // of the change
+		// stored tells whether the change is on disk afterwards.
+		stored bool
+	}{
+		{"nothing was written", []step{stepCommit}, ErrReadOnly, false},
+		{"all was written, although an error said otherwise", []step{stepCommitted}, nil, true},
+		{"nothing was written, and it cannot be read back", []step{stepCommit, stepOpen}, ErrOutcomeUnknown, false},
+		{"all was written, but it cannot be read back", []step{stepCommitted, stepOpen}, ErrOutcomeUnknown, true},
+		{"all was written, but it cannot be made durable", []step{stepCommitted, stepCommit}, ErrOutcomeUnknown, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			path := storePath(t)
+			s := open(t, path)
+			zone := zoneConfig(t, "example.org")
+			push(t, s, zone)
+			apply(t, s, zone.Name, appending(rr(t, zone.Name, "old 60 TXT x")))
+			serial := snapshot(t, s, zone.Name).Serial()
+
+			failAt(t, s, test.fail...)
+			_, err := s.Apply(context.Background(), zone.Name, appending(rr(t, zone.Name, "new 60 TXT x")))
+			if !errors.Is(err, test.want) || test.want != nil && !errors.Is(err, errDisk) {
+				t.Errorf("error: %v", err)
+			}
+			// DNS goes on, with what is certain.
+			if got := ask(t, s, "old.example.org", "TXT"); len(got.Answer) != 1 {
+				t.Errorf("the old record in DNS: %v", got)
+			}
+			if served := len(ask(t, s, "new.example.org", "TXT").Answer) == 1; served != (test.want == nil) {
+				t.Errorf("the new record is served: %v", served)
+			}
+
+			// The next change finds the store in order, and the change where it ought to be.
+			apply(t, s, zone.Name, appending(rr(t, zone.Name, "later 60 TXT x")))
+			z := snapshot(t, s, zone.Name)
+			if stored := len(z.At(name(t, "new.example.org"))) == 1; stored != test.stored {
+				t.Errorf("the new record is there: %v", stored)
+			}
+			if int32(z.Serial()-serial) <= 0 {
+				t.Errorf("serial %d after %d", z.Serial(), serial)
+			}
+			want := lines(z)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, path)
+			push(t, s, zone)
+			if diff := cmp.Diff(want, lines(snapshot(t, s, zone.Name))); diff != "" {
+				t.Errorf("opened again (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// As long as the store cannot be opened again, changes are refused, one by one, and
+// DNS and configs go on.
+func TestReadOnlyUntilReadBack(t *testing.T) {
+	s := open(t, storePath(t))
+	zone := zoneConfig(t, "example.org")
+	push(t, s, zone)
+	text := rr(t, zone.Name, "new 60 TXT x")
+	setFailing(t, s, func(at step) error {
+		if at != stepCommitted {
+			return errDisk
+		}
+		return nil
+	})
+	if _, err := s.Apply(context.Background(), zone.Name, appending(text)); !errors.Is(err, ErrOutcomeUnknown) {
+		t.Errorf("first change: %v", err)
+	}
+	for range 2 {
+		if _, err := s.Apply(context.Background(), zone.Name, appending(text)); !errors.Is(err, ErrReadOnly) || !errors.Is(err, errDisk) {
+			t.Errorf("later change: %v", err)
+		}
+	}
+	// Even one that would change nothing: it is not certain what is there.
+	if _, err := s.Apply(context.Background(), zone.Name, deleting(text)); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("later delete: %v", err)
+	}
+	same := push(t, s, zone)
+	if _, err := s.Push([]ZoneConfig{zone, zoneConfig(t, "new.test")}); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("a config with a new zone: %v", err)
+	}
+	same.Pop()
+	if got := readReply(ask(t, s, "ns1.example.org", "A")); !slices.Equal(got.Answer, []string{"ns1.example.org. 60 A 192.0.2.53"}) {
+		t.Errorf("DNS: %v", got)
+	}
+	setFailing(t, s, nil)
+	apply(t, s, zone.Name, appending(text))
+	push(t, s, zone, zoneConfig(t, "new.test"))
+}
+
+// A config whose making of zones fails leaves the one before as it was; one that was
+// written nevertheless is served.
+func TestFailingPush(t *testing.T) {
+	s := open(t, storePath(t))
+	zone, other := zoneConfig(t, "example.org"), zoneConfig(t, "other.test")
+	push(t, s, zone)
+	failAt(t, s, stepCommit)
+	if _, err := s.Push([]ZoneConfig{zone, other}); !errors.Is(err, ErrReadOnly) {
+		t.Fatalf("error: %v", err)
+	}
+	if _, ok := s.Snapshot(other.Name); ok {
+		t.Error("the zone is there")
+	}
+	if got := readReply(ask(t, s, "other.test", "NS")); got.Rcode != "REFUSED" {
+		t.Errorf("the zone in DNS: %v", got)
+	}
+	failAt(t, s, stepCommitted)
+	push(t, s, zone, other)
+	if got := readReply(ask(t, s, "other.test", "NS")); !slices.Equal(got.Answer, []string{"other.test. 60 NS ns1.other.test."}) {
+		t.Errorf("the zone in DNS, pushed again: %v", got)
+	}
+	apply(t, s, other.Name, appending(rr(t, other.Name, "www 60 TXT x")))
+}
+
+// A config that has to go, goes, even where the serial cannot rise with it.
+func TestPopOfWhatCannotBeWritten(t *testing.T) {
+	s := open(t, storePath(t))
+	push(t, s, zoneConfig(t, "example.org", "ns1.example.org 192.0.2.53"))
+	c := push(t, s, zoneConfig(t, "example.org", "ns9.example.org 192.0.2.99"), zoneConfig(t, "other.test"))
+	failAt(t, s, stepCommit)
+	c.Pop()
+	if got := readReply(ask(t, s, "other.test", "NS")); got.Rcode != "REFUSED" {
+		t.Errorf("its zone in DNS: %v", got)
+	}
+	push(t, s, zoneConfig(t, "example.org", "ns1.example.org 192.0.2.53"))
+	if got := readReply(ask(t, s, "example.org", "NS")); !slices.Equal(got.Answer, []string{"example.org. 60 NS ns1.example.org."}) {
+		t.Errorf("NS after the next config: %v", got)
+	}
+}
+
+// A page that bbolt cannot use while it writes makes it panic, its locks held. The
+// process goes on without writing.
+func TestPanicWhileWriting(t *testing.T) {
+	s := open(t, storePath(t))
+	zone := zoneConfig(t, "example.org")
+	push(t, s, zone)
+	setFailing(t, s, func(at step) error {
+		if at == stepCommit {
+			panic("a page is damaged")
+		}
+		return nil
+	})
+	for _, want := range []error{ErrOutcomeUnknown, ErrReadOnly} {
+		if _, err := s.Apply(context.Background(), zone.Name, appending(rr(t, zone.Name, "new 60 TXT x"))); !errors.Is(err, want) || !errors.Is(err, errDamaged) {
+			t.Errorf("error: %v", err)
+		}
+	}
+	if got := ask(t, s, "ns1.example.org", "A"); len(got.Answer) != 1 {
+		t.Errorf("DNS: %v", got)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("closing: %v", err)
+	}
+}
