@@ -1,0 +1,115 @@
+package nameserver
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// backupSets is how many RRsets one transaction of a back-up writes at most.
+const backupSets = 10_000
+
+// Backup writes all zones, as they are at one moment, into a new store at path,
+// where nothing may be yet. Changes go on meanwhile: what is written is a snapshot,
+// and no transaction of the store itself is held for it. What Backup leaves behind
+// when it fails is for the caller to remove.
+func (s *Server) Backup(ctx context.Context, path string) error {
+	if err := s.Load(); err != nil {
+		return err
+	}
+	zones, err := s.backupZones(ctx)
+	if err != nil {
+		return fmt.Errorf("backing up the store %q: %w", s.store.path, err)
+	}
+	if err := writeBackup(ctx, path, zones); err != nil {
+		return fmt.Errorf("writing a back-up to %q: %w", path, err)
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// zoneBackup is a zone to back up: its snapshot, and what the store has at the
+// names where the snapshot has what the configuration makes.
+type zoneBackup struct {
+	snapshot *Snapshot
+	stored   map[string]node
+}
+
+// backupZones has the committer, between two commits, say what the zones are.
+func (s *Server) backupZones(ctx context.Context) ([]zoneBackup, error) {
+	var zones []zoneBackup
+	err := s.submit(ctx, &job{alone: true, plan: func(*batch) error {
+		for name, z := range *s.zones.Load() {
+			b := zoneBackup{snapshot: z.current.Load(), stored: make(map[string]node)}
+			if m := b.snapshot.made; m != nil {
+				for _, set := range m.sets {
+					n, err := s.store.node(name, set.key)
+					if err != nil {
+						return err
+					}
+					b.stored[set.key] = n
+				}
+			}
+			zones = append(zones, b)
+		}
+		return nil
+	}})
+	return zones, err
+}
+
+func writeBackup(ctx context.Context, path string, zones []zoneBackup) error {
+	backup := &store{path: path, lockTimeout: time.Second}
+	if err := backup.open(); err != nil {
+		return err
+	}
+	defer backup.close()
+	for _, z := range zones {
+		if err := z.write(ctx, backup); err != nil {
+			return err
+		}
+	}
+	return backup.close()
+}
+
+// write writes a zone in transactions of limited size.
+func (b zoneBackup) write(ctx context.Context, to *store) error {
+	z := b.snapshot
+	change := zoneChange{zone: z.zone, serial: z.serial, config: z.configured}
+	var err error
+	flush := func() bool {
+		if err = ctx.Err(); err == nil {
+			err = to.write([]zoneChange{change})
+		}
+		change.sets = change.sets[:0]
+		return err == nil
+	}
+	add := func(key string, n node) bool {
+		for n != "" {
+			var (
+				t   record.Type
+				set rrset
+			)
+			t, set, n = n.next()
+			change.sets = append(change.sets, setChange{owner: key, typ: t, set: set})
+		}
+		return len(change.sets) < backupSets || flush()
+	}
+	z.tree.Scan(func(key string, n node) bool {
+		if _, made := b.stored[key]; made {
+			return true
+		}
+		return add(key, n)
+	})
+	if err != nil {
+		return err
+	}
+	for key, n := range b.stored {
+		if !add(key, n) {
+			return err
+		}
+	}
+	flush()
+	return err
+}

@@ -1,0 +1,95 @@
+package record
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+// WriteMasterFile writes records as a master file (RFC 1035 §5), with $ORIGIN and
+// $TTL first and all names in full, and returns the number of those that it left
+// out: records that expire have no place in a file that knows no expiry, and
+// would be there for good where it is read.
+func WriteMasterFile(w io.Writer, zone Name, ttl uint32, records iter.Seq[Record]) (left int, err error) {
+	out := bufio.NewWriter(w)
+	fmt.Fprintf(out, "$ORIGIN %s\n$TTL %d\n", zone, ttl)
+	for r := range records {
+		if r.Expires != 0 {
+			left++
+			continue
+		}
+		if _, err := fmt.Fprintf(out, "%s\t%d\tIN\t%s\n", r.Name, r.TTL, r.presentation()); err != nil {
+			return left, err
+		}
+	}
+	return left, out.Flush()
+}
+
+// presentation returns type and data as they stand in a master file, a TXT
+// record's strings one by one.
+func (r Record) presentation() string {
+	rr, err := unpack(r.Type, r.Data)
+	if _, unknown := rr.(*dns.RFC3597); err != nil || unknown {
+		return r.Type.String() + "\t" + genericText(r.Data)
+	}
+	return r.Type.String() + "\t" + strings.TrimPrefix(rr.String(), rr.Header().String())
+}
+
+// ReadMasterFile reads the records of a zone out of a master file (RFC 1035 §5,
+// with $ORIGIN and $TTL; ttl is that of records without one). $INCLUDE is refused: who
+// reads a file should not be made to read others. So are records outside the zone,
+// in another class, and of types that no zone holds. SOA records are read like any
+// other. The error says in which line of name it is.
+func ReadMasterFile(file io.Reader, name string, zone Name, ttl uint32) ([]Record, error) {
+	parser := dns.NewZoneParser(file, zone.String(), name)
+	parser.SetDefaultTTL(ttl)
+	var records []Record
+	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
+		r, err := fromRR(rr)
+		if err == nil && !r.Name.In(zone) {
+			err = fmt.Errorf("the name %q is not in zone %q", r.Name, zone)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading %s, record %d: %w", name, len(records)+1, err)
+		}
+		records = append(records, r)
+	}
+	if err := parser.Err(); err != nil {
+		return nil, fmt.Errorf("reading a master file: %s", strings.TrimPrefix(err.Error(), "dns: "))
+	}
+	return records, nil
+}
+
+// fromRR puts a record of miekg/dns into canonical form.
+func fromRR(rr dns.RR) (Record, error) {
+	header := rr.Header()
+	if header.Class != dns.ClassINET {
+		return Record{}, fmt.Errorf("%s: class %s, and there is only IN here", header.Name, dns.ClassToString[header.Class])
+	}
+	var wire [maxNameLen + 1]byte
+	n, err := dns.PackDomainName(header.Name, wire[:], 0, nil, false)
+	if err != nil {
+		return Record{}, fmt.Errorf("%s: %w", header.Name, err)
+	}
+	owner, err := NameFromWire(wire[:n])
+	if err != nil {
+		return Record{}, fmt.Errorf("%s: %w", header.Name, err)
+	}
+	t := Type(header.Rrtype)
+	if reason := unstorable(t); reason != "" {
+		return Record{}, fmt.Errorf("type %s at %q: %s", t, owner, reason)
+	}
+	if header.Ttl > MaxTTL {
+		return Record{}, fmt.Errorf("%s at %q: TTL %d: not from 0 to %d seconds", t, owner, header.Ttl, MaxTTL)
+	}
+	ttl := header.Ttl
+	data, err := packData(t, rr)
+	if err != nil {
+		return Record{}, fmt.Errorf("%s at %q: %w", t, owner, err)
+	}
+	return Record{Name: owner, Type: t, TTL: ttl, Data: data}, nil
+}
