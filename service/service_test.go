@@ -25,6 +25,7 @@ import (
 // service is a Caddy with the service in it, in this process. There is one at a time.
 type service struct {
 	dns   string // address of the name server
+	admin string // address of Caddy's admin endpoint, "off" for none
 	api   string // URL of the API
 	store string
 	token map[string]string // by client
@@ -37,6 +38,7 @@ func newService(t testing.TB) *service {
 	dir := t.TempDir()
 	s := &service{
 		dns:   freeAddress(t),
+		admin: "off",
 		api:   "http://" + freeAddress(t),
 		store: filepath.Join(dir, "records.db"),
 		token: make(map[string]string),
@@ -96,7 +98,7 @@ func (s *service) digest(client string) string {
 // caddyfile puts the app's options into a whole Caddyfile with the API in it.
 func (s *service) caddyfile(options string) string {
 	return fmt.Sprintf(`{
-		admin off
+		admin %s
 		persist_config off
 		auto_https off
 		storage file_system %q
@@ -111,7 +113,7 @@ func (s *service) caddyfile(options string) string {
 		bind 127.0.0.1
 		bestdns
 		respond "next" 299
-	}`, s.dir, filepath.Join(s.dir, "caddy.log"), options, s.api)
+	}`, s.admin, s.dir, filepath.Join(s.dir, "caddy.log"), options, s.api)
 }
 
 // load runs Caddy with the given options of the app, until the test ends.
@@ -251,6 +253,16 @@ func (s *service) texts(t testing.TB, name string) []string {
 		}
 	}
 	return texts
+}
+
+// serial returns the serial of example.test.
+func (s *service) serial(t testing.TB) uint32 {
+	t.Helper()
+	reply := s.ask(t, "example.test.", dns.TypeSOA)
+	if len(reply.Answer) != 1 {
+		t.Fatalf("no SOA record: %v", reply)
+	}
+	return reply.Answer[0].(*dns.SOA).Serial
 }
 
 // log returns Caddy's log so far.

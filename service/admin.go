@@ -1,0 +1,173 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+func init() {
+	caddy.RegisterModule(adminAPI{})
+}
+
+// adminAPI serves, at Caddy's admin endpoint, what the commands export, import
+// and backup do: the store's lock lets no second process in, so the process that
+// has it does the work.
+//
+//	GET  /bestdns/zones/{zone}            the zone as a master file
+//	POST /bestdns/zones/{zone}?replace=   adds the records of a master file
+//	GET  /bestdns/backup                  a new store file
+type adminAPI struct{}
+
+// CaddyModule returns the Caddy module information.
+func (adminAPI) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.bestdns",
+		New: func() caddy.Module { return new(adminAPI) },
+	}
+}
+
+// Where the endpoints are.
+const (
+	adminZones  = "/bestdns/zones/"
+	adminBackup = "/bestdns/backup"
+)
+
+// masterFileType is the media type of master files (RFC 4027).
+const masterFileType = "text/dns"
+
+// Routes returns the admin routes.
+func (adminAPI) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{
+		{Pattern: adminZones, Handler: caddy.AdminHandlerFunc(serveAdminZone)},
+		{Pattern: adminBackup, Handler: caddy.AdminHandlerFunc(serveAdminBackup)},
+	}
+}
+
+func serveAdminZone(w http.ResponseWriter, r *http.Request) error {
+	zone, err := adminZone(strings.TrimPrefix(r.URL.Path, adminZones))
+	if err != nil {
+		return err
+	}
+	switch r.Method {
+	case http.MethodGet:
+		return zone.export(w)
+	case http.MethodPost:
+		done, err := zone.importFile(r.Context(), r.Body, r.URL.Query().Get("replace") == "true")
+		if err != nil {
+			return caddy.APIError{HTTPStatus: http.StatusUnprocessableEntity, Err: err}
+		}
+		w.Header().Set("Content-Type", "application/json")
+		return json.NewEncoder(w).Encode(done)
+	}
+	return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("%s is not a method of %s", r.Method, r.URL.Path)}
+}
+
+// adminZone finds a built-in zone by its name.
+func adminZone(text string) (builtinZone, error) {
+	app := liveApps.newest(nil)
+	if app == nil {
+		return builtinZone{}, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the app bestdns is not running in this Caddy")}
+	}
+	apex, err := record.ParseName(text)
+	if err != nil {
+		return builtinZone{}, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
+	}
+	zone := app.hosted[apex]
+	if zone == nil {
+		return builtinZone{}, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("the zone %q is not in the configuration of this Caddy", apex)}
+	}
+	builtin, ok := zone.records.(builtinZone)
+	if !ok {
+		return builtinZone{}, caddy.APIError{HTTPStatus: http.StatusConflict, Err: fmt.Errorf("the zone %q lives with its DNS provider and not in the built-in name server; that provider moves it", apex)}
+	}
+	return builtin, nil
+}
+
+// export writes the zone as a master file.
+func (z builtinZone) export(w http.ResponseWriter) error {
+	snapshot, ok := z.app.shared.Snapshot(z.apex)
+	if !ok {
+		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("the name server does not have the zone %q", z.apex)}
+	}
+	w.Header().Set("Content-Type", masterFileType)
+	left, err := record.WriteMasterFile(w, z.apex, z.app.hosted[z.apex].ttl, snapshot.Records(z.apex))
+	if err == nil && left > 0 {
+		_, err = fmt.Fprintf(w, "; left out: %d records of challenges under way\n", left)
+	}
+	return err
+}
+
+// importDone is the answer to an import.
+type importDone struct {
+	// Records is the number of those that were read and are in the zone now.
+	Records int `json:"records"`
+	// Made is the number of those that were passed over, because the server makes
+	// them itself: SOA, NS at the apex, addresses of name servers.
+	Made   int    `json:"made"`
+	Serial uint32 `json:"serial"`
+}
+
+// importFile adds the records of a master file to the zone, or puts them in the
+// place of all that is there, in one commit.
+func (z builtinZone) importFile(ctx context.Context, file io.Reader, replace bool) (importDone, error) {
+	snapshot, ok := z.app.shared.Snapshot(z.apex)
+	if !ok {
+		return importDone{}, fmt.Errorf("the name server does not have the zone %q", z.apex)
+	}
+	records, err := record.ReadMasterFile(file, "the master file", z.apex, z.app.hosted[z.apex].ttl)
+	if err != nil {
+		return importDone{}, err
+	}
+	var done importDone
+	var ours []record.Record
+	for _, r := range records {
+		if snapshot.Made(r.Name, r.Type) {
+			done.Made++
+			continue
+		}
+		ours = append(ours, r)
+	}
+	done.Records = len(ours)
+	if replace {
+		result, err := z.app.shared.Replace(ctx, z.apex, ours)
+		done.Serial = result.Serial
+		return done, err
+	}
+	result, err := z.app.shared.Apply(ctx, z.apex, record.Change{Op: record.Append, Records: ours})
+	done.Serial = result.Serial
+	return done, err
+}
+
+// serveAdminBackup sends a new store file. It is made beside the store, where
+// there is room for its like, and removed again.
+func serveAdminBackup(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet {
+		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("%s is not a method of %s", r.Method, r.URL.Path)}
+	}
+	app := liveApps.newest(nil)
+	if app == nil || app.shared == nil {
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the app bestdns is not running in this Caddy, or has no zone of its own to back up")}
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(app.storePath), ".backup-")
+	if err != nil {
+		return fmt.Errorf("making a back-up beside the store: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, filepath.Base(app.storePath))
+	if err := app.shared.Backup(r.Context(), path); err != nil {
+		return err
+	}
+	http.ServeFile(w, r, path)
+	return nil
+}

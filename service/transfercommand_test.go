@@ -1,0 +1,160 @@
+package service
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+)
+
+// startWithAdmin starts a service whose Caddy has an admin endpoint.
+func startWithAdmin(t *testing.T) *service {
+	t.Helper()
+	s := newService(t)
+	s.admin = freeAddress(t)
+	s.load(t, s.standard())
+	return s
+}
+
+// run runs a command against the service, with a text as its standard input.
+func (s *service) run(t *testing.T, cmd *cobra.Command, input string, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	cmd.SetIn(strings.NewReader(input))
+	cmd.SilenceUsage = true
+	cmd.SetArgs(append(args, "--address", s.admin))
+	err := cmd.Execute()
+	return out.String(), err
+}
+
+// TestExportImport moves a zone into another service and finds no difference.
+func TestExportImport(t *testing.T) {
+	s := startWithAdmin(t)
+	s.must(t, "ops", "example.test", `{"append":[
+		{"name":"www","type":"A","ttl":300,"data":"192.0.2.1"},
+		{"name":"*.wild","type":"TXT","data":"quotes \" and ; and \\"},
+		{"name":"a\\.b","type":"CNAME","data":"www.example.test."},
+		{"name":"mail","type":"MX","data":"10 mx.example.net."},
+		{"name":"x","type":"TYPE65280","data":"\\# 3 010203"}]}`)
+	s.must(t, "web1", "example.test", `{"append":[{"name":"_acme-challenge.web1","type":"TXT","data":"`+challengeValue+`"}]}`)
+	file, err := s.run(t, exportCommand(), "", "example.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(file, "$ORIGIN example.test.\n$TTL 60\n") || strings.Contains(file, challengeValue) || !strings.Contains(file, "left out: 1 ") {
+		t.Errorf("exported:\n%s", file)
+	}
+	before := s.call(t, "ops", "GET", "/v1/zones/example.test/records", "").body
+	caddy.Stop()
+
+	other := startWithAdmin(t)
+	out, err := other.run(t, importCommand(), file, "example.test", "-")
+	if err != nil || !strings.HasPrefix(out, "5 records are in the zone, 3 were passed over") {
+		t.Fatalf("%s %v", out, err)
+	}
+	again, err := other.run(t, exportCommand(), "", "example.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := func(text, what string) string { // serials and what was left out differ
+		var kept []string
+		for line := range strings.Lines(text) {
+			if !strings.Contains(line, what) && !strings.Contains(line, "left out") {
+				kept = append(kept, line)
+			}
+		}
+		return strings.Join(kept, "")
+	}
+	if diff := cmp.Diff(without(file, "\tSOA\t"), without(again, "\tSOA\t")); diff != "" {
+		t.Errorf("after the move (-there +here):\n%s\n%s", diff, before)
+	}
+}
+
+func TestImport(t *testing.T) {
+	s := startWithAdmin(t)
+	s.must(t, "ops", "example.test", `{"append":[{"name":"old","type":"TXT","data":"old"}]}`)
+	s.must(t, "web1", "example.test", `{"append":[{"name":"_acme-challenge.web1","type":"TXT","data":"`+challengeValue+`"}]}`)
+	before := s.call(t, "ops", "GET", "/v1/zones/example.test/records", "").body
+	for name, test := range map[string]struct{ zone, file, want string }{
+		"include":        {"example.test", "$INCLUDE /etc/passwd\n", "INCLUDE"},
+		"broken line":    {"example.test", "new A 192.0.2.1\nnew A nonsense\n", "line: 2"},
+		"outside":        {"example.test", "www.example.net. A 192.0.2.1\n", "not in zone"},
+		"CNAME and more": {"example.test", "new CNAME a.\nnew A 192.0.2.1\n", "alone"},
+		"unknown zone":   {"absent.test", "new A 192.0.2.1\n", "not in the configuration"},
+	} {
+		if out, err := s.run(t, importCommand(), test.file, test.zone, "-"); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %s %v", name, out, err)
+		}
+	}
+	if after := s.call(t, "ops", "GET", "/v1/zones/example.test/records", "").body; after != before {
+		t.Errorf("the zone has changed: %s", after)
+	}
+
+	file := filepath.Join(t.TempDir(), "zone")
+	if err := os.WriteFile(file, []byte("new 300 A 192.0.2.1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.run(t, importCommand(), "", "example.test", file, "--replace"); err != nil {
+		t.Fatalf("%s %v", out, err)
+	}
+	for name, want := range map[string]int{"old": 0, "new": 1, "_acme-challenge.web1": 1, "ns1": 1} {
+		if got := s.call(t, "ops", "GET", "/v1/zones/example.test/records?name="+name, "").records; len(got) != want {
+			t.Errorf("%d records at %s, want %d", len(got), name, want)
+		}
+	}
+}
+
+// TestBackup restores a back-up and finds what was there, with a serial that has
+// not gone back.
+func TestBackup(t *testing.T) {
+	s := startWithAdmin(t)
+	s.must(t, "ops", "example.test", `{"append":[{"name":"kept","type":"TXT","data":"x"}]}`)
+	file := filepath.Join(t.TempDir(), "backup.db")
+	if out, err := s.run(t, backupCommand(), "", file); err != nil {
+		t.Fatalf("%s %v", out, err)
+	}
+	if _, err := s.run(t, backupCommand(), "", file); err == nil || !strings.Contains(err.Error(), "exists already") {
+		t.Errorf("over another back-up: %v", err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the back-up: %v %v", info, err)
+	}
+	s.must(t, "ops", "example.test", `{"append":[{"name":"lost","type":"TXT","data":"x"}]}`)
+	serial := s.serial(t)
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(s.store), ".backup-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left beside the store: %q %v", left, err)
+	}
+	caddy.Stop()
+	if err := os.Rename(file, s.store); err != nil {
+		t.Fatal(err)
+	}
+	s.load(t, s.standard())
+	if len(s.texts(t, "kept.example.test.")) != 1 || len(s.texts(t, "lost.example.test.")) != 0 {
+		t.Error("what is restored is not what was backed up")
+	}
+	// The serial goes by the clock, in seconds, and a restart takes longer than this one.
+	for time.Now().Unix() <= int64(serial) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	s.must(t, "ops", "example.test", `{"append":[{"name":"next","type":"TXT","data":"x"}]}`)
+	if now := s.serial(t); int32(now-serial) <= 0 {
+		t.Errorf("serial %d after %d", now, serial)
+	}
+}
+
+func TestNoCaddyIsRunning(t *testing.T) {
+	s := newService(t)
+	s.admin = freeAddress(t)
+	if _, err := s.run(t, exportCommand(), "", "example.test"); err == nil || !strings.Contains(err.Error(), "must be running") {
+		t.Errorf("export: %v", err)
+	}
+}
