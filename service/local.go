@@ -73,6 +73,9 @@ func (a *App) localChange(ctx context.Context, zone string, op record.Op, record
 	if err != nil {
 		return nil, err
 	}
+	if op == record.Delete {
+		answer.CNAMEs = nil // nobody looks for what is gone
+	}
 	for _, c := range answer.CNAMEs {
 		a.logger.Info(fmt.Sprintf("for this challenge to be found, a CNAME must exist where the domain is hosted: %s CNAME %s", c.Name, c.Target),
 			zap.String("name", c.Name), zap.String("target", c.Target))

@@ -100,7 +100,8 @@ func (s *service) caddyfile(options string) string {
 	return fmt.Sprintf(`{
 		admin %s
 		persist_config off
-		auto_https off
+		auto_https disable_redirects
+		skip_install_trust
 		storage file_system %q
 		log {
 			output file %q
@@ -111,9 +112,18 @@ func (s *service) caddyfile(options string) string {
 	}
 	%s {
 		bind 127.0.0.1
+		%s
 		bestdns
 		respond "next" 299
-	}`, s.admin, s.dir, filepath.Join(s.dir, "caddy.log"), options, s.api)
+	}`, s.admin, s.dir, filepath.Join(s.dir, "caddy.log"), options, s.api, tlsLine(s.api))
+}
+
+// tlsLine has Caddy make a certificate itself where the API is served over TLS.
+func tlsLine(api string) string {
+	if strings.HasPrefix(api, "https:") {
+		return "tls internal"
+	}
+	return ""
 }
 
 // load runs Caddy with the given options of the app, until the test ends.
