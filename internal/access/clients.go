@@ -1,0 +1,233 @@
+package access
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// Digest is the SHA-256 of a whole token, all that the service keeps of it. (256
+// random bits need neither salt nor a slow hash.)
+type Digest [sha256.Size]byte
+
+// DigestOf returns the digest of a token.
+func DigestOf(token string) Digest { return sha256.Sum256([]byte(token)) }
+
+const (
+	digestPrefix = "sha256:"
+	tokenPrefix  = "bestdns_"
+)
+
+// ParseDigest reads the form in which a configuration holds a digest: "sha256:"
+// and 64 hexadecimal digits. Its errors never hold s, which may be a secret by
+// mistake.
+func ParseDigest(s string) (Digest, error) {
+	if strings.HasPrefix(s, tokenPrefix) {
+		return Digest{}, errors.New("this is a token itself: a secret that must not stand in the configuration; put the sha256:… of it here, and replace the token, for it has been written down")
+	}
+	var d Digest
+	digits, ok := strings.CutPrefix(s, digestPrefix)
+	if !ok || len(digits) != hex.EncodedLen(len(d)) {
+		return Digest{}, fmt.Errorf("a token's hash is %q and %d hexadecimal digits, as \"caddy bestdns token\" prints it", digestPrefix, hex.EncodedLen(len(d)))
+	}
+	if _, err := hex.Decode(d[:], []byte(digits)); err != nil {
+		return Digest{}, fmt.Errorf("a token's hash is %q and %d hexadecimal digits; there is another character among them", digestPrefix, hex.EncodedLen(len(d)))
+	}
+	return d, nil
+}
+
+// String returns the form that ParseDigest reads.
+func (d Digest) String() string { return digestPrefix + hex.EncodeToString(d[:]) }
+
+// Config is a client as the configuration describes it.
+type Config struct {
+	// Name is what logs call the client. It must be the only one of that name.
+	Name string
+	// Digests are those of its tokens: one at least, two while a token is changed.
+	Digests []Digest
+	// Rules are its rights.
+	Rules []Rule
+	// Networks are where it may call from. Empty: anywhere.
+	Networks []netip.Prefix
+	// Expires is the first instant at which it is no longer accepted. Zero: it
+	// does not expire.
+	Expires time.Time
+}
+
+// Clients are the clients of one configuration, found by the digests of their tokens.
+type Clients struct {
+	inOrder  []*Client
+	byDigest map[Digest]*Client
+}
+
+// New makes the clients of a configuration in which the given zones are hosted.
+// cnameTarget is the one of them that takes the challenges of domains hosted
+// elsewhere, "" if none does.
+//
+// A name or a digest that two clients share is an error, for it would leave open
+// who is calling; so is a client without a digest.
+func New(zones record.Zones, cnameTarget record.Name, configs []Config) (*Clients, error) {
+	if cnameTarget != "" && !zones.Has(cnameTarget) {
+		return nil, fmt.Errorf("the CNAME target %q is not a hosted zone", cnameTarget)
+	}
+	h := newHosting(maps.Clone(zones), cnameTarget)
+	cs := &Clients{byDigest: make(map[Digest]*Client, len(configs))}
+	names := make(map[string]struct{}, len(configs))
+	for _, config := range configs {
+		if _, taken := names[config.Name]; taken {
+			return nil, fmt.Errorf("client %q: there are two of that name", config.Name)
+		}
+		names[config.Name] = struct{}{}
+		c, err := newClient(h, config)
+		if err != nil {
+			return nil, fmt.Errorf("client %q: %w", config.Name, err)
+		}
+		cs.inOrder = append(cs.inOrder, c)
+		for _, d := range config.Digests {
+			if other := cs.byDigest[d]; other == c {
+				return nil, fmt.Errorf("client %q: the token hash %s stands there twice", config.Name, d)
+			} else if other != nil {
+				return nil, fmt.Errorf("client %q: client %q has the token hash %s too; each client needs a token of its own", config.Name, other.name, d)
+			}
+			cs.byDigest[d] = c
+		}
+	}
+	return cs, nil
+}
+
+func newClient(h *hosting, config Config) (*Client, error) {
+	if len(config.Digests) == 0 {
+		return nil, errors.New("it has no token; make one with \"caddy bestdns token\" and put its hash there")
+	}
+	for _, rule := range config.Rules {
+		if err := rule.check(); err != nil {
+			return nil, fmt.Errorf("right %q: %w", rule, err)
+		}
+	}
+	c := &Client{
+		name:    config.Name,
+		rules:   cloneRules(config.Rules),
+		expires: config.Expires,
+		rights:  h.compile(config.Rules),
+	}
+	for _, p := range config.Networks {
+		if !p.IsValid() {
+			return nil, fmt.Errorf("network %s: not an address and a prefix length", p)
+		}
+		c.networks = append(c.networks, unmapped(p))
+	}
+	return c, nil
+}
+
+// unmapped returns the IPv4 network that an IPv6 one of mapped addresses means,
+// since addresses are compared unmapped. Any other network it only clears of
+// bits behind the prefix.
+func unmapped(p netip.Prefix) netip.Prefix {
+	const mappedBits = 96
+	if p.Addr().Is4In6() && p.Bits() >= mappedBits {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mappedBits)
+	}
+	return p.Masked()
+}
+
+// ByDigest returns the client that has the token of that digest, nil if none
+// has. (A plain look-up: who could measure how much of a digest agrees learns
+// nothing about the token behind it.)
+func (cs *Clients) ByDigest(d Digest) *Client { return cs.byDigest[d] }
+
+// All returns the clients in the order of the configuration.
+func (cs *Clients) All() iter.Seq[*Client] { return slices.Values(cs.inOrder) }
+
+// Client is one who may call the service.
+type Client struct {
+	name     string
+	rules    []Rule
+	networks []netip.Prefix
+	expires  time.Time
+	rights   rights
+}
+
+// LocalName is the name of the client that [Local] returns.
+const LocalName = "(in process)"
+
+// Local returns the caller within the same process, who needs no token: it has
+// every right in the hosted zones, and certificates for every domain. (An SOA
+// record is out of its reach too.) Its rules are not listed.
+func Local(zones record.Zones, cnameTarget record.Name) *Client {
+	return &Client{
+		name:   LocalName,
+		rights: rights{hosting: newHosting(maps.Clone(zones), cnameTarget), everything: true},
+	}
+}
+
+// Reasons for which a client's token is not accepted.
+var (
+	// ErrExpired: the client's last day is over.
+	ErrExpired = errors.New("the token has expired")
+	// ErrNetwork: the call came from outside the client's networks.
+	ErrNetwork = errors.New("the token is not accepted from this address")
+)
+
+// Accepts tells whether the client may call at that time, from that address: nil
+// if so, else [ErrExpired] or [ErrNetwork], wrapped with the details. An IPv4
+// address mapped into IPv6 counts as the IPv4 address that it is, and an IPv6
+// zone does not count.
+func (c *Client) Accepts(now time.Time, addr netip.Addr) error {
+	if !c.expires.IsZero() && !now.Before(c.expires) {
+		return fmt.Errorf("client %q: %w: it was accepted until %s; make a new one and set a later date",
+			c.name, ErrExpired, c.expires.UTC().Format(time.RFC3339))
+	}
+	if len(c.networks) == 0 {
+		return nil
+	}
+	addr = addr.Unmap().WithZone("")
+	for _, p := range c.networks {
+		if p.Contains(addr) {
+			return nil
+		}
+	}
+	return fmt.Errorf("client %q: %w: %s is in none of its networks", c.name, ErrNetwork, addr)
+}
+
+// Name returns the client's name.
+func (c *Client) Name() string { return c.name }
+
+// Rules returns the client's rights in the order of the configuration.
+func (c *Client) Rules() []Rule { return cloneRules(c.rules) }
+
+func cloneRules(rules []Rule) []Rule {
+	rules = slices.Clone(rules)
+	for i := range rules {
+		rules[i].Types = slices.Clone(rules[i].Types)
+	}
+	return rules
+}
+
+// Networks returns where the client may call from; empty: anywhere.
+func (c *Client) Networks() []netip.Prefix { return slices.Clone(c.networks) }
+
+// Expires returns the first instant at which the client is no longer accepted;
+// zero: it does not expire.
+func (c *Client) Expires() time.Time { return c.expires }
+
+// IdleRules returns those rules that give no right anywhere, because what they
+// name is in no hosted zone and, for certificates, there is no zone for CNAME
+// targets either. Most likely a name is mistyped or a zone is missing.
+func (c *Client) IdleRules() []Rule {
+	var idle []Rule
+	for _, rule := range c.rules {
+		if len(c.rights.zonesOf(rule)) == 0 {
+			idle = append(idle, rule)
+		}
+	}
+	return idle
+}
