@@ -1,6 +1,10 @@
 package record
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
 
 // Op is what a change does with its records.
 type Op uint8
@@ -101,6 +105,22 @@ type Node struct {
 // Plan works out what a change does to a zone, without doing it, or which rule
 // it breaks.
 func Plan(zone Zone, change Change) (Effect, error) {
+	e, err := planIn(zone, change)
+	if broken := (*RuleError)(nil); errors.As(err, &broken) && broken.Conflict {
+		_, alone := planIn(bareZone{zone}, change)
+		broken.Conflict = alone == nil
+	}
+	return e, err
+}
+
+// bareZone is a zone with nothing in it but what the server makes.
+type bareZone struct{ Zone }
+
+func (z bareZone) At(name Name) []Record {
+	return slices.DeleteFunc(slices.Clone(z.Zone.At(name)), func(r Record) bool { return !z.Made(r.Name, r.Type) })
+}
+
+func planIn(zone Zone, change Change) (Effect, error) {
 	p := plan{zone: zone}
 	var err error
 	switch change.Op {
@@ -129,6 +149,7 @@ type plan struct {
 
 type node struct {
 	Node
+	before  []Record // as the zone has them
 	changed bool
 	owned   bool // Records is our own copy
 }
@@ -151,7 +172,8 @@ func (p *plan) at(name Name) *node {
 	} else if n := p.byName[name]; n != nil {
 		return n
 	}
-	n := &node{Node: Node{Name: name, Records: p.zone.At(name)}}
+	before := p.zone.At(name)
+	n := &node{Node: Node{Name: name, Records: before}, before: before}
 	p.nodes = append(p.nodes, n)
 	if p.byName != nil {
 		p.byName[name] = n
@@ -293,7 +315,7 @@ func SOAError(name Name) *RuleError {
 func (p *plan) effect() (Effect, error) {
 	e := Effect{Answer: p.answer}
 	for _, n := range p.nodes {
-		if !n.changed {
+		if !n.changed || n.isAsBefore() {
 			continue
 		}
 		if err := checkNode(n.Node); err != nil {
@@ -302,6 +324,24 @@ func (p *plan) effect() (Effect, error) {
 		e.Nodes = append(e.Nodes, n.Node)
 	}
 	return e, nil
+}
+
+// isAsBefore tells whether a set has put back the very records that it took out.
+// Their order has no meaning.
+func (n *node) isAsBefore() bool {
+	if len(n.Records) != len(n.before) {
+		return false
+	}
+	before := make(map[Record]struct{}, len(n.before))
+	for _, r := range n.before {
+		before[r] = struct{}{}
+	}
+	for _, r := range n.Records {
+		if _, ok := before[r]; !ok {
+			return false
+		}
+	}
+	return true
 }
 
 func checkNode(n Node) error {
@@ -314,7 +354,7 @@ func checkNode(n Node) error {
 	if cnames > 1 {
 		return &RuleError{
 			Rule: RuleCNAME, Conflict: true, Name: n.Name, Type: TypeCNAME,
-			Reason: "there would be two of them, and a name has one at most; set it instead of appending",
+			Reason: "there would be two of them, and a name has one at most; to replace one, set it",
 		}
 	}
 	if cnames == 1 && len(n.Records) > 1 {

@@ -175,7 +175,7 @@ func parsePresentation(t Type, text string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	data, err := packData(t, rr)
+	data, err := packParsed(t, rr)
 	if err != nil {
 		return "", err
 	}
@@ -185,11 +185,6 @@ func parsePresentation(t Type, text string) (string, error) {
 	}
 	if otherData, err := packData(t, other); err != nil || otherData != data {
 		return "", fmt.Errorf("%s data %q: a name in it is not absolute; write it in full, with a dot at its end", t, shorten(text))
-	}
-	// What miekg/dns packs it does not always read again (AMTRELAY with the
-	// discovery flag loses its relay).
-	if again, err := CanonicalData(t, data); err != nil || again != data {
-		return "", fmt.Errorf("%s data %q: not supported in this form", t, shorten(text))
 	}
 	return data, nil
 }
@@ -339,6 +334,20 @@ func packData(t Type, rr dns.RR) (string, error) {
 	}
 	const header = 1 + 10 // the root as owner; type, class, TTL, length
 	return string(buf[header:end]), nil
+}
+
+// packParsed is packData for a record that miekg/dns has parsed out of text. What
+// it parses it does not always pack as a whole (AMTRELAY with the discovery flag
+// loses its relay, and a line may have no data at all).
+func packParsed(t Type, rr dns.RR) (string, error) {
+	data, err := packData(t, rr)
+	if err != nil {
+		return "", err
+	}
+	if again, err := CanonicalData(t, data); err != nil || again != data {
+		return "", fmt.Errorf("%s data: missing, or not supported in this form", t)
+	}
+	return data, nil
 }
 
 // unpack is the inverse of packData.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -88,9 +89,9 @@ func TestParseData(t *testing.T) {
 		{"SRV", "SRV", "0 5 443 Host.org.", "0000000501bb04686f7374036f726700", "0 5 443 host.org."},
 		{"CAA", "CAA", `0 issue "ca.example"`, "000569737375" + "65" + "63612e6578616d706c65", ""},
 		{"CAA with parameters", "CAA", `128 issuewild "ca.example; validationmethods=dns-01"`,
-			"800969737375657769" + "6c64" + hex.EncodeToString([]byte("ca.example; validationmethods=dns-01")), ""},
-		{"CAA with quote and backslash", "CAA", `0 iodef "a\"b\\c"`, "0005696f646566" + hex.EncodeToString([]byte(`a"b\c`)), ""},
-		{"URI with a backslash", "URI", `1 2 "http://x/\\y"`, "00010002" + hex.EncodeToString([]byte(`http://x/\y`)), ""},
+			"800969737375657769" + "6c64" + hexOf("ca.example; validationmethods=dns-01"), ""},
+		{"CAA with quote and backslash", "CAA", `0 iodef "a\"b\\c"`, "0005696f646566" + hexOf(`a"b\c`), ""},
+		{"URI with a backslash", "URI", `1 2 "http://x/\\y"`, "00010002" + hexOf(`http://x/\y`), ""},
 		{"DS", "DS", "60485 5 1 2BB183AF5F22588179A53B0A98631FAD1A292118", "ec4505012bb183af5f22588179a53b0a98631fad1a292118", ""},
 		{"TLSA", "TLSA", "3 1 1 0a0b", "0301010a0b", ""},
 		{"SSHFP", "SSHFP", "4 2 0A0B", "04020a0b", ""},
@@ -101,7 +102,7 @@ func TestParseData(t *testing.T) {
 		{"HTTPS, parameters out of order", "HTTPS", `1 . port=8443 alpn=h2,h3`, "000100" + "00010006" + "0268320268" + "33" + "00030002" + "20fb", `1 . alpn="h2,h3" port="8443"`},
 		{"HTTPS, an unknown parameter before known ones", "HTTPS", `1 . key65280=x no-default-alpn alpn=h2`,
 			"000100" + "00010003" + "026832" + "00020000" + "ff000001" + "78", `1 . alpn="h2" no-default-alpn="" key65280="x"`},
-		{"NAPTR", "NAPTR", `100 10 "u" "sip+E2U" "!^.*$!sip:x@example.org!" .`, "0064000a0175077369702b4532551821" + hex.EncodeToString([]byte(`^.*$!sip:x@example.org!`)) + "00", ""},
+		{"NAPTR", "NAPTR", `100 10 "u" "sip+E2U" "!^.*$!sip:x@example.org!" .`, "0064000a0175077369702b4532551821" + hexOf(`^.*$!sip:x@example.org!`) + "00", ""},
 		{"known type in generic form", "A", `\# 4 C0 000201`, "c0000201", "192.0.2.1"},
 		{"generic form behind a blank", "MX", ` \# 7 000A 0361 4243 00`, "000a0361626300", "10 abc."},
 		{"number of a known type", "TYPE15", `\# 7 000a0341424300`, "000a0361626300", "10 abc."},
@@ -113,7 +114,7 @@ func TestParseData(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := make1(t, test.typ, test.in)
-			if got := hex.EncodeToString([]byte(r.Data)); got != test.wire {
+			if got := hexOf(r.Data); got != test.wire {
 				t.Errorf("%s %q is %s, want %s", test.typ, test.in, got, test.wire)
 			}
 			_, text := r.Text()
@@ -148,6 +149,8 @@ func TestParseDataRefuses(t *testing.T) {
 		{"quote left open", "HINFO", `"a" "b`, "a quote is not closed"},
 		{"escaped end of the quote", "HINFO", `"a" "b\"`, "a quote is not closed"},
 		{"backslash at the end", "HINFO", `a b\`, "a backslash at the end"},
+		{"escaped line end", "HINFO", "\"a\" \"b\\\nc\"", "control character"},
+		{"escaped NUL", "CNAME", "a\\\x00b.", "control character"},
 		{"bad escape", "HINFO", `a \999`, "a backslash stands before"},
 		{"not ASCII", "CNAME", "bücher.example.", "A-label"},
 		{"generic: wrong length", "MX", `\# 4 000a00`, "4 octets announced, 3 given"},
@@ -165,7 +168,7 @@ func TestParseDataRefuses(t *testing.T) {
 		{"number of a known type with its own form", "TYPE1", "192.0.2.1", "RFC 3597"},
 		{"unknown type without the generic form", "TYPE65280", "00", "RFC 3597"},
 		{"same parameter twice", "HTTPS", "1 . port=1 port=2", "repeated"},
-		{"AMTRELAY with the discovery flag, which miekg/dns cuts", "AMTRELAY", "10 1 3 relay.example.", "not supported in this form"},
+		{"AMTRELAY with the discovery flag, which miekg/dns cuts", "AMTRELAY", "10 1 3 relay.example.", "missing, or not supported in this form"},
 		{"type that is no type", "ANY", `\# 0`, "never stands in a zone"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -427,8 +430,51 @@ func checkData(t *testing.T, r record.Record) {
 
 func typeNumber(t record.Type) string { return "TYPE" + strconv.Itoa(int(t)) }
 
-func genericForm(data string) string {
-	return `\# ` + strconv.Itoa(len(data)) + " " + hex.EncodeToString([]byte(data))
+func genericForm(data string) string { return `\# ` + strconv.Itoa(len(data)) + " " + hexOf(data) }
+
+func hexOf(s string) string { return hex.EncodeToString([]byte(s)) }
+
+// TestMasterFileKeepsData writes data that has no or no safe presentation format
+// to a master file and reads it again.
+func TestMasterFileKeepsData(t *testing.T) {
+	var records []record.Record
+	for _, data := range [][2]string{
+		{"NULL", `\# 2 3b0a`},
+		{"NULL", genericForm("\nevil 60 IN A 192.0.2.66\n")},
+		{"X25", `\# 4 03312032`},
+		{"CAA", `0 iodef "a\"b\\c;("`},
+		{"TXT", "a\"b\\c;\n$ORIGIN x."},
+		{"TYPE16", `\# 5 0161020062`},
+		{"TYPE65280", `\# 0`},
+		{"HTTPS", `1 . alpn="h2,h3" port="8443"`},
+	} {
+		records = append(records, make1(t, data[0], data[1]))
+	}
+	for typ, form := range validData {
+		if typ != "SOA" {
+			records = append(records, make1(t, typ, strings.Replace(form, "%s", `a\.b\032\$.example.org.`, 1)))
+		}
+	}
+	var file strings.Builder
+	if _, err := record.WriteMasterFile(&file, name(t, "example.org"), 60, slices.Values(records)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := record.ReadMasterFile(strings.NewReader(file.String()), "example.org.zone", name(t, "example.org"), 60)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, file.String())
+	}
+	if diff := gocmp.Diff(records, got); diff != "" {
+		t.Errorf("%s\n%s", diff, file.String())
+	}
+}
+
+func TestMasterFileRefusesMissingData(t *testing.T) {
+	for _, line := range []string{"x 60 IN A", "x 60 IN A ", "x 60 IN TXT", "x 60 IN MX ; 10 a.", "x 60 IN AMTRELAY 10 1 3 relay.example."} {
+		got, err := record.ReadMasterFile(strings.NewReader(line+"\n"), "file", name(t, "example.org"), 60)
+		if err == nil {
+			t.Errorf("%q is read as %q", line, got)
+		}
+	}
 }
 
 func FuzzParseData(f *testing.F) {

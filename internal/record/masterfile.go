@@ -32,8 +32,16 @@ func WriteMasterFile(w io.Writer, zone Name, ttl uint32, records iter.Seq[Record
 // presentation returns type and data as they stand in a master file, a TXT
 // record's strings one by one.
 func (r Record) presentation() string {
+	switch r.Type {
+	case TypeTXT:
+	case Type(dns.TypeIPSECKEY):
+		// miekg/dns reads beyond the end of its line in the form of its own.
+		return r.Type.String() + "\t" + genericText(r.Data)
+	default:
+		return r.Type.String() + "\t" + presentationText(r.Type, r.Data)
+	}
 	rr, err := unpack(r.Type, r.Data)
-	if _, unknown := rr.(*dns.RFC3597); err != nil || unknown {
+	if err != nil {
 		return r.Type.String() + "\t" + genericText(r.Data)
 	}
 	return r.Type.String() + "\t" + strings.TrimPrefix(rr.String(), rr.Header().String())
@@ -87,7 +95,7 @@ func fromRR(rr dns.RR) (Record, error) {
 		return Record{}, fmt.Errorf("%s at %q: TTL %d: not from 0 to %d seconds", t, owner, header.Ttl, MaxTTL)
 	}
 	ttl := header.Ttl
-	data, err := packData(t, rr)
+	data, err := packParsed(t, rr)
 	if err != nil {
 		return Record{}, fmt.Errorf("%s at %q: %w", t, owner, err)
 	}

@@ -70,12 +70,12 @@ func TestReadMasterFile(t *testing.T) {
 	}
 
 	for name, test := range map[string]struct{ file, want string }{
-		"include":      {"@ A 192.0.2.1\n$INCLUDE /etc/passwd\n", "INCLUDE"},
-		"outside":      {"www.example.net. A 192.0.2.1\n", `"www.example.net." is not in zone "example.test."`},
-		"class":        {"@ CH TXT x\n", "class"},
-		"signature":    {"@ NSEC a. A\n", "signed"},
-		"nonsense":     {"@ A 192.0.2.1\n@ NONSENSE\n", "line: 2"},
-		"bad data":     {"@ A 192.0.2.256\n", "line: 1"},
+		"include":   {"@ A 192.0.2.1\n$INCLUDE /etc/passwd\n", "INCLUDE"},
+		"outside":   {"www.example.net. A 192.0.2.1\n", `"www.example.net." is not in zone "example.test."`},
+		"class":     {"@ CH TXT x\n", "class"},
+		"signature": {"@ NSEC a. A\n", "signed"},
+		"nonsense":  {"@ A 192.0.2.1\n@ NONSENSE\n", "line: 2"},
+		"bad data":  {"@ A 192.0.2.256\n", "line: 1"},
 	} {
 		_, err := ReadMasterFile(strings.NewReader(test.file), "zone.test", zone, 60)
 		if test.want == "" {
