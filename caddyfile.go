@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -40,6 +41,7 @@ func (*Provider) CaddyModule() caddy.ModuleInfo {
 //		api_token     <api_token>
 //		endpoint      <endpoint>
 //		trusted_roots <pem_file...>
+//		client_certificate <pem_file> <key_file>
 //	}
 func (p *Provider) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the name of the module
@@ -92,11 +94,17 @@ func (p *Provider) unmarshalOption(d *caddyfile.Dispenser, option string) error 
 		}
 		p.TrustedRoots = args
 		return nil
+	case "client_certificate":
+		if len(args) != 2 {
+			return d.Err("bestdns: client_certificate takes two PEM files: that of the certificate and that of its key")
+		}
+		p.ClientCertificate, p.ClientKey = args[0], args[1]
+		return nil
 	}
 	if !optionName.MatchString(option) {
 		option = "that stands there" // it may be a token
 	}
-	return d.Errf("bestdns: no option %s: there are api_token, endpoint and trusted_roots", option)
+	return d.Errf("bestdns: no option %s: there are api_token, endpoint, trusted_roots and client_certificate", option)
 }
 
 // optionName is what a mistyped option looks like, and a token does not.
@@ -171,6 +179,9 @@ func (p *Provider) provision(ctx caddy.Context) (Service, error) {
 		if len(p.TrustedRoots) > 0 {
 			return nil, errors.New("trusted_roots are set, but no endpoint and no api_token")
 		}
+		if p.ClientCertificate != "" || p.ClientKey != "" {
+			return nil, errors.New("a client certificate is set, but no endpoint: set it to the URL of the service")
+		}
 		return findService(ctx)
 	}
 	r, err := p.newResolved()
@@ -187,21 +198,25 @@ func (p *Provider) provision(ctx caddy.Context) (Service, error) {
 
 // newResolved makes the client with all placeholders resolved.
 func (p *Provider) newResolved() (*remote, error) {
-	token, err := resolve("the token", p.APIToken)
-	if err != nil {
-		return nil, err
+	set := settings{endpoint: p.Endpoint, token: p.APIToken, roots: slices.Clone(p.TrustedRoots), cert: p.ClientCertificate, key: p.ClientKey}
+	type setting struct {
+		what  string
+		value *string
 	}
-	endpoint, err := resolve("the endpoint", p.Endpoint)
-	if err != nil {
-		return nil, err
+	all := []setting{
+		{"the token", &set.token}, {"the endpoint", &set.endpoint},
+		{"the name of the client certificate", &set.cert}, {"the name of its key", &set.key},
 	}
-	roots := make([]string, len(p.TrustedRoots))
-	for i, file := range p.TrustedRoots {
-		if roots[i], err = resolve("a name in trusted_roots", file); err != nil {
+	for i := range set.roots {
+		all = append(all, setting{"a name in trusted_roots", &set.roots[i]})
+	}
+	for _, s := range all {
+		var err error
+		if *s.value, err = resolve(s.what, *s.value); err != nil {
 			return nil, err
 		}
 	}
-	return newRemote(endpoint, token, roots)
+	return newRemote(set)
 }
 
 // resolve replaces the placeholders in s. Each must have a value. The error

@@ -56,6 +56,7 @@
 package bestdns
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -82,7 +83,8 @@ type Service interface {
 // Provider manages DNS records through a BestDNS service.
 //
 // Without a token and an endpoint, it uses the app `bestdns` of the same Caddy,
-// with no HTTP between them. Otherwise it needs both.
+// with no HTTP between them. Otherwise it needs both, or a TLS client certificate
+// in the place of the token.
 //
 // A Provider is used by its address, is safe for concurrent use, and keeps its
 // connections: make one and share it. What its fields are at the first call
@@ -104,6 +106,13 @@ type Provider struct {
 	// may have placeholders.
 	TrustedRoots []string `json:"trusted_roots,omitempty"`
 
+	// The PEM files of a TLS client certificate and of its key, by which the service
+	// knows this client without a token. They are read at each connection, so that a
+	// renewed certificate is used as soon as it is there. In Caddy the names of the
+	// files may have placeholders.
+	ClientCertificate string `json:"client_certificate,omitempty"`
+	ClientKey         string `json:"client_key,omitempty"`
+
 	redacted
 
 	once    sync.Once // guards what follows
@@ -114,7 +123,7 @@ type Provider struct {
 // connect returns what answers the calls, and makes it at the first one.
 func (p *Provider) connect() (Service, error) {
 	p.once.Do(func() {
-		r, err := newRemote(p.Endpoint, p.APIToken, p.TrustedRoots)
+		r, err := newRemote(settings{p.Endpoint, p.APIToken, p.TrustedRoots, p.ClientCertificate, p.ClientKey})
 		if err != nil {
 			p.err = &Error{Detail: err.Error(), Unchanged: true, Err: err}
 			return
@@ -124,21 +133,44 @@ func (p *Provider) connect() (Service, error) {
 	return p.service, p.err
 }
 
-// newRemote returns the service at endpoint. The errors name no secret.
-func newRemote(endpoint, token string, rootFiles []string) (*remote, error) {
+// settings are a provider's fields with their placeholders resolved.
+type settings struct {
+	endpoint, token string
+	roots           []string // files
+	cert, key       string   // files
+}
+
+// newRemote returns the service at the endpoint. The errors name no secret.
+func newRemote(set settings) (*remote, error) {
+	id := api.Identity{Token: set.token}
+	known := set.token != "" || set.cert != ""
 	switch {
-	case endpoint == "" && token == "":
+	case set.endpoint == "" && !known:
 		return nil, errors.New("no endpoint and no API token are set: both are needed outside of the Caddy that runs the service")
-	case endpoint == "":
-		return nil, errors.New("an API token is set, but no endpoint: set it to the URL of the service")
-	case token == "":
+	case set.endpoint == "":
+		return nil, errors.New("an API token or client certificate is set, but no endpoint: set it to the URL of the service")
+	case !known:
 		return nil, errors.New("an endpoint is set, but no API token: `caddy bestdns token` makes one for the service")
+	case (set.cert == "") != (set.key == ""):
+		return nil, errors.New("a client certificate and its key are needed together")
 	}
-	roots, err := loadRoots(rootFiles)
+	if set.cert != "" {
+		id.Certificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(set.cert, set.key)
+			if err != nil {
+				return nil, fmt.Errorf("reading the client certificate: %w", err)
+			}
+			return &pair, nil
+		}
+		if _, err := id.Certificate(nil); err != nil { // better said now than at the first call
+			return nil, err
+		}
+	}
+	roots, err := loadRoots(set.roots)
 	if err != nil {
 		return nil, err
 	}
-	client, err := api.NewClient(endpoint, token, roots)
+	client, err := api.NewClient(set.endpoint, id, roots)
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,7 @@ func init() {
 //	{
 //		"listen": [":53"],
 //		"store": "/var/lib/bestdns/records.db",
+//		"rate_limit": 200,
 //		"zones": [
 //			{
 //				"name": "acme.example.com",
@@ -80,6 +81,13 @@ type App struct {
 	// `bestdns/records.db` below Caddy's data directory. One process at a time
 	// can have it.
 	Store string `json:"store,omitempty"`
+
+	// How many answers over UDP each network (/24 of IPv4, /56 of IPv6 addresses) gets
+	// in a second from the built-in name server, so that nobody can have it flood
+	// somebody else. As many queries more are told to come again over TCP, which
+	// resolvers do at once, and the rest gets no answer. 0 is no limit; loopback
+	// addresses have none. Default: 200.
+	RateLimit *int `json:"rate_limit,omitempty"`
 
 	// The zones whose records the service may change. A zone may lie within
 	// another one; a record goes to the innermost that holds its name.
@@ -211,6 +219,9 @@ func (a *App) provisionListeners(repl *caddy.Replacer) error {
 		}
 		a.listen = append(a.listen, addresses...)
 	}
+	if a.RateLimit != nil && *a.RateLimit < 0 {
+		return fmt.Errorf("rate_limit %d: it is a number of answers per second, 0 for no limit", *a.RateLimit)
+	}
 	store, err := replace(repl, a.Store)
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
@@ -283,7 +294,10 @@ func (a *App) health() error {
 	default:
 		return errors.New("the name server is not up yet")
 	}
-	return nil
+	if !a.hasBuiltin() {
+		return nil
+	}
+	return a.shared.Health()
 }
 
 // Start begins to serve. Caddy starts a new configuration before it stops the
@@ -326,20 +340,28 @@ func (a *App) startNameServer() error {
 	if err := shared.Load(); err != nil {
 		return err
 	}
-	var zones []nameserver.ZoneConfig
-	for _, zone := range a.Zones {
-		if zone.builtin {
-			zones = append(zones, zone.nameServerConfig())
-		}
-	}
-	if a.config, err = shared.Push(zones); err != nil {
+	settings := a.nameServerSettings()
+	if a.config, err = shared.Push(settings); err != nil {
 		return err
 	}
 	for _, s := range opened {
 		s.serve(shared.Server)
 	}
-	a.logger.Info("the name server is up", zap.Stringers("listen", a.listen), zap.Int("zones", len(zones)), zap.String("store", a.storePath))
+	a.logger.Info("the name server is up", zap.Stringers("listen", a.listen), zap.Int("zones", len(settings.Zones)), zap.String("store", a.storePath))
 	return nil
+}
+
+func (a *App) nameServerSettings() nameserver.Settings {
+	settings := nameserver.Settings{RateLimit: nameserver.DefaultRateLimit}
+	if a.RateLimit != nil {
+		settings.RateLimit = *a.RateLimit
+	}
+	for _, zone := range a.Zones {
+		if zone.builtin {
+			settings.Zones = append(settings.Zones, zone.nameServerConfig())
+		}
+	}
+	return settings
 }
 
 // Stop does nothing: what the app holds is released in Cleanup, which Caddy

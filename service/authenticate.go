@@ -1,36 +1,71 @@
 package service
 
 import (
+	"crypto/sha256"
 	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/time/rate"
 
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
-// authenticate returns the client whose token the request carries.
+// authenticate returns the client that a request comes from: the user that an
+// earlier handler has authenticated, the owner of a token, or that of a TLS client
+// certificate.
 func (a *App) authenticate(r *http.Request, who caller) (*access.Client, *problem) {
-	token, ok := tokenOf(r)
-	if !ok {
-		return nil, newProblem(api.Unauthorized, "no token: send it as \"Authorization: Bearer TOKEN\", or as the password of Basic authentication")
-	}
-	// The look-up goes by the digest of all of the token, so its time tells
-	// nothing about any part of one.
-	client := a.clients.ByDigest(access.DigestOf(token))
 	address, _ := netip.ParseAddr(who.address)
 	address = address.Unmap().WithZone("")
+	client := a.clients.ByUser(authenticatedUser(r))
 	if client == nil {
-		return nil, wrongToken(token, address)
+		var p *problem
+		if client, p = a.byTokenOrCertificate(r, address); p != nil {
+			return nil, p
+		}
 	}
 	if err := client.Accepts(time.Now(), address); err != nil {
 		return nil, newProblem(api.Unauthorized, "%w", err)
 	}
 	return client, nil
+}
+
+// authenticatedUser returns the user that a handler before this one has
+// authenticated, "" if none has. It is not the name in a Basic authentication of
+// ours, which nobody has checked.
+func authenticatedUser(r *http.Request) string {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return ""
+	}
+	user, _ := repl.GetString("http.auth.user.id")
+	return user
+}
+
+func (a *App) byTokenOrCertificate(r *http.Request, address netip.Addr) (*access.Client, *problem) {
+	if len(r.Header.Values("Authorization")) > 1 {
+		// A proxy before this server may have looked at the other one.
+		return nil, newProblem(api.Unauthorized, "there are several Authorization headers: send one token")
+	}
+	if token, ok := tokenOf(r); ok {
+		// The look-up goes by the digest of all of the token, so its time tells
+		// nothing about any part of one.
+		if client := a.clients.ByDigest(access.DigestOf(token)); client != nil {
+			return client, nil
+		}
+		return nil, wrongToken(token, address)
+	}
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		if client := a.clients.ByCertificate(sha256.Sum256(r.TLS.PeerCertificates[0].Raw)); client != nil {
+			return client, nil
+		}
+		return nil, newProblem(api.Unauthorized, "no token, and no client of this service is known by your TLS client certificate")
+	}
+	return nil, newProblem(api.Unauthorized, "no token: send it as \"Authorization: Bearer TOKEN\", or as the password of Basic authentication")
 }
 
 // tokenOf returns what stands in a request in the place of a token.

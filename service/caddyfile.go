@@ -1,6 +1,7 @@
 package service
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,6 +43,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //	bestdns {
 //		listen <address>...
 //		store  <file>
+//		rate_limit <answers per second>|off
 //		zone <name> {
 //			ns  <name> [<address>...]
 //			ttl <duration>
@@ -51,6 +53,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //		}
 //		client <name> {
 //			token        sha256:<hash>...
+//			certificate  sha256:<hash>...
+//			user         <name>...
 //			certificates [under] <domain>
 //			allow        [under] <name> [<type>...]
 //			read         [under] <name>
@@ -59,8 +63,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //		}
 //	}
 //
-// zone and client may be repeated, and in them ns, token, certificates, allow,
-// read and client_ip.
+// zone and client may be repeated, and in them ns, token, certificate, user,
+// certificates, allow, read and client_ip.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name: only now an error knows its line
 	if existing != nil {
@@ -90,6 +94,10 @@ func (a *App) unmarshal(d *caddyfile.Dispenser) error {
 			if err := seen.argument(d, &a.Store); err != nil {
 				return err
 			}
+		case "rate_limit":
+			if err := seen.rate(d, &a.RateLimit); err != nil {
+				return err
+			}
 		case "zone":
 			zone := new(Zone)
 			if err := zone.unmarshal(d); err != nil {
@@ -103,7 +111,7 @@ func (a *App) unmarshal(d *caddyfile.Dispenser) error {
 			}
 			a.Clients = append(a.Clients, client)
 		default:
-			return d.Errf("unknown option %q of bestdns; there are listen, store, zone and client", option)
+			return d.Errf("unknown option %q of bestdns; there are listen, store, rate_limit, zone and client", option)
 		}
 	}
 	return nil
@@ -179,6 +187,10 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 		switch option {
 		case "token":
 			c.Tokens = append(c.Tokens, args...)
+		case "certificate":
+			c.ClientCertificates = append(c.ClientCertificates, args...)
+		case "user":
+			c.Users = append(c.Users, args...)
 		case "certificates":
 			c.Certificates = append(c.Certificates, strings.Join(args, " "))
 		case "allow":
@@ -192,7 +204,7 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 				return err
 			}
 		default:
-			return d.Errf("unknown option %q of a client; there are token, certificates, allow, read, client_ip and expires", option)
+			return d.Errf("unknown option %q of a client; there are token, certificate, user, certificates, allow, read, client_ip and expires", option)
 		}
 	}
 	return nil
@@ -234,6 +246,23 @@ func (o *once) duration(d *caddyfile.Dispenser, value *caddy.Duration) error {
 		return d.Errf("%s %q is not a duration of one second or more, such as 60s or 24h", option, text)
 	}
 	*value = caddy.Duration(duration)
+	return nil
+}
+
+// rate reads an option that is a number per second, or "off".
+func (o *once) rate(d *caddyfile.Dispenser, value **int) error {
+	var text string
+	if err := o.argument(d, &text); err != nil {
+		return err
+	}
+	rate := 0
+	if text != "off" {
+		var err error
+		if rate, err = strconv.Atoi(text); err != nil || rate < 1 {
+			return d.Errf("rate_limit %q is neither a number of answers per second nor off", text)
+		}
+	}
+	*value = &rate
 	return nil
 }
 

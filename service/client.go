@@ -28,6 +28,17 @@ type Client struct {
 	// one's.
 	Tokens []string `json:"token,omitempty"`
 
+	// The hashes of TLS client certificates by which the client is known without a
+	// token, `sha256:` and 64 hexadecimal digits of the SHA-256 of the certificate
+	// in DER. Caddy has to ask for client certificates (`client_auth`); that the
+	// client has the key is proven by the handshake, and whether a CA vouches for
+	// the certificate is of no account.
+	ClientCertificates []string `json:"certificate,omitempty"`
+
+	// The users by which the client is known without a token: what an earlier
+	// authentication handler, such as `basic_auth`, sets as `{http.auth.user.id}`.
+	Users []string `json:"user,omitempty"`
+
 	// The domains for which the client may obtain certificates: it may add and
 	// remove exactly the TXT records that DNS-01 challenges for them (wildcards
 	// included) need.
@@ -57,21 +68,19 @@ func (c *Client) access(repl *caddy.Replacer) (access.Config, error) {
 	if c.Name == "" {
 		return config, errors.New("it needs a name, which stands in the log for it")
 	}
-	if len(c.Tokens) == 0 {
-		return config, errors.New("it has no token: make one with \"caddy bestdns token " + c.Name + "\"")
-	}
-	for _, text := range c.Tokens {
-		text, err := replace(repl, text)
-		if err != nil {
-			return config, fmt.Errorf("token: %w", err)
-		}
-		digest, err := access.ParseDigest(text)
-		if err != nil {
-			return config, fmt.Errorf("token: %w", err)
-		}
-		config.Digests = append(config.Digests, digest)
-	}
 	var err error
+	if config.Digests, err = parseDigests(repl, c.Tokens); err != nil {
+		return config, fmt.Errorf("token: %w", err)
+	}
+	if config.Certificates, err = parseDigests(repl, c.ClientCertificates); err != nil {
+		return config, fmt.Errorf("certificate: %w", err)
+	}
+	for _, user := range c.Users {
+		if user, err = replace(repl, user); err != nil {
+			return config, fmt.Errorf("user: %w", err)
+		}
+		config.Users = append(config.Users, user)
+	}
 	if config.Rules, err = c.rules(repl); err != nil {
 		return config, err
 	}
@@ -82,6 +91,22 @@ func (c *Client) access(repl *caddy.Replacer) (access.Config, error) {
 		return config, fmt.Errorf("expires: %w", err)
 	}
 	return config, nil
+}
+
+func parseDigests(repl *caddy.Replacer, texts []string) ([]access.Digest, error) {
+	var digests []access.Digest
+	for _, text := range texts {
+		text, err := replace(repl, text)
+		if err != nil {
+			return nil, err
+		}
+		digest, err := access.ParseDigest(text)
+		if err != nil {
+			return nil, err
+		}
+		digests = append(digests, digest)
+	}
+	return digests, nil
 }
 
 func (c *Client) rules(repl *caddy.Replacer) ([]access.Rule, error) {

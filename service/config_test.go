@@ -39,14 +39,14 @@ func TestBadConfig(t *testing.T) {
 		options string
 		want    []string
 	}{
-		{"unknown option", "listne :53", []string{"Caddyfile:10", "unknown option", "listne"}},
-		{"unknown option of a zone", "zone example.test {\nns ns1.example.test 127.0.0.1\ncname\n}", []string{"Caddyfile:12", "unknown option", `"cname"`}},
-		{"unknown option of a client", "client web1 {\ntokne x\n}", []string{"Caddyfile:11", "unknown option", "tokne"}},
-		{"repeated store", "store /a\nstore /b", []string{"Caddyfile:11", "store is given twice"}},
-		{"repeated ttl", "zone example.test {\nttl 1m\nttl 2m\n}", []string{"Caddyfile:12", "ttl is given twice"}},
+		{"unknown option", "listne :53", []string{"Caddyfile:11", "unknown option", "listne"}},
+		{"unknown option of a zone", "zone example.test {\nns ns1.example.test 127.0.0.1\ncname\n}", []string{"Caddyfile:13", "unknown option", `"cname"`}},
+		{"unknown option of a client", "client web1 {\ntokne x\n}", []string{"Caddyfile:12", "unknown option", "tokne"}},
+		{"repeated store", "store /a\nstore /b", []string{"Caddyfile:12", "store is given twice"}},
+		{"repeated ttl", "zone example.test {\nttl 1m\nttl 2m\n}", []string{"Caddyfile:13", "ttl is given twice"}},
 		{"repeated provider", "zone example.test {\nprovider test_deaf\nprovider test_deaf\n}", []string{"provider is given twice"}},
-		{"bad ttl", "zone example.test {\nttl fast\n}", []string{"Caddyfile:11", "ttl", "not a duration"}},
-		{"zone without a name", "zone {\n}", []string{"Caddyfile:10"}},
+		{"bad ttl", "zone example.test {\nttl fast\n}", []string{"Caddyfile:12", "ttl", "not a duration"}},
+		{"zone without a name", "zone {\n}", []string{"Caddyfile:11"}},
 		{"zone without name servers", "zone example.test", []string{`zone "example.test"`, "needs its name servers"}},
 		{"zone twice", zone + "zone EXAMPLE.test. {\nns ns1.example.net\n}", []string{"configured twice"}},
 		{"two targets", "zone a.test {\nns ns1.example.net\ncname_target\n}\nzone b.test {\nns ns1.example.net\ncname_target\n}", []string{"cname_target", `"b.test"`, `"a.test."`}},

@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"iter"
 	"net/http"
 	"net/netip"
@@ -87,6 +85,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	req.who = caller{address: clientAddress(r), requestID: requestID(r)}
 	w.Header().Set("X-Request-Id", req.who.requestID)
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff") // values are anybody's text, HTML too
+	limitBodyTime(w, r)
 	if p := h.serve(w, r, route, req); p != nil {
 		h.writeProblem(w, r, req, p)
 	}
@@ -217,51 +217,6 @@ func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req reque
 // this server, before the TLS handshake was finished (RFC 8470).
 func isEarlyData(r *http.Request) bool {
 	return r.TLS != nil && !r.TLS.HandshakeComplete || r.Header.Get("Early-Data") == "1"
-}
-
-// readChange reads the body of a PATCH.
-func readChange(w http.ResponseWriter, r *http.Request) (api.Change, *problem) {
-	var change api.Change
-	body := http.MaxBytesReader(w, r.Body, api.MaxBodyBytes)
-	decoder := json.NewDecoder(body)
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(&change)
-	if err == nil {
-		if _, err = decoder.Token(); err == io.EOF {
-			err = nil
-		} else if err == nil {
-			err = errors.New("something follows the JSON object")
-		}
-	}
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return change, newProblem(api.TooLarge, "the body is larger than %d octets", api.MaxBodyBytes)
-	case err != nil:
-		return change, newProblem(api.BadRequest, "the body is not a change in JSON: %s", jsonReason(err))
-	}
-	kinds := 0
-	for _, records := range [][]api.Record{change.Append, change.Set, change.Delete} {
-		if records != nil {
-			kinds++
-		}
-	}
-	if kinds != 1 {
-		return change, newProblem(api.BadRequest, "a change has exactly one of append, set and delete, and this one has %d of them", kinds)
-	}
-	return change, nil
-}
-
-// jsonReason says what is wrong with a body in terms of JSON, not of Go.
-func jsonReason(err error) string {
-	var wrongType *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &wrongType):
-		return fmt.Sprintf("%s is not of the right type for %q, at octet %d", wrongType.Value, wrongType.Field, wrongType.Offset)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "it ends too early"
-	}
-	return strings.TrimPrefix(err.Error(), "json: ")
 }
 
 func (h *Handler) getToken(w http.ResponseWriter, _ *http.Request, req request) *problem {

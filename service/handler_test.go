@@ -177,9 +177,10 @@ func TestBadRequests(t *testing.T) {
 		{"TTL that is no integer", "example.test", `{"append":[{"name":"x","type":"TXT","ttl":1.5,"data":"x"}]}`, 400, "ttl"},
 		{"no type", "example.test", `{"append":[{"name":"x","data":"x"}]}`, 422, "type and data"},
 		{"no data", "example.test", `{"set":[{"name":"x","type":"TXT"}]}`, 422, "type and data"},
-		{"CNAME beside other data", "example.test", record("good", "CNAME", "a."), 409, "alone"},
-		{"two CNAMEs", "example.test", `{"append":[{"name":"x","type":"CNAME","data":"a."},{"name":"x","type":"CNAME","data":"b."}]}`, 409, "two of them"},
-		{"CNAME at the apex", "example.test", record("@", "CNAME", "a."), 409, "alone"},
+		{"CNAME beside other data", "example.test", `{"append":[{"name":"there","type":"CNAME","data":"a."}]}`, 409, "alone"},
+		{"CNAME beside other data of the change", "example.test", record("good", "CNAME", "a."), 422, "alone"},
+		{"two CNAMEs", "example.test", `{"append":[{"name":"x","type":"CNAME","data":"a."},{"name":"x","type":"CNAME","data":"b."}]}`, 422, "two of them"},
+		{"CNAME at the apex", "example.test", record("@", "CNAME", "a."), 422, "alone"},
 		{"apex NS by hand", "example.test", record("@", "NS", "a."), 403, "may"},
 		{"name server's address by hand", "example.test", record("ns1", "A", "192.0.2.1"), 422, "configuration"},
 		{"unknown field", "example.test", `{"append":[{"name":"x","type":"TXT","value":"x"}]}`, 400, "value"},
@@ -194,6 +195,7 @@ func TestBadRequests(t *testing.T) {
 		{"too many records", "example.test", `{"append":[` + strings.TrimSuffix(strings.Repeat(`{"name":"x","type":"A","data":"192.0.2.1"},`, 1001), ",") + `]}`, 413, "1001 records"},
 	}
 	s := startStandard(t)
+	s.must(t, "ops", "example.test", `{"append":[{"name":"there","type":"TXT","data":"x"}]}`)
 	before := s.call(t, "ops", "GET", "/v1/zones/example.test/records", "").body
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -53,6 +53,9 @@ func (a *App) place(client *access.Client, asked, owner record.Name, t record.Ty
 	if err != nil {
 		return place{}, newProblem(api.InvalidRecord, "the challenge of %q cannot be answered in zone %q: %w", challenge.Domain, a.cnameTarget, err)
 	}
+	if holder, _ := a.apexes.Of(target); holder != a.cnameTarget {
+		return place{}, newProblem(api.InvalidRecord, "the challenge of %q would go to %q, which lies in zone %q and not in zone %q, to which CNAME targets go: mark another zone as the target", challenge.Domain, target, holder, a.cnameTarget)
+	}
 	return place{zone: a.hosted[a.cnameTarget], owner: target, asked: owner}, nil
 }
 

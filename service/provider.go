@@ -112,7 +112,14 @@ func (z *providerZone) list(ctx context.Context, under record.Name) (iter.Seq[en
 	if err != nil {
 		return nil, err
 	}
-	entries := slices.DeleteFunc(z.incoming(records), func(e entry) bool { return !e.owner.In(under) })
+	// A zone holds no record twice (RFC 2181 §5), but a transfer ends with the SOA
+	// record that it began with, and a provider may hand on both.
+	seen := make(map[entry]bool, len(records))
+	entries := slices.DeleteFunc(z.incoming(records), func(e entry) bool {
+		unwanted := seen[e] || !e.owner.In(under)
+		seen[e] = true
+		return unwanted
+	})
 	slices.SortStableFunc(entries, func(a, b entry) int { return strings.Compare(a.owner.Key(), b.owner.Key()) })
 	return slices.Values(entries), nil
 }

@@ -52,8 +52,13 @@ func (d Digest) String() string { return digestPrefix + hex.EncodeToString(d[:])
 type Config struct {
 	// Name is what logs call the client. It must be the only one of that name.
 	Name string
-	// Digests are those of its tokens: one at least, two while a token is changed.
+	// Digests are those of its tokens, two while a token is changed.
 	Digests []Digest
+	// Certificates are the SHA-256 of the TLS client certificates by which it is
+	// known, in DER.
+	Certificates []Digest
+	// Users are the names by which an authentication before the service's own knows it.
+	Users []string
 	// Rules are its rights.
 	Rules []Rule
 	// Networks are where it may call from. Empty: anywhere.
@@ -63,24 +68,31 @@ type Config struct {
 	Expires time.Time
 }
 
-// Clients are the clients of one configuration, found by the digests of their tokens.
+// Clients are the clients of one configuration, found by what they are known by.
 type Clients struct {
-	inOrder  []*Client
-	byDigest map[Digest]*Client
+	inOrder       []*Client
+	byDigest      map[Digest]*Client
+	byCertificate map[Digest]*Client
+	byUser        map[string]*Client
 }
 
 // New makes the clients of a configuration in which the given zones are hosted.
 // cnameTarget is the one of them that takes the challenges of domains hosted
 // elsewhere, "" if none does.
 //
-// A name or a digest that two clients share is an error, for it would leave open
-// who is calling; so is a client without a digest.
+// A name that two clients share is an error, and so is anything else that both
+// would be known by, for it would leave open who is calling; so is a client that
+// is known by nothing.
 func New(zones record.Zones, cnameTarget record.Name, configs []Config) (*Clients, error) {
 	if cnameTarget != "" && !zones.Has(cnameTarget) {
 		return nil, fmt.Errorf("the CNAME target %q is not a hosted zone", cnameTarget)
 	}
 	h := newHosting(maps.Clone(zones), cnameTarget)
-	cs := &Clients{byDigest: make(map[Digest]*Client, len(configs))}
+	cs := &Clients{
+		byDigest:      make(map[Digest]*Client, len(configs)),
+		byCertificate: make(map[Digest]*Client),
+		byUser:        make(map[string]*Client),
+	}
 	names := make(map[string]struct{}, len(configs))
 	for _, config := range configs {
 		if _, taken := names[config.Name]; taken {
@@ -92,21 +104,50 @@ func New(zones record.Zones, cnameTarget record.Name, configs []Config) (*Client
 			return nil, fmt.Errorf("client %q: %w", config.Name, err)
 		}
 		cs.inOrder = append(cs.inOrder, c)
-		for _, d := range config.Digests {
-			if other := cs.byDigest[d]; other == c {
-				return nil, fmt.Errorf("client %q: the token hash %s stands there twice", config.Name, d)
-			} else if other != nil {
-				return nil, fmt.Errorf("client %q: client %q has the token hash %s too; each client needs a token of its own", config.Name, other.name, d)
-			}
-			cs.byDigest[d] = c
+		if err := cs.know(c, config); err != nil {
+			return nil, fmt.Errorf("client %q: %w", config.Name, err)
 		}
 	}
 	return cs, nil
 }
 
+// know notes by what a client is known.
+func (cs *Clients) know(c *Client, config Config) error {
+	for _, d := range config.Digests {
+		if err := enter(cs.byDigest, d, c, "token hash"); err != nil {
+			return err
+		}
+	}
+	for _, d := range config.Certificates {
+		if err := enter(cs.byCertificate, d, c, "certificate hash"); err != nil {
+			return err
+		}
+	}
+	for _, user := range config.Users {
+		if user == "" {
+			return errors.New("a user's name is empty")
+		}
+		if err := enter(cs.byUser, user, c, "user"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enter puts a client where it is looked for by a key, which is its alone.
+func enter[K comparable](clients map[K]*Client, key K, c *Client, what string) error {
+	if other := clients[key]; other == c {
+		return fmt.Errorf("the %s %v stands there twice", what, key)
+	} else if other != nil {
+		return fmt.Errorf("client %q has the %s %v too; each client needs one of its own", other.name, what, key)
+	}
+	clients[key] = c
+	return nil
+}
+
 func newClient(h *hosting, config Config) (*Client, error) {
-	if len(config.Digests) == 0 {
-		return nil, errors.New("it has no token; make one with \"caddy bestdns token\" and put its hash there")
+	if len(config.Digests)+len(config.Certificates)+len(config.Users) == 0 {
+		return nil, fmt.Errorf("it has no token, certificate or user to be known by; make a token with \"caddy bestdns token %s\" and put its hash there", config.Name)
 	}
 	for _, rule := range config.Rules {
 		if err := rule.check(); err != nil {
@@ -143,6 +184,14 @@ func unmapped(p netip.Prefix) netip.Prefix {
 // has. (A plain look-up: who could measure how much of a digest agrees learns
 // nothing about the token behind it.)
 func (cs *Clients) ByDigest(d Digest) *Client { return cs.byDigest[d] }
+
+// ByCertificate returns the client that is known by the TLS client certificate of
+// that SHA-256, nil if none is. That the caller has the certificate's key is for the
+// handshake to prove.
+func (cs *Clients) ByCertificate(d Digest) *Client { return cs.byCertificate[d] }
+
+// ByUser returns the client that is known by the name of a user, nil if none is.
+func (cs *Clients) ByUser(name string) *Client { return cs.byUser[name] }
 
 // All returns the clients in the order of the configuration.
 func (cs *Clients) All() iter.Seq[*Client] { return slices.Values(cs.inOrder) }

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -41,35 +42,52 @@ const (
 type Client struct {
 	base  string // endpoint without its last slash, escaped
 	host  string // of the endpoint, for error messages
-	auth  string // Authorization header
+	auth  string // Authorization header, "" without a token
 	http  *http.Client
 	first firstConnection
 	retry retryPolicy
+}
+
+// Identity is by what the service knows a client: a token, a TLS client
+// certificate, or both.
+type Identity struct {
+	Token string
+	// Certificate returns the certificate to present, at each handshake. It may be
+	// nil.
+	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 }
 
 // NewClient returns a client of the service at endpoint, a URL with an optional
 // path. The token goes nowhere else, and only over HTTPS or to a loopback
 // address. The service's certificate is verified with roots; nil means the
 // system's. NewClient opens no connection. Its errors hold neither token nor URL.
-func NewClient(endpoint, token string, roots *x509.CertPool) (*Client, error) {
+func NewClient(endpoint string, id Identity, roots *x509.CertPool) (*Client, error) {
 	u, err := ParseEndpoint(endpoint)
 	if err != nil {
 		return nil, err
 	}
-	if err := CheckToken(token); err != nil {
-		return nil, err
+	if id.Token != "" || id.Certificate == nil {
+		if err := CheckToken(id.Token); err != nil {
+			return nil, err
+		}
 	}
-	return &Client{
+	if id.Certificate != nil && u.Scheme != "https" {
+		return nil, errors.New("a client certificate needs an endpoint with https: without TLS there is nobody to show it to")
+	}
+	c := &Client{
 		base: u.Scheme + "://" + u.Host + strings.TrimRight(u.EscapedPath(), "/"),
 		host: u.Host,
-		auth: "Bearer " + token,
 		http: &http.Client{
-			Transport:     newTransport(roots),
+			Transport:     newTransport(roots, id.Certificate),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		first: newFirstConnection(),
 		retry: defaultRetry,
-	}, nil
+	}
+	if id.Token != "" {
+		c.auth = "Bearer " + id.Token
+	}
+	return c, nil
 }
 
 // ParseEndpoint checks the URL of a service. Its errors do not repeat it, for a
@@ -85,6 +103,8 @@ func ParseEndpoint(s string) (*url.URL, error) {
 		return nil, errors.New("the endpoint has no scheme: write it as https://HOST")
 	case err != nil || u.Hostname() == "":
 		return nil, errors.New("the endpoint is not a URL: write it as https://HOST")
+	case strings.HasPrefix(strings.ToLower(u.Hostname()), tokenPrefix):
+		return nil, errors.New("a token stands in the place of the endpoint's host: write the endpoint as https://HOST")
 	case u.User != nil:
 		return nil, errors.New("the endpoint has a user name or password in it: the token is given by itself")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
@@ -212,7 +232,9 @@ func (c *Client) newRequest(ctx context.Context, call *call) (*http.Request, err
 	if err != nil {
 		return nil, err
 	}
-	req.Header["Authorization"] = []string{c.auth}
+	if c.auth != "" {
+		req.Header["Authorization"] = []string{c.auth}
+	}
 	req.Header["Accept"] = []string{"application/json, " + ProblemContentType}
 	req.Header["User-Agent"] = []string{userAgent()}
 	if body != nil {

@@ -142,7 +142,7 @@ func startHTTP(t testing.TB, f *fakeService) (c *Client, waits *[]time.Duration)
 
 func newTestClient(t testing.TB, endpoint, token string, roots *x509.CertPool) (*Client, *[]time.Duration) {
 	t.Helper()
-	c, err := NewClient(endpoint, token, roots)
+	c, err := NewClient(endpoint, Identity{Token: token}, roots)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -517,6 +517,36 @@ func TestCertificateNotTrusted(t *testing.T) {
 	}
 }
 
+// TestNoTLS meets servers that speak something else at once. None is asked twice.
+func TestNoTLS(t *testing.T) {
+	f := newFakeService()
+	plain := httptest.NewServer(f)
+	defer plain.Close()
+	greeting, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer greeting.Close()
+	go func() {
+		for {
+			conn, err := greeting.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			io.WriteString(conn, "220 mail.example.net ESMTP\r\n")
+		}
+	}()
+	for name, addr := range map[string]string{"HTTP": plain.Listener.Addr().String(), "SMTP": greeting.Addr().String()} {
+		c, waits := newTestClient(t, "https://"+addr, f.token, nil)
+		_, err := c.Change(t.Context(), "example.org.", Change{Append: sent})
+		var e *Error
+		if !errors.As(err, &e) || !e.Unchanged || !strings.Contains(err.Error(), addr+" does not speak TLS") || len(*waits) != 0 {
+			t.Errorf("%s: error %#v, waits %v", name, err, *waits)
+		}
+	}
+}
+
 func TestAnswerTooLong(t *testing.T) {
 	f := newFakeService()
 	c, waits := startHTTP(t, f)
@@ -594,6 +624,7 @@ func TestNewClientRefuses(t *testing.T) {
 		{"a query", "https://dns.example.net/?a=b", token, "query"},
 		{"a placeholder", "https://{env.HOST}", token, "braces"},
 		{"the token in its place", token, token, "no scheme"},
+		{"the token for a host", "https://" + token, token, "place of the endpoint's host"},
 		{"no token", "https://dns.example.net", "", "empty"},
 		{"a URL for a token", "https://dns.example.net", "https://dns.example.net", "URL"},
 		{"a placeholder for a token", "https://dns.example.net", "{env.X}", "braces"},
@@ -603,7 +634,7 @@ func TestNewClientRefuses(t *testing.T) {
 		{"a mistyped token", "https://dns.example.net", mistype(token), "check digits"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := NewClient(tt.endpoint, tt.token, nil)
+			_, err := NewClient(tt.endpoint, Identity{Token: tt.token}, nil)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("error %v does not say %q", err, tt.want)
 			}
@@ -618,7 +649,7 @@ func TestNewClientRefuses(t *testing.T) {
 		"https://dns.example.net", "https://dns.example.net:8443/a/b/", "https://192.0.2.1", "HTTPS://dns.example.net",
 		"http://localhost:8080", "http://127.8.9.10", "http://[::1]:80/x",
 	} {
-		if _, err := NewClient(endpoint, token, nil); err != nil {
+		if _, err := NewClient(endpoint, Identity{Token: token}, nil); err != nil {
 			t.Errorf("%s: %v", endpoint, err)
 		}
 	}

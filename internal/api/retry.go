@@ -161,7 +161,7 @@ func (c *Client) noAnswer(ctx context.Context, err error, unsent bool) *failure 
 		f.temporary = false
 		f.Title = "The service's certificate is not trusted"
 		f.Detail = fmt.Sprintf("%v: if %s has its certificate from a CA of your own, name that in trusted_roots", err, c.host)
-	case errors.As(err, &header):
+	case errors.As(err, &header), errors.Is(err, http.ErrSchemeMismatch): // the latter where it speaks HTTP
 		f.temporary = false
 		f.Title = "The service does not speak TLS"
 		f.Detail = fmt.Sprintf("%s does not speak TLS there: %v", c.host, err)

@@ -49,7 +49,7 @@ func BenchmarkLookup(b *testing.B) {
 	for _, names := range sizes {
 		s, zone := filled(b, storePath(b), names)
 		v := s.view.Load()
-		hits, misses := make([]record.Name, 1024), make([]record.Name, 1024)
+		hits, misses := make([]record.Name, 1<<14), make([]record.Name, 1<<14)
 		for i := range hits {
 			hits[i] = challengeAt(zone.Name, i*7919%names).Name
 			misses[i], _ = hits[i].Parent().Child("missing")
@@ -72,19 +72,45 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
-// BenchmarkRespond is the whole way of a message but reading it and sending the answer.
-func BenchmarkRespond(b *testing.B) {
-	s, zone := filled(b, storePath(b), 10_000)
-	hit := challengeAt(zone.Name, 4711).Name
-	for _, kind := range []struct{ name, qname string }{{"hit", hit.String()}, {"NXDOMAIN", "missing." + zone.Name.String()}} {
-		b.Run(kind.name, func(b *testing.B) {
-			q := question(kind.qname, dns.TypeTXT, edns(1232))
-			h := handler{server: s, udp: true}
-			b.ReportAllocs()
-			for b.Loop() {
-				h.respond(q)
+// BenchmarkAnswer is the whole way of a message but for its way through the system:
+// of a plain one, and of the same with an option that has it take the longer way.
+func BenchmarkAnswer(b *testing.B) {
+	for _, names := range sizes {
+		s, zone := filled(b, storePath(b), names)
+		v := s.view.Load()
+		for _, kind := range []struct {
+			name  string
+			owner func(i int) string
+			opt   func(*dns.Msg)
+		}{
+			{"hit", func(i int) string { return challengeAt(zone.Name, i*7919%names).Name.String() }, edns(1232)},
+			{"NXDOMAIN", func(i int) string { return fmt.Sprintf("_acme-challenge.gone%07d.%s", i*7919%names, zone.Name) }, edns(1232)},
+			{"hit by the handler", func(i int) string { return challengeAt(zone.Name, i*7919%names).Name.String() }, edns(1232, func(o *dns.OPT) {
+				o.Option = append(o.Option, &dns.EDNS0_LOCAL{Code: 65001})
+			})},
+		} {
+			queries := make([][]byte, 1<<14)
+			for i := range queries {
+				packed, err := question(kind.owner(i), dns.TypeTXT, kind.opt).Pack()
+				if err != nil {
+					b.Fatal(err)
+				}
+				queries[i] = packed
 			}
-		})
+			b.Run(fmt.Sprintf("%s/%d names", kind.name, names), func(b *testing.B) {
+				r := &responder{server: s}
+				buf := make([]byte, 0, writerBuffer)
+				b.ReportAllocs()
+				i := 0
+				for b.Loop() {
+					if r.answer(v, queries[i%len(queries)], buf) == nil {
+						b.Fatal("no answer")
+					}
+					i++
+				}
+			})
+		}
+		s.Close()
 	}
 }
 

@@ -117,7 +117,8 @@ func (s *Server) runCommitter(ready chan<- struct{}) {
 	for {
 		select {
 		case <-timer.C:
-			timer.Reset(s.expire())
+			_ = s.regain() // it has logged what it did; who changes something hears why not
+			timer.Reset(s.pause(s.expire()))
 		case <-s.wake:
 			jobs, closed := s.take()
 			for len(jobs) > 0 {
@@ -128,9 +129,19 @@ func (s *Server) runCommitter(ready chan<- struct{}) {
 			if closed {
 				return
 			}
-			timer.Reset(s.deadlines.wait(time.Now()))
+			timer.Reset(s.pause(s.deadlines.wait(time.Now())))
 		}
 	}
+}
+
+// pause returns how long the committer may sleep: less while the store is lost, so
+// that a server which is not asked for changes, since it says that it can take none,
+// finds out when it can.
+func (s *Server) pause(most time.Duration) time.Duration {
+	if s.lost.Load() != nil {
+		return min(most, regainRetry)
+	}
+	return most
 }
 
 // batchLen returns how many of the jobs make the next batch.

@@ -293,7 +293,7 @@ func TestCloseFinishesWhatWaits(t *testing.T) {
 	if err := errors.Join(append(errs, <-closed)...); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Push([]ZoneConfig{zone}); !errors.Is(err, ErrClosed) {
+	if _, err := s.Push(Settings{Zones: []ZoneConfig{zone}}); !errors.Is(err, ErrClosed) {
 		t.Errorf("a push after Close: %v", err)
 	}
 	s = open(t, path)
@@ -436,7 +436,7 @@ func TestPushErrors(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			s := serving(t, zoneConfig(t, "other.test"))
-			c, err := s.Push(test.zones)
+			c, err := s.Push(Settings{Zones: test.zones})
 			if err == nil || c != nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error: %v", err)
 			}

@@ -19,6 +19,7 @@ type tree = btree.Map[string, node]
 type zone struct {
 	name    record.Name
 	current atomic.Pointer[Snapshot] // stored by the committer only
+	counts  queryCounts
 }
 
 // Snapshot is a zone as it was after one commit. It never changes, so that who

@@ -1,8 +1,8 @@
 package nameserver
 
 import (
+	"encoding/binary"
 	"encoding/hex"
-	"runtime/debug"
 
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/miekg/dns"
@@ -12,23 +12,56 @@ import (
 // passes everywhere without fragments (DNS flag day 2020).
 const maxUDPSize = 1232
 
-// handler answers parsed messages. It is the truth on what the answer to a message
-// is.
+// handler answers messages by way of the library, which parses and packs them. It
+// is the truth on what the answer to a message is; query.go is a faster way to the
+// same.
 type handler struct {
 	server *Server
 	udp    bool
+	shard  int // of the counters
 }
 
-// ServeDNS answers a message. A bug in answering one must not end the process, in
-// which more than a name server runs.
-func (h handler) ServeDNS(w dns.ResponseWriter, request *dns.Msg) {
-	defer func() {
-		if recovered := recover(); recovered != nil {
-			h.server.log.Error("answering a DNS message failed; please report this", "error", recovered, "question", request.Question, "stack", string(debug.Stack()))
-		}
-	}()
-	// Who cannot be answered has gone; there is nobody to tell.
-	_, _ = w.Write(h.respond(request))
+// answer returns the answer to a message, nil where it must not have one.
+func (h handler) answer(message []byte) []byte {
+	if len(message) < headerLen {
+		return nil // whatever it is, an answer could only serve to hit somebody
+	}
+	request := new(dns.Msg)
+	bits := binary.BigEndian.Uint16(message[2:])
+	opcode := int(bits>>11) & 0xf
+	questions := binary.BigEndian.Uint16(message[4:])
+	switch {
+	case bits&(1<<15) != 0:
+		return nil // answering answers makes loops
+	case opcode != dns.OpcodeQuery:
+		return h.reject(message, request, dns.RcodeNotImplemented)
+	case questions != 1:
+		return h.reject(message, request, dns.RcodeFormatError)
+	}
+	if err := request.Unpack(message); err != nil {
+		return h.reject(message, request, dns.RcodeFormatError)
+	}
+	return h.respond(request)
+}
+
+// reject answers a message that is not understood, with as much of its question as
+// is: the rest of its header means nothing in an answer.
+func (h handler) reject(message []byte, request *dns.Msg, rcode int) []byte {
+	h.server.count(h.shard, nil, 0, rcode)
+	var answer dns.Msg
+	answer.Id = binary.BigEndian.Uint16(message)
+	answer.Response = true
+	answer.Opcode = int(message[2]&opcodeMask) >> 3
+	answer.RecursionDesired = message[2]&flagRD != 0
+	answer.CheckingDisabled = message[3]&flagCD != 0
+	answer.Rcode = rcode
+	answer.Question = request.Question
+	packed, err := answer.Pack()
+	if err != nil { // a question that can be read and not written
+		answer.Question = nil
+		packed, _ = answer.Pack()
+	}
+	return packed
 }
 
 // respond returns the answer to a message, packed.
@@ -43,7 +76,16 @@ func (h handler) respond(request *dns.Msg) []byte {
 	if r.msg.Rcode == dns.RcodeSuccess {
 		r.look(h.server.view.Load())
 	}
+	h.count(r, request)
 	return r.pack()
+}
+
+func (h handler) count(r *response, request *dns.Msg) {
+	var t record.Type
+	if len(request.Question) == 1 {
+		t = record.Type(request.Question[0].Qtype)
+	}
+	h.server.count(h.shard, r.lookup.hosted, t, r.msg.Rcode)
 }
 
 // response is an answer in the making.
@@ -104,12 +146,7 @@ func (r *response) answerOPT(opt *dns.OPT, udp bool) {
 func (r *response) look(v *view) {
 	r.lookup.find(v, r.name, record.Type(r.msg.Question[0].Qtype))
 	r.msg.Authoritative = r.lookup.authoritative()
-	switch r.lookup.outcome {
-	case refused:
-		r.msg.Rcode = dns.RcodeRefused
-	case noName:
-		r.msg.Rcode = dns.RcodeNameError
-	}
+	r.msg.Rcode = r.lookup.rcode()
 }
 
 // pack returns the message in wire form, within the limit.
@@ -148,40 +185,45 @@ func (r *response) addOPT() {
 
 // truncate fills the message up to the limit with whole RRsets (RFC 2181 §9): the
 // answer, the authority, then what is additional, of which anything but needed glue
-// may be missing without the message being called truncated.
+// may be missing without the message being called truncated. The OPT record, for
+// which there is always room, comes last.
 func (r *response) truncate() {
 	r.msg.Answer, r.msg.Ns, r.msg.Extra = nil, nil, nil
+	r.msg.Truncated = !r.fill()
 	r.addOPT()
+}
+
+func (r *response) fill() bool {
 	for _, set := range r.lookup.answer {
 		if !r.tryAdd(&r.msg.Answer, set) {
-			return
+			return false
 		}
 	}
 	for _, set := range r.lookup.authority {
 		if !r.tryAdd(&r.msg.Ns, set) {
-			return
+			return false
 		}
 	}
-	r.msg.Extra = nil
-	r.addOPT()
 	for _, set := range r.lookup.additional {
 		if !r.tryAdd(&r.msg.Extra, set) && set.needed {
-			return
+			return false
 		}
-		r.msg.Truncated = false
 	}
+	return true
 }
 
-// tryAdd adds an RRset to a section. When it does not fit, the message is marked
-// truncated instead.
+// tryAdd adds an RRset to a section, if it fits.
 func (r *response) tryAdd(section *[]dns.RR, set answerSet) bool {
+	limit := r.limit
+	if r.opt != nil {
+		limit -= optLen
+	}
 	before := *section
 	*section = r.appendRRs(before, set)
-	if r.msg.Len() <= r.limit {
+	if r.msg.Len() <= limit {
 		return true
 	}
 	*section = before
-	r.msg.Truncated = true
 	return false
 }
 
@@ -190,7 +232,8 @@ func (r *response) tryAdd(section *[]dns.RR, set answerSet) bool {
 func (r *response) appendRRs(list []dns.RR, set answerSet) []dns.RR {
 	owner := r.msg.Question[0].Name
 	if set.owner != r.name {
-		owner = set.owner.String()
+		// As the library prints names, since it compresses by what it prints.
+		owner, _, _ = dns.UnpackDomainName([]byte(set.owner), 0)
 	}
 	ttl := set.set.ttl()
 	for rest := set.set; rest != ""; {

@@ -218,10 +218,26 @@ func TestAnswerOfUnreadableData(t *testing.T) {
 
 // A bug in answering one message costs that answer, and is logged.
 func TestPanicWhileAnswering(t *testing.T) {
-	var logged strings.Builder
-	h := handler{server: &Server{log: slog.New(slog.NewTextHandler(&logged, nil))}} // without a view
-	h.ServeDNS(nil, question("www.example.org.", dns.TypeA))
-	if !strings.Contains(logged.String(), "answering a DNS message failed") || !strings.Contains(logged.String(), "www.example.org.") {
-		t.Errorf("logged: %q", logged.String())
+	packed, err := question("www.example.org.", dns.TypeA).Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name   string
+		answer func(*Server) []byte
+	}{
+		{"UDP", func(s *Server) []byte { return (&responder{server: s}).answer(nil, packed, nil) }},
+		{"TCP", func(s *Server) []byte { return s.answerTCP(packed) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var logged strings.Builder
+			s := &Server{log: slog.New(slog.NewTextHandler(&logged, nil))} // without a view
+			if answer := test.answer(s); answer != nil {
+				t.Errorf("an answer: %q", answer)
+			}
+			if !strings.Contains(logged.String(), "answering a DNS message failed") || !strings.Contains(logged.String(), fmt.Sprintf("%x", packed)) {
+				t.Errorf("logged: %q", logged.String())
+			}
+		})
 	}
 }

@@ -53,7 +53,7 @@ func serving(t testing.TB, zones ...ZoneConfig) *Server {
 
 func push(t testing.TB, s *Server, zones ...ZoneConfig) *Config {
 	t.Helper()
-	c, err := s.Push(zones)
+	c, err := s.Push(Settings{Zones: zones})
 	if err != nil {
 		t.Fatalf("pushing: %v", err)
 	}

@@ -1,380 +1,198 @@
 package nameserver
 
 import (
-	"strings"
-	"unsafe"
+	"encoding/binary"
+	"fmt"
+	"runtime/debug"
 
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/miekg/dns"
 )
 
-// This file finds the answer to a question: RFC 1034 §4.3.2 with the wildcards of
-// RFC 4592. It knows names and RRsets; messages are message.go's.
+// This file is the way of a query over UDP from its octets to those of its answer.
 //
-// It takes no lock and, with a lookup that is used again, allocates nothing: keys
-// are built in the lookup, names are parts of the packed records. Measured on one
-// core of an AMD EPYC (BenchmarkLookup, BenchmarkRespond; ns):
-//
-//	names             100   10,000   1,000,000
-//	hit               161      264         543
-//	NXDOMAIN          190      357         790
-//
-// against 2,000 and 2,500 for what message.go makes of it, with 19 allocations. A hit
-// costs one search of the tree. A miss costs a second one, for an empty
-// non-terminal, and in a zone with wildcards two more, for the closest encloser and
-// the wildcard; a zone with delegations costs one for each label. That is why
-// [Snapshot] counts both.
+// Plain queries, which is all that resolvers and CAs ask, are read where they lie,
+// looked up (lookup.go) and answered from the packed RRsets, without an allocation
+// and without a lock. Everything else is handed to the handler (message.go), slower
+// by a factor of eight, which stays the truth: what is answered here is answered
+// octet for octet as there (FuzzPlain, TestPlainIsAsHandler).
 
-// view is what DNS serves at a moment.
-type view struct{ zones map[record.Name]*zone }
-
-// find returns the zone that answers for a name: the longest that holds it, but
-// for DS, which stands on the parent's side of a cut (RFC 4035 §3.1.4.1).
-func (v *view) find(name record.Name, t record.Type) *Snapshot {
-	z := v.longest(name)
-	if z != nil && t == record.TypeDS && z.zone == name && name != record.Root {
-		if parent := v.longest(name.Parent()); parent != nil {
-			return parent
-		}
-	}
-	return z
+// responder answers messages one after the other. Each goroutine that reads a
+// socket has one of its own.
+type responder struct {
+	server *Server
+	shard  int // of the counters
+	lookup lookup
+	writer writer
+	name   [maxName]byte // asked for, in lower case
 }
 
-func (v *view) longest(name record.Name) *Snapshot {
-	for {
-		if z := v.zones[name]; z != nil {
-			return z.current.Load()
+// maxName is the most octets of a name (RFC 1035 §2.3.4).
+const maxName = 255
+
+// answer answers a message that came over UDP with the octets returned, nil if with
+// none. They are in buf or not. A bug in answering one message costs that answer,
+// and not the process, in which more than a name server runs.
+func (r *responder) answer(v *view, message, buf []byte) (answer []byte) {
+	defer func() {
+		if recovered := recover(); recovered != nil {
+			answer = nil
+			r.server.logPanic(recovered, message)
 		}
-		if name == record.Root || name == "" {
-			return nil
+	}()
+	if q, ok := r.parse(message); ok {
+		if answer, ok = r.answerPlain(v, &q, message, buf); ok {
+			return answer
 		}
-		name = name.Parent()
 	}
+	return handler{server: r.server, udp: true, shard: r.shard}.answer(message)
 }
 
-// outcome is how a lookup ended.
-type outcome uint8
+func (s *Server) logPanic(recovered any, message []byte) {
+	s.log.Error("answering a DNS message failed; please report this", "error", recovered, "message", fmt.Sprintf("%x", message), "stack", string(debug.Stack()))
+}
+
+// plainQuery is a query with one question of class IN and at most an OPT record.
+type plainQuery struct {
+	name     record.Name // of the responder's octets
+	typ      record.Type
+	question int // where its end is
+	edns     bool
+	do       bool
+	limit    int // octets of the answer
+}
 
 const (
-	refused  outcome = iota // no zone of ours
-	found                   // what was asked, or a CNAME out of the zone
-	noData                  // the name exists, without such records
-	noName                  // the name does not exist
-	referral                // the name belongs to a zone that is delegated
+	headerLen  = 12
+	optLen     = 1 + 2 + 2 + 4 + 2 // without options
+	rrFixedLen = 2 + 2 + 4 + 2     // type, class, TTL, length
+
+	flagResponse, opcodeMask, flagAA, flagTC, flagRD = 0x80, 0x78, 0x04, 0x02, 0x01 // octet 2
+	flagCD                                           = 0x10                         // octet 3
+	flagDO                                           = 0x80                         // in the OPT record
 )
 
-// maxChain bounds the CNAMEs in an answer. Whoever follows more asks again.
-const maxChain = 16
-
-// answerSet is an RRset of an answer.
-type answerSet struct {
-	owner record.Name
-	typ   record.Type
-	set   rrset
-	// needed is true for the addresses without which a referral leads nowhere
-	// (RFC 9471 §2.1): an answer without them has to say that it is cut short.
-	needed bool
-}
-
-// lookup is a question's way to its answer. It can be used again, for one question
-// at a time; what it returned is then overwritten.
-type lookup struct {
-	outcome    outcome
-	answer     []answerSet
-	authority  []answerSet
-	additional []answerSet
-
-	view *view
-	zone *Snapshot
-	key  []byte // of the name at hand
-	wild []byte // of the wildcard that may stand for it
-}
-
-// authoritative tells whether the answer is: that of the name asked for at least
-// (RFC 1035 §4.1.1).
-func (l *lookup) authoritative() bool {
-	return l.outcome != refused && (l.outcome != referral || len(l.answer) > 0)
-}
-
-// find answers a question.
-func (l *lookup) find(v *view, name record.Name, t record.Type) {
-	l.answer, l.authority, l.additional = l.answer[:0], l.authority[:0], l.additional[:0]
-	l.view = v
-	if l.zone = v.find(name, t); l.zone == nil {
-		l.outcome = refused
-		return
+// parse reads a message. It returns false for all but plain queries.
+func (r *responder) parse(m []byte) (q plainQuery, ok bool) {
+	if len(m) < headerLen+1+4 || m[2]&(flagResponse|opcodeMask) != 0 ||
+		string(m[4:11]) != "\x00\x01\x00\x00\x00\x00\x00" || m[11] > 1 {
+		return q, false
 	}
-	for {
-		target := l.step(name, t)
-		if target == "" {
-			break
+	end := r.parseName(m)
+	if end == 0 || len(m) < end+4 || string(m[end+2:end+4]) != "\x00\x01" {
+		return q, false
+	}
+	q.name = record.Name(borrow(r.name[:end-headerLen]))
+	q.typ = record.Type(binary.BigEndian.Uint16(m[end:]))
+	q.question = end + 4
+	q.limit = dns.MinMsgSize
+	switch uint16(q.typ) {
+	case dns.TypeAXFR, dns.TypeIXFR:
+		return q, false
+	}
+	if rest := m[q.question:]; m[11] == 1 {
+		return q, q.parseOPT(rest)
+	} else {
+		return q, len(rest) == 0
+	}
+}
+
+// parseName copies the name behind the header in lower case and returns where its
+// end is in the message, 0 if it is not one.
+func (r *responder) parseName(m []byte) (end int) {
+	for i := headerLen; ; {
+		n := int(m[i])
+		at := i - headerLen
+		if n == 0 {
+			r.name[at] = 0
+			return i + 1
 		}
-		name = target
-	}
-	switch l.outcome {
-	case noData, noName:
-		l.authority = append(l.authority, answerSet{owner: l.zone.zone, typ: record.TypeSOA, set: l.zone.soa})
-	case found:
-		l.addTargets(t)
-	}
-}
-
-// step answers for one name of a chain. It returns the next one, "" at the end.
-func (l *lookup) step(name record.Name, t record.Type) (target record.Name) {
-	at := l.locate(name)
-	switch {
-	case at.cut != "" && !(at.cut == name && t == record.TypeDS):
-		l.outcome = referral
-		l.refer(at.cut, at.node)
-		return ""
-	case !at.exists:
-		l.outcome = noName
-		if t == record.TypeDS && l.view.zones[name] != nil {
-			l.outcome = noData // it exists: we host it, only without a delegation
+		// What follows is at least another octet.
+		if n > 63 || i+n+1 >= len(m) || at+n+1 >= maxName {
+			return 0
 		}
-		return ""
-	}
-	if name == l.zone.zone && t == record.TypeSOA {
-		l.add(name, t, l.zone.soa)
-		l.outcome = found
-		return ""
-	}
-	if t == record.Type(dns.TypeANY) && at.node != "" {
-		// One RRset, as RFC 8482 §4.1 has it, and not the made-up HINFO of §4.2: it is a
-		// true answer, which a cache can use, and what Knot and BIND give too. It is the
-		// one with the lowest type, so that the answer is always the same.
-		t, set, _ := at.node.next()
-		l.add(name, t, set)
-		l.outcome = found
-		return ""
-	}
-	if set := at.node.find(t); set != "" {
-		l.add(name, t, set)
-		l.outcome = found
-		return ""
-	}
-	alias := at.node.find(record.TypeCNAME)
-	if alias == "" {
-		l.outcome = noData
-		return ""
-	}
-	l.add(name, record.TypeCNAME, alias)
-	l.outcome = found
-	first, _ := alias.next()
-	return l.follow(record.Name(first.data))
-}
-
-// follow returns the target of a CNAME if this zone answers for it and it has not
-// been answered yet. (Other zones are left to the resolver: it has to ask there
-// anyway, for it cannot know that one server has both.)
-func (l *lookup) follow(target record.Name) record.Name {
-	if len(l.answer) == maxChain || !target.In(l.zone.zone) || l.view.longest(target).zone != l.zone.zone {
-		return ""
-	}
-	for i := range l.answer {
-		if l.answer[i].owner == target {
-			return ""
+		r.name[at] = byte(n)
+		to := r.name[at+1 : at+1+n]
+		for j, c := range m[i+1 : i+1+n] {
+			if 'A' <= c && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			to[j] = c
 		}
-	}
-	return target
-}
-
-func (l *lookup) add(owner record.Name, t record.Type, set rrset) {
-	l.answer = append(l.answer, answerSet{owner: owner, typ: t, set: set})
-}
-
-// refer fills in a referral: the NS records at the cut, and all addresses of those
-// name servers that are in the zone, below a cut too (glue).
-func (l *lookup) refer(cut record.Name, n node) {
-	servers := n.find(record.TypeNS)
-	l.authority = append(l.authority, answerSet{owner: cut, typ: record.TypeNS, set: servers})
-	for servers != "" {
-		var r packedRecord
-		r, servers = servers.next()
-		l.addGlue(record.Name(r.data), cut)
+		i += n + 1
 	}
 }
 
-func (l *lookup) addGlue(server, cut record.Name) {
-	if !server.In(l.zone.zone) {
-		return
+// parseOPT reads an OPT record of which rest consists (RFC 6891 §6.1.2). It returns
+// false where it has another version, or options that the library examines.
+func (q *plainQuery) parseOPT(rest []byte) bool {
+	if len(rest) < optLen || string(rest[:3]) != "\x00\x00\x29" || rest[6] != 0 ||
+		int(binary.BigEndian.Uint16(rest[9:])) != len(rest)-optLen {
+		return false
 	}
-	l.key = server.AppendKey(l.key[:0])
-	n, _ := l.zone.tree.Get(borrow(l.key))
-	l.addAddresses(server, n, cut != "" && server.In(cut))
+	q.edns = true
+	q.do = rest[7]&flagDO != 0
+	q.limit = min(max(int(binary.BigEndian.Uint16(rest[3:])), dns.MinMsgSize), maxUDPSize)
+	for options := rest[optLen:]; len(options) > 0; {
+		if len(options) < 4 {
+			return false
+		}
+		switch binary.BigEndian.Uint16(options) {
+		case dns.EDNS0NSID, dns.EDNS0COOKIE, dns.EDNS0PADDING:
+		default:
+			return false
+		}
+		n := 4 + int(binary.BigEndian.Uint16(options[2:]))
+		if n > len(options) {
+			return false
+		}
+		options = options[n:]
+	}
+	return true
 }
 
-func (l *lookup) addAddresses(owner record.Name, n node, needed bool) {
-	for _, t := range [...]record.Type{record.TypeA, record.TypeAAAA} {
-		l.addExtra(owner, t, n.find(t), needed)
-	}
-}
-
-// addExtra adds an RRset to the additional section, unless it is in the message.
-func (l *lookup) addExtra(owner record.Name, t record.Type, set rrset, needed bool) {
-	if set == "" {
-		return
-	}
-	for _, section := range [...][]answerSet{l.answer, l.additional} {
+// answerPlain answers a plain query in buf. It returns false where the answer has
+// records that writer leaves to the library.
+func (r *responder) answerPlain(v *view, q *plainQuery, message, buf []byte) ([]byte, bool) {
+	l, w := &r.lookup, &r.writer
+	l.find(v, q.name, q.typ)
+	for _, section := range [...][]answerSet{l.answer, l.authority, l.additional} {
 		for i := range section {
-			if section[i].typ == t && section[i].owner == owner {
-				return
+			if layoutOf(section[i].typ) == layoutUnknown {
+				return nil, false
 			}
 		}
 	}
-	l.additional = append(l.additional, answerSet{owner: owner, typ: t, set: set, needed: needed})
+	w.begin(buf, message[:q.question], q)
+	truncated := w.fill(l)
+	if w.unreadable {
+		return nil, false
+	}
+	w.finish(message, q, flags(l, truncated), l.rcode())
+	r.server.count(r.shard, l.hosted, q.typ, l.rcode())
+	return w.buf, true
 }
 
-// addTargets adds what those who ask for a type will ask for next: the addresses
-// of the names in NS, MX and SRV records (RFC 1034 §4.3.2, RFC 2782), those and
-// the records of the same type for SVCB and HTTPS (RFC 9460 §4.1).
-func (l *lookup) addTargets(asked record.Type) {
-	last := l.answer[len(l.answer)-1]
-	if last.typ != asked {
-		return // a CNAME, or the one RRset for ANY, which is to stay small
+// flags returns those that an answer has in octet 2 of the header.
+func flags(l *lookup, truncated bool) (flags byte) {
+	if l.authoritative() {
+		flags |= flagAA
 	}
-	skip := 0 // octets before the name
-	switch uint16(asked) {
-	case dns.TypeNS:
-	case dns.TypeMX, dns.TypeSVCB, dns.TypeHTTPS:
-		skip = 2
-	case dns.TypeSRV:
-		skip = 6
-	default:
-		return
+	if truncated {
+		flags |= flagTC
 	}
-	for set := last.set; set != ""; {
-		var r packedRecord
-		r, set = set.next()
-		if len(r.data) <= skip {
-			continue
-		}
-		l.addTarget(last, r.data[:skip], firstName(r.data[skip:]))
-	}
+	return flags
 }
 
-func (l *lookup) addTarget(of answerSet, before string, target record.Name) {
-	service := uint16(of.typ) == dns.TypeSVCB || uint16(of.typ) == dns.TypeHTTPS
-	switch {
-	case uint16(of.typ) == dns.TypeNS:
-		l.addGlue(target, "")
-		return
-	case service && target == record.Root && before != "\x00\x00":
-		target = of.owner // "." is the owner itself, but "none" in AliasMode (RFC 9460 §2.5)
+// cut returns the answer to a plain query that says no more than to ask again over
+// TCP, nil to any other.
+func (r *responder) cut(message, buf []byte) []byte {
+	q, ok := r.parse(message)
+	if !ok {
+		return nil
 	}
-	if !target.In(l.zone.zone) {
-		return
-	}
-	at := l.locate(target)
-	if at.cut != "" {
-		return
-	}
-	l.addAddresses(target, at.node, false)
-	if service {
-		l.addExtra(target, of.typ, at.node.find(of.typ), false)
-	}
+	w := &r.writer
+	w.begin(buf, message[:q.question], &q)
+	w.finish(message, &q, flagTC, dns.RcodeSuccess)
+	return w.buf
 }
-
-// firstName returns the name in wire form at the start of data.
-func firstName(data string) record.Name {
-	for i := 0; i < len(data); i += int(data[i]) + 1 {
-		if data[i] == 0 {
-			return record.Name(data[:i+1])
-		}
-	}
-	return record.Root
-}
-
-// location is what the zone has for a name.
-type location struct {
-	// cut is the name at or above the one sought where its part of the zone is
-	// delegated, and node then that of the cut.
-	cut record.Name
-	// exists tells whether the name does, or a wildcard stands for it. An empty
-	// non-terminal exists without a node.
-	exists bool
-	node   node
-}
-
-// locate finds a name of the zone.
-func (l *lookup) locate(name record.Name) location {
-	z := l.zone
-	l.key = name.AppendKey(l.key[:0])
-	if z.cuts > 0 {
-		if at := l.firstCut(name); at.cut != "" {
-			return at
-		}
-	}
-	if n, ok := z.tree.Get(borrow(l.key)); ok || len(l.key) == len(z.key) {
-		return location{exists: true, node: n}
-	}
-	after := z.after(borrow(l.key))
-	if strings.HasPrefix(after, borrow(l.key)) {
-		return location{exists: true} // an empty non-terminal
-	}
-	if z.wildcards == 0 {
-		return location{}
-	}
-	// The closest encloser is the longest name above that exists, so the longest that
-	// this one shares with a neighbour.
-	encloser := max(sharedLabels(l.key, after), sharedLabels(l.key, z.before(borrow(l.key))))
-	l.wild = append(append(l.wild[:0], l.key[:encloser]...), '*', 0)
-	if n, ok := z.tree.Get(borrow(l.wild)); ok {
-		return location{exists: true, node: n}
-	}
-	return location{exists: strings.HasPrefix(z.after(borrow(l.wild)), borrow(l.wild))}
-}
-
-// firstCut finds the delegation next to the apex on the way down to a name, whose
-// key is in l.key.
-func (l *lookup) firstCut(name record.Name) location {
-	z := l.zone
-	below := name.Labels() - z.zone.Labels()
-	for end := len(z.key); end < len(l.key); {
-		end += strings.IndexByte(borrow(l.key[end:]), 0) + 1
-		below--
-		n, _ := z.tree.Get(borrow(l.key[:end]))
-		if n.find(record.TypeNS) != "" {
-			cut := name
-			for range below {
-				cut = cut.Parent()
-			}
-			return location{cut: cut, exists: true, node: n}
-		}
-	}
-	return location{}
-}
-
-// after returns the first key that is not before a key, "" at the end.
-func (z *Snapshot) after(key string) (next string) {
-	z.tree.Ascend(key, func(k string, _ node) bool {
-		next = k
-		return false
-	})
-	return next
-}
-
-// before returns the last key that is not after a key. There is one, the apex's, in
-// each zone that is served.
-func (z *Snapshot) before(key string) (last string) {
-	z.tree.Descend(key, func(k string, _ node) bool {
-		last = k
-		return false
-	})
-	return last
-}
-
-// sharedLabels returns how long the labels are that both keys begin with.
-func sharedLabels(a []byte, b string) int {
-	shared := 0
-	for i := 0; i < len(a) && i < len(b) && a[i] == b[i]; i++ {
-		if a[i] == 0 {
-			shared = i + 1
-		}
-	}
-	return shared
-}
-
-// borrow returns octets as a string without copying them. The string must not be
-// kept: it changes with them.
-func borrow(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -58,9 +58,18 @@ type Server struct {
 	view  atomic.Pointer[view]
 	zones atomic.Pointer[map[record.Name]*zone]
 
+	// Of answering. All are safe for concurrent use.
+	limiter     *limiter
+	connections *connections
+	outside     queryCounts  // what no zone answered
+	readers     atomic.Int32 // that have taken a shard of the counters
+
+	// lost is why the store is not to be written to; nil: it may be. Only the committer
+	// stores it.
+	lost atomic.Pointer[error]
+
 	// The committer's own, after Load.
 	store     *store
-	lost      error // why the store is not to be written to; nil: it may be
 	configs   []*Config
 	deadlines deadlines
 
@@ -70,7 +79,7 @@ type Server struct {
 	mu        sync.Mutex // guards what follows
 	pool      []*job     // waits for the committer
 	closed    bool
-	listeners map[*listener]struct{}
+	listeners map[listener]struct{}
 
 	wake  chan struct{} // holds a token when pool or closed have changed
 	ended chan struct{} // is closed when the committer has ended
@@ -93,9 +102,13 @@ func Open(o Options) (*Server, error) {
 		log:       o.Logger,
 		store:     &store{path: o.Path, lockTimeout: o.LockTimeout},
 		deadlines: newDeadlines(),
-		listeners: make(map[*listener]struct{}),
-		wake:      make(chan struct{}, 1),
-		ended:     make(chan struct{}),
+		listeners: make(map[listener]struct{}),
+
+		limiter:     newLimiter(),
+		connections: newConnections(maxConnections, maxConnectionsOfOneGroup),
+
+		wake:  make(chan struct{}, 1),
+		ended: make(chan struct{}),
 	}
 	s.view.Store(new(view))
 	s.zones.Store(new(map[record.Name]*zone))
@@ -202,11 +215,34 @@ func (s *Server) Close() error {
 	return nil
 }
 
+// Health returns nil when changes can be taken, and otherwise why not. DNS may be
+// answered all the same.
+func (s *Server) Health() error {
+	switch lost := s.lost.Load(); {
+	case s.isClosed():
+		return ErrClosed
+	case !s.loaded.Load():
+		return errors.New("the zones have not been read yet")
+	case lost != nil:
+		return fmt.Errorf("%w: %w", ErrReadOnly, *lost)
+	}
+	return nil
+}
+
+// Settings are what one configuration wants to have served.
+type Settings struct {
+	Zones []ZoneConfig
+	// RateLimit is how many answers over UDP a network gets in a second, and how many
+	// more that only say to come again over TCP; 0 is any number.
+	RateLimit int
+}
+
 // Config is what one configuration has the server serve, from [Server.Push] to
 // [Config.Pop].
 type Config struct {
 	server *Server
 	zones  map[record.Name]*made
+	price  int64 // of an answer over UDP
 }
 
 // Push puts a configuration on the stack: as the newest one, it is served when Push
@@ -214,12 +250,12 @@ type Config struct {
 // NS records, server addresses or TTL are others than the store remembers rises.
 //
 // After an error the configuration before is served as it was.
-func (s *Server) Push(zones []ZoneConfig) (*Config, error) {
+func (s *Server) Push(settings Settings) (*Config, error) {
 	if err := s.Load(); err != nil {
 		return nil, err
 	}
-	c := &Config{server: s, zones: make(map[record.Name]*made, len(zones))}
-	for _, zone := range zones {
+	c := &Config{server: s, zones: make(map[record.Name]*made, len(settings.Zones)), price: price(settings.RateLimit)}
+	for _, zone := range settings.Zones {
 		if _, twice := c.zones[zone.Name]; twice {
 			return nil, fmt.Errorf("zone %q: it is configured twice", zone.Name)
 		}
@@ -296,11 +332,13 @@ func madeBy(configs []*Config, name record.Name) *made {
 	return nil
 }
 
-// publishView has DNS serve the zones of the newest configuration.
+// publishView has DNS serve what the newest configuration wants.
 func (s *Server) publishView() {
 	v := &view{zones: make(map[record.Name]*zone)}
 	if len(s.configs) > 0 {
-		for name := range s.configs[len(s.configs)-1].zones {
+		newest := s.configs[len(s.configs)-1]
+		v.price = newest.price
+		for name := range newest.zones {
 			v.zones[name] = (*s.zones.Load())[name]
 		}
 	}

@@ -3,6 +3,7 @@ package nameserver
 import (
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/caddy-dns/bestdns/internal/record"
 )
@@ -12,10 +13,14 @@ import (
 // which each commit raises, tell whether the commit is in it. Until that has
 // worked, nothing is written; DNS is answered all the while.
 
+// regainRetry is the pause between tries to read the store back when no change asks
+// for it.
+const regainRetry = 10 * time.Second
+
 // settle finds out what became of a batch whose commit failed: nil means that it is
 // on disk nevertheless, and durable.
 func (s *Server) settle(changes []zoneChange, cause error) error {
-	s.lost = cause
+	s.lost.Store(&cause)
 	s.log.Error("a change could not be written; reading the store back", "path", s.store.path, "error", cause)
 	onDisk, err := s.reread()
 	if err != nil {
@@ -23,7 +28,7 @@ func (s *Server) settle(changes []zoneChange, cause error) error {
 	}
 	want := s.serials()
 	if maps.Equal(onDisk, want) {
-		s.lost = nil
+		s.lost.Store(nil)
 		return fmt.Errorf("%w: %w", ErrReadOnly, cause)
 	}
 	for i := range changes {
@@ -37,19 +42,21 @@ func (s *Server) settle(changes []zoneChange, cause error) error {
 	if err := s.store.write(changes); err != nil {
 		return s.unknown(cause, fmt.Errorf("it was read back, but could not be made durable: %w", err))
 	}
-	s.lost = nil
+	s.lost.Store(nil)
 	return nil
 }
 
 func (s *Server) unknown(cause, more error) error {
-	s.lost = fmt.Errorf("%w; %w", cause, more)
-	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, s.lost)
+	lost := fmt.Errorf("%w; %w", cause, more)
+	s.lost.Store(&lost)
+	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, lost)
 }
 
 // regain returns nil when the store may be written, after reading it back if it
 // must be, and otherwise why it may not.
 func (s *Server) regain() error {
-	if s.lost == nil {
+	lost := s.lost.Load()
+	if lost == nil {
 		return nil
 	}
 	onDisk, err := s.reread()
@@ -57,10 +64,10 @@ func (s *Server) regain() error {
 		err = s.loadIndex() // a commit with an unknown outcome has come to be
 	}
 	if err != nil {
-		return fmt.Errorf("%w; trying again: %w", s.lost, err)
+		return fmt.Errorf("%w; trying again: %w", *lost, err)
 	}
 	s.log.Info("the store has been read back and takes changes again", "path", s.store.path)
-	s.lost = nil
+	s.lost.Store(nil)
 	return nil
 }
 

@@ -116,7 +116,7 @@ func TestReadOnlyUntilReadBack(t *testing.T) {
 		t.Errorf("later delete: %v", err)
 	}
 	same := push(t, s, zone)
-	if _, err := s.Push([]ZoneConfig{zone, zoneConfig(t, "new.test")}); !errors.Is(err, ErrReadOnly) {
+	if _, err := s.Push(Settings{Zones: []ZoneConfig{zone, zoneConfig(t, "new.test")}}); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("a config with a new zone: %v", err)
 	}
 	same.Pop()
@@ -135,7 +135,7 @@ func TestFailingPush(t *testing.T) {
 	zone, other := zoneConfig(t, "example.org"), zoneConfig(t, "other.test")
 	push(t, s, zone)
 	failAt(t, s, stepCommit)
-	if _, err := s.Push([]ZoneConfig{zone, other}); !errors.Is(err, ErrReadOnly) {
+	if _, err := s.Push(Settings{Zones: []ZoneConfig{zone, other}}); !errors.Is(err, ErrReadOnly) {
 		t.Fatalf("error: %v", err)
 	}
 	if _, ok := s.Snapshot(other.Name); ok {

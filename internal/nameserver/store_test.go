@@ -161,7 +161,7 @@ func TestLoadErrors(t *testing.T) {
 					t.Errorf("error: %v", err)
 				}
 			}
-			if _, err := s.Push([]ZoneConfig{zoneConfig(t, "example.org")}); !errors.Is(err, errDamaged) {
+			if _, err := s.Push(Settings{Zones: []ZoneConfig{zoneConfig(t, "example.org")}}); !errors.Is(err, errDamaged) {
 				t.Errorf("error of Push: %v", err)
 			}
 		})
@@ -221,7 +221,7 @@ func useStore(path string, zone ZoneConfig) error {
 		return err
 	}
 	defer s.Close()
-	if _, err := s.Push([]ZoneConfig{zone}); err != nil {
+	if _, err := s.Push(Settings{Zones: []ZoneConfig{zone}}); err != nil {
 		return err
 	}
 	z, _ := s.Snapshot(zone.Name)

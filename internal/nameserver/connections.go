@@ -1,0 +1,144 @@
+package nameserver
+
+import (
+	"container/list"
+	"net"
+	"net/netip"
+	"sync"
+)
+
+// Limits of TCP connections. Resolvers need one or a few; each takes some 10 kB
+// here and a file descriptor that Caddy may need for something else.
+const (
+	maxConnections           = 1000
+	maxConnectionsOfOneGroup = 64 // of an IPv4 address or a /64 of IPv6 addresses
+)
+
+// connections are the TCP connections of a server. Where there are too many, from
+// one address or in all, the one that has been idle the longest makes room, since
+// whoever has a question will not mind to connect again (RFC 7766 §6.2.3); if none
+// is idle, the new one is refused.
+type connections struct {
+	max, maxOfOne int
+
+	mu       sync.Mutex // guards all of the following, and the fields of each connection
+	open     map[*connection]struct{}
+	byAddr   map[netip.Addr]int
+	idle     *list.List // of *connection, the longest idle first
+	refused  uint64
+	replaced uint64
+}
+
+// connection is an open TCP connection.
+type connection struct {
+	net.Conn
+	all     *connections
+	from    netip.Addr
+	waiting *list.Element // in connections.idle; nil while a query is being answered
+}
+
+func newConnections(most, mostOfOne int) *connections {
+	return &connections{
+		max: most, maxOfOne: mostOfOne,
+		open:   make(map[*connection]struct{}),
+		byAddr: make(map[netip.Addr]int),
+		idle:   list.New(),
+	}
+}
+
+// admit takes in a new connection, or returns false if there is no room.
+func (c *connections) admit(conn net.Conn) (*connection, bool) {
+	from := groupOf(conn.RemoteAddr())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	room := (c.byAddr[from] < c.maxOfOne || c.closeIdle(func(other *connection) bool { return other.from == from })) &&
+		(len(c.open) < c.max || c.closeIdle(func(*connection) bool { return true }))
+	if !room {
+		c.refused++
+		return nil, false
+	}
+	admitted := &connection{Conn: conn, all: c, from: from}
+	admitted.waiting = c.idle.PushBack(admitted)
+	c.open[admitted] = struct{}{}
+	c.byAddr[from]++
+	return admitted, true
+}
+
+// groupOf returns the address that stands for all that count as one.
+func groupOf(addr net.Addr) netip.Addr {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	from := tcp.AddrPort().Addr().Unmap().WithZone("")
+	if from.Is4() {
+		return from
+	}
+	prefix, err := from.Prefix(64)
+	if err != nil {
+		return from
+	}
+	return prefix.Addr()
+}
+
+// closeIdle closes the connection that has been idle the longest among some.
+func (c *connections) closeIdle(among func(*connection) bool) bool {
+	for e := c.idle.Front(); e != nil; e = e.Next() {
+		if conn := e.Value.(*connection); among(conn) {
+			c.remove(conn)
+			conn.Close()
+			c.replaced++
+			return true
+		}
+	}
+	return false
+}
+
+func (c *connections) remove(conn *connection) {
+	if _, open := c.open[conn]; !open {
+		return
+	}
+	delete(c.open, conn)
+	if c.byAddr[conn.from]--; c.byAddr[conn.from] == 0 {
+		delete(c.byAddr, conn.from)
+	}
+	conn.leaveIdle()
+}
+
+// leaveIdle takes the connection from those that may be closed. The lock is held.
+func (c *connection) leaveIdle() {
+	if c.waiting != nil {
+		c.all.idle.Remove(c.waiting)
+		c.waiting = nil
+	}
+}
+
+// setBusy notes that a query is being answered.
+func (c *connection) setBusy() {
+	c.all.mu.Lock()
+	defer c.all.mu.Unlock()
+	c.leaveIdle()
+}
+
+// setIdle notes that a query is being waited for.
+func (c *connection) setIdle() {
+	c.all.mu.Lock()
+	defer c.all.mu.Unlock()
+	if _, open := c.all.open[c]; open && c.waiting == nil {
+		c.waiting = c.all.idle.PushBack(c)
+	}
+}
+
+// release closes the connection and gives up its place.
+func (c *connection) release() {
+	c.Close()
+	c.all.mu.Lock()
+	defer c.all.mu.Unlock()
+	c.all.remove(c)
+}
+
+func (c *connections) counts() (refused, replaced uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.refused, c.replaced
+}

@@ -1,0 +1,117 @@
+package nameserver
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+)
+
+// udpBuffer is how much a UDP socket holds for us in octets, as far as the system
+// lets us: its default loses bursts.
+const udpBuffer = 4 << 20
+
+// packets is a UDP socket that is read and written in batches. (In golang.org/x/net,
+// which has batches too, each message read costs two allocations, for its address.)
+type packets interface {
+	// receive waits for messages and returns their number. It forgets those before.
+	receive() (int, error)
+	// message returns the ith message, and where it is from.
+	message(i int) ([]byte, netip.Addr)
+	// buffer is where the answer to the ith message can be made.
+	buffer(i int) []byte
+	// reply has the ith message answered when send is called.
+	reply(i int, answer []byte)
+	send()
+}
+
+// udpListener is a UDP socket that is being served.
+type udpListener struct {
+	conn   *net.UDPConn
+	server *Server
+}
+
+func (l *udpListener) serve() error {
+	defer l.shutdown()
+	// Where the system does not let us, its own size has to do.
+	_ = l.conn.SetReadBuffer(udpBuffer)
+	wildcard := l.conn.LocalAddr().(*net.UDPAddr).IP.IsUnspecified()
+	if wildcard {
+		if err := askDestination(l.conn); err != nil {
+			return err
+		}
+	}
+	var readers errgroup
+	for range udpReaders() {
+		p, err := newPackets(l.conn, wildcard)
+		if err != nil {
+			return err
+		}
+		readers.run(func() error {
+			defer l.shutdown()
+			return l.server.answerPackets(p)
+		})
+	}
+	return readers.wait()
+}
+
+// shutdown closes the socket. The answers of the batch at hand are lost with it,
+// as are the queries that wait in it.
+func (l *udpListener) shutdown() { l.conn.Close() }
+
+// askDestination has the system tell which of our addresses each message came to.
+// A socket for IPv6 addresses takes IPv4 ones too, and one of them may be missing.
+func askDestination(conn *net.UDPConn) error {
+	err4 := ipv4.NewPacketConn(conn).SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true)
+	err6 := ipv6.NewPacketConn(conn).SetControlMessage(ipv6.FlagDst|ipv6.FlagInterface, true)
+	if err4 != nil && err6 != nil {
+		return errors.Join(err4, err6)
+	}
+	return nil
+}
+
+// answerPackets answers what comes by a socket until it is closed.
+func (s *Server) answerPackets(p packets) error {
+	r := &responder{server: s, shard: s.takeShard()}
+	for {
+		n, err := p.receive()
+		if err != nil {
+			if !isPassing(err) {
+				return err
+			}
+			time.Sleep(5 * time.Millisecond)
+			continue
+		}
+		v, now := s.view.Load(), s.limiter.now()
+		for i := range n {
+			message, from := p.message(i)
+			var answer []byte
+			switch s.limiter.charge(from, now, v.price) {
+			case answerIt:
+				answer = r.answer(v, message, p.buffer(i))
+			case cutShort:
+				answer = r.cut(message, p.buffer(i))
+			}
+			if answer != nil {
+				p.reply(i, answer)
+			}
+		}
+		p.send()
+	}
+}
+
+// takeShard returns the number of a shard of the counters, another one each time as
+// far as there are.
+func (s *Server) takeShard() int {
+	return 1 + int(s.readers.Add(1)-1)%(counterShards-1)
+}
+
+// isPassing tells whether reading can go on after an error: it is about memory, or
+// about a message that was sent before.
+func isPassing(err error) bool {
+	return !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrDeadlineExceeded)
+}

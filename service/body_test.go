@@ -1,0 +1,136 @@
+package service
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-dns/bestdns/internal/api"
+)
+
+// TestParseChangeStrict sends what Go's decoder would accept and somebody else
+// would read in another way.
+func TestParseChangeStrict(t *testing.T) {
+	tests := []struct{ name, body, want string }{
+		{"kind twice", `{"append":[],"append":[{"name":"x"}]}`, `"append" stands there twice`},
+		{"kind twice, once escaped", `{"append":[],"\u0061ppend":[]}`, `"append" stands there twice`},
+		{"key twice in a record", `{"append":[{"name":"x","name":"y","type":"A","data":"192.0.2.1"}]}`, `"name" stands there twice`},
+		{"kind in another case", `{"Append":[]}`, `unknown field "Append"`},
+		{"key in another case", `{"append":[{"NAME":"x"}]}`, `unknown field "NAME"`},
+		{"key in both cases", `{"append":[{"name":"x","Name":"y"}]}`, `unknown field "Name"`},
+		{"letter that folds to s", `{"ſet":[]}`, `unknown field "ſet"`},
+		{"kind that is null", `{"append":null,"delete":[{"name":"x"}]}`, "null"},
+		{"data that is null", `{"delete":[{"name":"x","type":"TXT","data":null}]}`, "null"},
+		{"record that is null", `{"delete":[null]}`, "null"},
+		{"change that is null", `null`, "null"},
+		{"no name", `{"delete":[{}]}`, "record 1 has no name"},
+		{"no name in the second", `{"delete":[{"name":"x"},{"type":"A"}]}`, "record 2 has no name"},
+		{"empty name", `{"delete":[{"name":""}]}`, "no name"},
+		{"not UTF-8", "{\"append\":[{\"name\":\"x\",\"type\":\"TXT\",\"data\":\"\xff\"}]}", "not UTF-8"},
+		{"key of a record outside", `{"name":"x"}`, "name"},
+		{"kind in a record", `{"append":[{"name":"x","append":[]}]}`, "append"},
+		{"list", `[]`, "array"},
+		{"list of changes", `[{"append":[]}]`, "array"},
+		{"string", `"append"`, "string"},
+		{"something behind", `{"append":[]} x`, "follows"},
+		{"byte order mark", "\ufeff{\"append\":[]}", "invalid character"},
+		{"comment", `{"append":[]/**/}`, "invalid character"},
+		{"comma at the end", `{"append":[],}`, "invalid character"},
+		{"TTL as text", `{"append":[{"name":"x","ttl":"60"}]}`, "ttl"},
+		{"TTL beyond 64 bits", `{"append":[{"name":"x","ttl":99999999999999999999}]}`, "ttl"},
+		{"very deep", strings.Repeat(`{"append":[`, 100_000), "ends too early"},
+		{"very deep lists", strings.Repeat(`[`, 1_000_000), "ends too early"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			change, err := parseChange([]byte(test.body))
+			if err == nil {
+				t.Fatalf("accepted as %+v", change)
+			}
+			if reason := jsonReason(err); !strings.Contains(reason, test.want) {
+				t.Errorf("the reason %q does not say %q", reason, test.want)
+			}
+		})
+	}
+}
+
+// FuzzParseChange: what is accepted is the same change when it is written again,
+// and to a decoder that knows nothing of types has no more in it.
+func FuzzParseChange(f *testing.F) {
+	f.Add([]byte(`{"append":[{"name":"x","type":"TXT","ttl":60,"data":"a"}]}`))
+	f.Add([]byte(`{"delete":[{"name":"@"}],"delete":[]}`))
+	f.Add([]byte(`{"Set":[]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		change, err := parseChange(text)
+		if err != nil {
+			return
+		}
+		again, err := json.Marshal(change)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var asSent, asRead map[string][]map[string]any
+		if err := json.Unmarshal(text, &asSent); err != nil {
+			t.Fatalf("accepted, and yet: %v", err)
+		}
+		for kind, records := range asSent {
+			if len(records) == 0 {
+				delete(asSent, kind) // Go's encoder leaves an empty list out
+			}
+			for _, r := range records {
+				if r["type"] == "" {
+					delete(r, "type")
+				}
+			}
+		}
+		if err := json.Unmarshal(again, &asRead); err != nil {
+			t.Fatal(err)
+		}
+		if len(asSent) == 0 && len(asRead) == 0 {
+			return
+		}
+		if diff := cmp.Diff(asSent, asRead); diff != "" {
+			t.Errorf("(-sent +read):\n%s", diff)
+		}
+	})
+}
+
+// TestSlowBody: a body that trickles in holds nobody up, with a right token or
+// with none.
+func TestSlowBody(t *testing.T) {
+	s := startStandard(t)
+	for name, token := range map[string]string{"without a token": "", "with a token": s.token["ops"]} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn, err := net.Dial("tcp", strings.TrimPrefix(s.api, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "PATCH /v1/zones/example.test/records HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\nAuthorization: Bearer %s\r\n\r\n{", token)
+			conn.SetReadDeadline(time.Now().Add(bodyTimeout + 5*time.Second))
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatalf("no answer within %s: %v", bodyTimeout, err)
+			}
+			defer response.Body.Close()
+			var p api.Problem
+			if err := json.NewDecoder(response.Body).Decode(&p); err != nil {
+				t.Fatal(err)
+			}
+			switch {
+			case token == "" && response.StatusCode != http.StatusUnauthorized:
+				t.Errorf("%+v", p)
+			case token != "" && (response.StatusCode != http.StatusBadRequest || !strings.Contains(p.Detail, "did not come")):
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+}

@@ -1,0 +1,152 @@
+package service
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"github.com/libdns/libdns"
+
+	"github.com/caddy-dns/bestdns"
+)
+
+// clientCertificate makes a TLS client certificate, for which no CA vouches, and
+// returns its files and what the service's configuration says of it.
+func clientCertificate(t *testing.T, name string) (cert, key, hash string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalECPrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "EC PRIVATE KEY", Bytes: keyDER}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sum := sha256.Sum256(der)
+	return cert, key, "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// TestKnownByCertificate has clients known by Caddy's own mTLS.
+func TestKnownByCertificate(t *testing.T) {
+	s := newService(t)
+	s.api = "https://localhost:" + s.api[strings.LastIndexByte(s.api, ':')+1:]
+	cert, key, hash := clientCertificate(t, "web1")
+	otherCert, otherKey, _ := clientCertificate(t, "stranger")
+	options := fmt.Sprintf("listen %s\nstore %q\nzone example.test {\nns ns1.example.test 127.0.0.1\n}\nclient web1 {\ncertificate %s\ncertificates web1.example.test\n}\n", s.dns, s.store, hash)
+	config, err := adapt(strings.Replace(s.caddyfile(options), "tls internal", "tls {\nissuer internal\nclient_auth {\nmode request\n}\n}", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { caddy.Stop() })
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(s.dir, "pki", "authorities", "local", "root.crt")
+	records := []libdns.Record{libdns.TXT{Name: "_acme-challenge.web1", Text: challengeValue}}
+	provider := &bestdns.Provider{Endpoint: s.api, TrustedRoots: []string{root}, ClientCertificate: cert, ClientKey: key}
+	if added, err := provider.AppendRecords(t.Context(), "example.test", records); err != nil || len(added) != 1 {
+		t.Fatalf("appended %v, %v", added, err)
+	}
+	records[0] = libdns.TXT{Name: "_acme-challenge.web2", Text: challengeValue}
+	var failure *bestdns.Error
+	if _, err := provider.AppendRecords(t.Context(), "example.test", records); !errors.As(err, &failure) || failure.Status != 403 {
+		t.Errorf("for another name: %v", err)
+	}
+	stranger := &bestdns.Provider{Endpoint: s.api, TrustedRoots: []string{root}, ClientCertificate: otherCert, ClientKey: otherKey}
+	if _, err := stranger.ListZones(t.Context()); !errors.As(err, &failure) || failure.Status != 401 || !strings.Contains(failure.Detail, "certificate") {
+		t.Errorf("a stranger's certificate: %v", err)
+	}
+	// A renewed certificate is used without a new provider.
+	for _, file := range [][2]string{{otherCert, cert}, {otherKey, key}} {
+		text, err := os.ReadFile(file[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file[1], text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	provider.Cleanup() // closes the connection that has the old one
+	if _, err := provider.ListZones(t.Context()); !errors.As(err, &failure) || failure.Status != 401 {
+		t.Errorf("after the files were replaced: %v", err)
+	}
+}
+
+// TestKnownByUser has clients known by Caddy's basic_auth.
+func TestKnownByUser(t *testing.T) {
+	s := newService(t)
+	hash, err := caddyauth.BcryptHash{}.Hash([]byte("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := fmt.Sprintf("listen %s\nstore %q\nzone example.test {\nns ns1.example.test 127.0.0.1\n}\nclient web1 {\nuser alice\nallow under example.test\n}\n", s.dns, s.store)
+	withUsers := strings.Replace(s.caddyfile(options), "\t\tbestdns\n", fmt.Sprintf("\t\tbasic_auth {\nalice %s\nbob %[1]s\n}\nbestdns\n", hash), 1)
+	config, err := adapt(withUsers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { caddy.Stop() })
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatal(err)
+	}
+	for user, want := range map[string]int{"alice": 200, "bob": 401, "": 401} {
+		request, err := http.NewRequest("GET", s.api+"/v1/token", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if user != "" {
+			request.SetBasicAuth(user, "secret")
+		}
+		if a := do(t, request); a.status != want {
+			t.Errorf("%q: %d %s", user, a.status, a.body)
+		}
+	}
+}
+
+// TestUserNeedsAuthentication checks that a name alone makes nobody a user: without
+// a handler that checks the password, Basic authentication carries a token.
+func TestUserNeedsAuthentication(t *testing.T) {
+	s := newService(t)
+	s.load(t, fmt.Sprintf("listen %s\nstore %q\nzone example.test {\nns ns1.example.test 127.0.0.1\n}\nclient web1 {\nuser alice\nallow under example.test\n}\n", s.dns, s.store))
+	t.Cleanup(func() { clear(wrongTokens.limiters) })
+	request, err := http.NewRequest("GET", s.api+"/v1/token", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.SetBasicAuth("alice", "anything")
+	if a := do(t, request); a.status != 401 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
