@@ -1,0 +1,77 @@
+# All of it needs Go and make, and nothing else: what other tools there are run
+# by "go run" in the versions given here.
+
+GO       ?= go
+MODULES  := . cmd/caddy e2e
+FUZZTIME ?= 30s
+
+GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+# The race detector needs a C compiler.
+RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: build
+build: ## build ./caddy, a Caddy with all of BestDNS
+	$(GO) build -C cmd/caddy -trimpath -ldflags "-s -w" -o $(CURDIR)/caddy .
+
+.PHONY: demo
+demo: build ## obtain a wildcard certificate on this machine (DEMO=--keep leaves it running)
+	./caddy bestdns demo $(DEMO)
+
+.PHONY: test
+test: test-unit test-newest test-e2e ## run all tests
+
+.PHONY: test-unit
+test-unit: ## run the unit tests
+	$(GO) test $(RACE) ./...
+
+.PHONY: test-newest
+test-newest: ## run the unit tests against the newest Caddy
+	$(GO) test -C cmd/caddy ./... github.com/caddy-dns/bestdns/...
+
+# Not from the cache: Go does not see that these tests depend on the program
+# that they build.
+.PHONY: test-e2e
+test-e2e: ## obtain certificates from a real CA by the real Caddy, certmagic and lego
+	$(GO) test -C e2e $(RACE) -count=1 ./...
+
+.PHONY: lint
+lint: ## check formatting, go.mod, go vet, and the linters with the layering of packages
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then \
+		echo "not formatted by gofmt: $$unformatted"; exit 1; fi
+	@for m in $(MODULES); do \
+		echo "lint $$m" && \
+		$(GO) mod tidy -C $$m -diff && \
+		$(GO) vet -C $$m ./... && \
+		(cd $$m && $(GO) run $(GOLANGCI) run --config $(CURDIR)/.golangci.yml ./...) || exit 1; \
+	done
+
+.PHONY: bench
+bench: ## measure, the time to a certificate included
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) test -C e2e -run '^$$' -bench . -benchtime 20x .
+
+.PHONY: fuzz
+fuzz: ## run each fuzz test for FUZZTIME
+	@for p in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+		done; \
+	done
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities in what is used
+	@for m in $(MODULES); do $(GO) run $(GOVULNCHECK) -C $$m ./... || exit 1; done
+
+.PHONY: tidy
+tidy: ## bring the go.mod files in line, after a change of the root's
+	@for m in $(MODULES); do $(GO) mod tidy -C $$m || exit 1; done
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -f caddy coverage.out

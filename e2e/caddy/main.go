@@ -1,0 +1,16 @@
+// Command caddy is the Caddy that the end-to-end tests run: the one of
+// cmd/caddy, and the provider module of the DNS servers that the tests start.
+package main
+
+import (
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	_ "github.com/caddy-dns/bestdns"
+	_ "github.com/caddy-dns/bestdns/service"
+	_ "github.com/caddy-dns/rfc2136"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+)
+
+func main() {
+	caddycmd.Main()
+}

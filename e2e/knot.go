@@ -1,0 +1,131 @@
+package e2e
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Knot is a running Knot DNS with one zone, which may be changed and transferred
+// with its key.
+type Knot struct {
+	Addr         string
+	KeyName, Key string
+}
+
+const knotConfig = `
+server:
+    listen: 127.0.0.1@%[1]s
+    rundir: %[2]q
+database:
+    storage: %[2]q
+log:
+  - target: stderr
+    any: info
+key:
+  - id: %[3]s
+    algorithm: hmac-sha256
+    secret: %[4]s
+acl:
+  - id: %[3]s
+    key: %[3]s
+    action: [update, transfer]
+zone:
+  - domain: %[5]s
+    storage: %[2]q
+    file: zone
+    acl: %[3]s
+`
+
+const knotZone = `
+@   60 SOA ns1 hostmaster 1 3600 600 1209600 5
+@   60 NS  ns1
+ns1 60 A   127.0.0.1
+`
+
+// StartKnot runs Debian's Knot with the zone.
+func StartKnot(t testing.TB, zone string) *Knot {
+	t.Helper()
+	binary := debian(t, "knotd", "knot")
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	k := &Knot{Addr: freeAddr(t), KeyName: "bestdns", Key: base64.StdEncoding.EncodeToString(secret)}
+
+	dir := t.TempDir()
+	config := filepath.Join(dir, "knot.conf")
+	write := func(file, text string) {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("knot.conf", fmt.Sprintf(knotConfig, port(t, k.Addr), dir, k.KeyName, k.Key, zone))
+	write("zone", knotZone)
+
+	cmd := exec.Command(binary, "-c", config)
+	var log lockedBuffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("starting Knot: %v", err)
+	}
+	ended := make(chan struct{})
+	go func() { cmd.Wait(); close(ended) }()
+	t.Cleanup(func() {
+		cmd.Process.Signal(os.Interrupt)
+		<-ended
+		if t.Failed() {
+			t.Logf("Knot's log:\n%s", log.String())
+		}
+	})
+	waitServes(t, k.Addr, zone, ended)
+	return k
+}
+
+// waitServes waits until the server at addr answers with authority for the zone.
+func waitServes(t testing.TB, addr, zone string, ended <-chan struct{}) {
+	t.Helper()
+	deadline := time.After(startTimeout)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	question := new(dns.Msg).SetQuestion(dns.Fqdn(zone), dns.TypeSOA)
+	for {
+		answer, _, err := new(dns.Client).Exchange(question, addr)
+		if err == nil && answer.Authoritative && len(answer.Answer) == 1 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ended:
+			t.Fatal("the name server ended before it answered")
+		case <-deadline:
+			t.Fatalf("the name server at %s does not answer for %s", addr, zone)
+		}
+	}
+}
+
+// debian returns the path of a program that comes in a Debian package. Without
+// it, the test is skipped, or fails where BESTDNS_PEERS=required says that the
+// packages were to be installed.
+func debian(t testing.TB, program, debianPackage string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err == nil {
+		return path
+	}
+	// Debian has servers in a folder that is not in everybody's PATH.
+	if path, err = exec.LookPath("/usr/sbin/" + program); err == nil {
+		return path
+	}
+	explain := fmt.Sprintf("%s is not here: it comes with Debian's package %s", program, debianPackage)
+	if os.Getenv("BESTDNS_PEERS") == "required" {
+		t.Fatal(explain)
+	}
+	t.Skip(explain)
+	return ""
+}
