@@ -52,9 +52,10 @@ lint: ## check formatting, go.mod, go vet, and the linters with the layering of 
 	done
 
 .PHONY: bench
-bench: ## measure, the time to a certificate included
+bench: ## measure, the time to a certificate and the speed beside Knot included
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) test -C e2e -run '^$$' -bench . -benchtime 20x .
+	cd e2e && $(GO) run ./speed
 
 .PHONY: fuzz
 fuzz: ## run each fuzz test for FUZZTIME

@@ -151,6 +151,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionListeners(repl); err != nil {
 		return err
 	}
+	if err := ctx.GetMetricsRegistry().Register(nameServerCollector{a}); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
 	return a.holdCertificates(ctx)
 }
 

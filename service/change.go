@@ -184,6 +184,9 @@ func checkProblem(err error, zone record.Name) *problem {
 func judge(client *access.Client, zone *Zone, change record.Change) error {
 	for i := range change.Records {
 		r := &change.Records[i]
+		if r.Type == record.TypeSOA {
+			return record.SOAError(r.Name) // no right would help
+		}
 		ok, challenge := client.MayWrite(zone.apex, change.Op, *r)
 		if !ok {
 			return forbidden(client, change.Op, r.Type, r.Name, zone.apex)
@@ -193,6 +196,9 @@ func judge(client *access.Client, zone *Zone, change record.Change) error {
 		}
 	}
 	for _, m := range change.Matches {
+		if m.Type == record.TypeSOA {
+			return record.SOAError(m.Name)
+		}
 		if !client.MayDelete(zone.apex, m) {
 			return forbidden(client, change.Op, m.Type, m.Name, zone.apex)
 		}

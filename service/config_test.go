@@ -11,6 +11,7 @@ import (
 	"github.com/libdns/libdns"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/nameserver"
 )
 
 func init() {
@@ -54,6 +55,9 @@ func TestBadConfig(t *testing.T) {
 		{"name server outside with address", "zone example.test {\nns ns1.example.net 127.0.0.1\n}", []string{"outside the zone"}},
 		{"name server with a bad address", "zone example.test {\nns ns1.example.test 127.0.0.256\n}", []string{"127.0.0.256", "not an IP address"}},
 		{"zone name too long", "zone " + strings.Repeat("a", 64) + ".test {\nns ns1.example.net\n}", []string{"label longer than 63"}},
+		{"rate limit that is none", "rate_limit fast\n" + zone, []string{"rate_limit", "fast", "off"}},
+		{"rate limit of nothing", "rate_limit 0\n" + zone, []string{"rate_limit", "0", "off"}},
+		{"repeated rate limit", "rate_limit off\nrate_limit 5\n" + zone, []string{"rate_limit is given twice"}},
 		{"bad listen network", "listen unix//run/dns.sock\n" + zone, []string{"carries no DNS"}},
 		{"client without token", zone + "client web1 {\ncertificates example.test\n}", []string{`client "web1"`, "no token", "caddy bestdns token web1"}},
 		{"hash that is none", zone + "client web1 {\ntoken sha256:abcd\n}", []string{`client "web1"`, "hash"}},
@@ -161,4 +165,28 @@ func mustConfig(t *testing.T, text []byte) *caddy.Config {
 		t.Fatal(err)
 	}
 	return config
+}
+
+func TestRateLimit(t *testing.T) {
+	tests := []struct {
+		option string
+		want   int
+	}{
+		{"", nameserver.DefaultRateLimit},
+		{"rate_limit 1000", 1000},
+		{"rate_limit off", 0},
+	}
+	for _, test := range tests {
+		t.Run(test.option, func(t *testing.T) {
+			app := new(App)
+			d := caddyfile.NewTestDispenser("bestdns {\n" + test.option + "\n}")
+			d.Next()
+			if err := app.unmarshal(d); err != nil {
+				t.Fatal(err)
+			}
+			if got := app.nameServerSettings().RateLimit; got != test.want {
+				t.Errorf("%d answers a second, want %d", got, test.want)
+			}
+		})
+	}
 }

@@ -23,8 +23,14 @@ func (a *App) localCaller() caller {
 // GetRecords returns the records at or below zone. It implements
 // [libdns.RecordGetter].
 func (a *App) GetRecords(ctx context.Context, zone string) ([]libdns.Record, error) {
-	found, failure := a.list(ctx, a.localCaller(), zone, filter{})
+	who := a.localCaller()
+	found, failure := a.list(ctx, who, zone, filter{})
 	if failure != nil {
+		failure.RequestID = who.requestID
+		if failure.Status >= 500 && ctx.Err() == nil {
+			a.logger.Error("reading failed", zap.String("request_id", who.requestID), zap.String("zone", zone),
+				zap.String("reason", failure.Detail), zap.NamedError("cause", failure.cause))
+		}
 		return nil, failure.public()
 	}
 	var records []libdns.Record

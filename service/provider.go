@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -84,27 +85,58 @@ type providerError struct{ error }
 func (e providerError) Unwrap() error { return e.error }
 
 func (z *providerZone) change(ctx context.Context, change record.Change) (result, error) {
+	var do func(context.Context, string, []libdns.Record) ([]libdns.Record, error)
 	var records []libdns.Record
 	var err error
 	switch change.Op {
 	case record.Append:
-		records, err = z.provider.AppendRecords(ctx, z.zone, z.outgoing(change.Records))
+		do, records = z.provider.AppendRecords, z.outgoing(change.Records)
 	case record.Set:
 		if z.setter == nil {
 			return result{}, notSupportedError{"set records"}
 		}
-		records, err = z.setter.SetRecords(ctx, z.zone, z.outgoing(change.Records))
+		do, records = z.setter.SetRecords, z.outgoing(change.Records)
 	case record.Delete:
-		var doomed []libdns.Record
-		if doomed, err = z.resolve(ctx, change.Matches); err != nil || len(doomed) == 0 {
+		if records, err = z.resolve(ctx, change.Matches); err != nil || len(records) == 0 {
 			return result{}, err
 		}
-		records, err = z.provider.DeleteRecords(ctx, z.zone, doomed)
+		do = z.provider.DeleteRecords
 	}
+	done, err := within(ctx, func() ([]libdns.Record, error) { return do(ctx, z.zone, records) })
 	if err != nil {
-		return result{}, providerError{err}
+		return result{}, err
 	}
-	return result{entries: z.incoming(records)}, nil
+	return result{entries: z.incoming(done)}, nil
+}
+
+// within calls a provider and waits no longer than ctx allows, because not every
+// provider looks at it. The call is then left to itself.
+func within(ctx context.Context, call func() ([]libdns.Record, error)) ([]libdns.Record, error) {
+	type outcome struct {
+		records []libdns.Record
+		err     error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		var o outcome
+		defer func() {
+			// Here, where net/http does not see it, a panic would end all of Caddy.
+			if r := recover(); r != nil {
+				o.err = fmt.Errorf("the provider panicked: %v\n%s", r, debug.Stack())
+			}
+			done <- o
+		}()
+		o.records, o.err = call()
+	}()
+	select {
+	case o := <-done:
+		if o.err != nil {
+			return nil, providerError{o.err}
+		}
+		return o.records, nil
+	case <-ctx.Done():
+		return nil, providerError{ctx.Err()}
+	}
 }
 
 func (z *providerZone) list(ctx context.Context, under record.Name) (iter.Seq[entry], error) {
@@ -128,11 +160,7 @@ func (z *providerZone) get(ctx context.Context) ([]libdns.Record, error) {
 	if z.getter == nil {
 		return nil, notSupportedError{"list records"}
 	}
-	records, err := z.getter.GetRecords(ctx, z.zone)
-	if err != nil {
-		return nil, providerError{err}
-	}
-	return records, nil
+	return within(ctx, func() ([]libdns.Record, error) { return z.getter.GetRecords(ctx, z.zone) })
 }
 
 // outgoing renders records for the provider, out of their parsed form.
@@ -288,6 +316,9 @@ func (z *providerZone) portable(r record.Record) error {
 	}
 	switch typ {
 	case "TXT":
+		if data == "" {
+			return fmt.Errorf("TXT record at %q in zone %q: an empty text does not get through every DNS provider, because libdns has it mean any text", r.Name, z.apex)
+		}
 		if i := strings.IndexFunc(data, notPortableInText); i >= 0 {
 			return fmt.Errorf("TXT record at %q in zone %q: the character %q in its text does not get through every DNS provider unchanged; use printable ASCII without quotes and backslashes", r.Name, z.apex, data[i])
 		}
@@ -295,6 +326,11 @@ func (z *providerZone) portable(r record.Record) error {
 		if i := strings.IndexFunc(data, notPortableInData); i >= 0 {
 			return fmt.Errorf("%s record at %q in zone %q: the character %q in its data does not get through every DNS provider unchanged", typ, r.Name, z.apex, data[i])
 		}
+	}
+	// A provider that reads the zone with libdns' parser fails at the first record
+	// that it cannot parse, and with it fails every other client of the zone.
+	if _, err := (libdns.RR{Name: r.Name.Relative(z.apex), Type: typ, Data: data}).Parse(); err != nil {
+		return fmt.Errorf("%s record at %q in zone %q: libdns, and so the zone's DNS provider, could not read it again: %w", typ, r.Name, z.apex, err)
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type memoryProvider struct {
 	mu      sync.Mutex
 	records []libdns.Record
 	fail    error
+	panics  bool
 	lists   int // calls of GetRecords
 }
 
@@ -37,7 +38,7 @@ var memory = new(memoryProvider)
 func (m *memoryProvider) reset(records ...libdns.Record) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.records, m.fail, m.lists = records, nil, 0
+	m.records, m.fail, m.panics, m.lists = records, nil, false, 0
 }
 
 func (*memoryProvider) CaddyModule() caddy.ModuleInfo {
@@ -56,6 +57,9 @@ func (m *memoryProvider) GetRecords(context.Context, string) ([]libdns.Record, e
 func (m *memoryProvider) AppendRecords(_ context.Context, _ string, records []libdns.Record) ([]libdns.Record, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.panics {
+		panic("hunter2")
+	}
 	if m.fail != nil {
 		return nil, m.fail
 	}
@@ -202,9 +206,15 @@ func TestProviderGetsOnlyWhatItCanCarry(t *testing.T) {
 		"octets":                    `{"append":[{"name":"x","type":"TYPE16","data":"\\# 2 01ff"}]}`,
 		"type without a libdns one": `{"append":[{"name":"x","type":"SSHFP","data":"1 1 00"}]}`,
 		"escape in a target":        `{"append":[{"name":"x","type":"CNAME","data":"a\\032b."}]}`,
-		"quote in a CAA value":      `{"append":[{"name":"x","type":"CAA","data":"0 issue \"a\\\"b\""}]}`,
-		"in a delete":               `{"delete":[{"name":"x\\032y","type":"TXT"}]}`,
-		"SOA":                       `{"delete":[{"name":"@","type":"SOA"}]}`,
+		// libdns' parser, which providers read a zone with, does not take these.
+		"SVCB without a scheme": `{"append":[{"name":"x","type":"SVCB","data":"1 . alpn=h2"}]}`,
+		"SRV with one label":    `{"append":[{"name":"x","type":"SRV","data":"1 2 3 a."}]}`,
+		// To libdns, this is any text, and it would take its neighbours.
+		"empty text":             `{"append":[{"name":"x","type":"TXT","data":""}]}`,
+		"empty text in a delete": `{"delete":[{"name":"x","type":"TXT","ttl":60,"data":""}]}`,
+		"quote in a CAA value":   `{"append":[{"name":"x","type":"CAA","data":"0 issue \"a\\\"b\""}]}`,
+		"in a delete":            `{"delete":[{"name":"x\\032y","type":"TXT"}]}`,
+		"SOA":                    `{"delete":[{"name":"@","type":"SOA"}]}`,
 	} {
 		if a := s.patch(t, "ops", "example.test", body); a.status != 422 && a.status != 403 || !a.problem.Unchanged {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
@@ -227,6 +237,31 @@ func TestProviderCannot(t *testing.T) {
 		if a.status != 501 || !a.problem.Unchanged {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
 		}
+	}
+}
+
+// TestProviderPanics checks that a provider's panic ends one request and not the
+// process.
+func TestProviderPanics(t *testing.T) {
+	s := startWithProvider(t, "test_memory")
+	memory.panics = true
+	a := s.patch(t, "ops", "example.test", `{"append":[{"name":"x","type":"TXT","data":"x"}]}`)
+	if a.status != 502 || a.problem.Unchanged || strings.Contains(a.body, "hunter2") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if !strings.Contains(s.log(t), "hunter2") {
+		t.Error("the log does not have the cause")
+	}
+}
+
+// TestProviderRepeats checks that what a provider reports twice is listed once: a
+// zone transfer begins and ends with the same record.
+func TestProviderRepeats(t *testing.T) {
+	s := startWithProvider(t, "test_memory")
+	soa := libdns.RR{Name: "@", Type: "SOA", TTL: 60e9, Data: "ns1.example.net. x. 1 2 3 4 5"}
+	memory.reset(soa, libdns.TXT{Name: "x", TTL: 60e9, Text: "x"}, libdns.TXT{Name: "x", TTL: 61e9, Text: "x"}, soa)
+	if got := s.call(t, "ops", "GET", "/v1/zones/example.test/records", ""); len(got.records) != 3 {
+		t.Errorf("listed %s", got.body)
 	}
 }
 

@@ -7,12 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/caddy-dns/bestdns/internal/record"
-	"github.com/tidwall/btree"
 )
-
-// tree holds the nodes of a zone by their name's [record.Name.Key], in whose order
-// a name stands directly before all names below it.
-type tree = btree.Map[string, node]
 
 // zone is a zone of the store. It is known by its pointer for as long as the
 // server lives; what is in it changes by replacing the snapshot.
@@ -97,7 +92,7 @@ func (z *Snapshot) Records(under record.Name) iter.Seq[record.Record] {
 
 // newSnapshot returns an empty zone.
 func newSnapshot(name record.Name) *Snapshot {
-	return &Snapshot{zone: name, key: name.Key(), tree: new(tree)}
+	return &Snapshot{zone: name, key: name.Key(), tree: newTree()}
 }
 
 // put sets the node of a name, "" for none, and keeps the counts right. The tree
@@ -105,9 +100,9 @@ func newSnapshot(name record.Name) *Snapshot {
 func (z *Snapshot) put(key string, n node) {
 	var old node
 	if n == "" {
-		old, _ = z.tree.Delete(key)
+		old = z.tree.Delete(key)
 	} else {
-		old, _ = z.tree.Set(key, n)
+		old = z.tree.Set(key, n)
 	}
 	z.count(key, old, -1)
 	z.count(key, n, +1)

@@ -311,13 +311,10 @@ func (l *lookup) locate(name record.Name) location {
 			return at
 		}
 	}
-	after, n := z.from(borrow(l.key))
-	switch {
-	case after == borrow(l.key):
+	if n, ok := z.tree.Get(borrow(l.key)); ok || len(l.key) == len(z.key) {
 		return location{exists: true, node: n}
-	case len(l.key) == len(z.key):
-		return location{exists: true}
 	}
+	after := z.tree.after(borrow(l.key))
 	if strings.HasPrefix(after, borrow(l.key)) {
 		return location{exists: true} // an empty non-terminal
 	}
@@ -326,13 +323,12 @@ func (l *lookup) locate(name record.Name) location {
 	}
 	// The closest encloser is the longest name above that exists, so the longest that
 	// this one shares with a neighbour.
-	encloser := max(sharedLabels(l.key, after), sharedLabels(l.key, z.before(borrow(l.key))))
+	encloser := max(sharedLabels(l.key, after), sharedLabels(l.key, z.tree.before(borrow(l.key))))
 	l.wild = append(append(l.wild[:0], l.key[:encloser]...), '*', 0)
-	after, n = z.from(borrow(l.wild))
-	if after == borrow(l.wild) {
+	if n, ok := z.tree.Get(borrow(l.wild)); ok {
 		return location{exists: true, node: n}
 	}
-	return location{exists: strings.HasPrefix(after, borrow(l.wild))}
+	return location{exists: strings.HasPrefix(z.tree.after(borrow(l.wild)), borrow(l.wild))}
 }
 
 // firstCut finds the delegation next to the apex on the way down to a name, whose
@@ -353,25 +349,6 @@ func (l *lookup) firstCut(name record.Name) location {
 		}
 	}
 	return location{}
-}
-
-// from returns the first key that is not before a key, and its node, "" at the end.
-func (z *Snapshot) from(key string) (next string, n node) {
-	z.tree.Ascend(key, func(k string, at node) bool {
-		next, n = k, at
-		return false
-	})
-	return next, n
-}
-
-// before returns the last key that is not after a key. There is one, the apex's, in
-// each zone that is served.
-func (z *Snapshot) before(key string) (last string) {
-	z.tree.Descend(key, func(k string, _ node) bool {
-		last = k
-		return false
-	})
-	return last
 }
 
 // sharedLabels returns how long the labels are that both keys begin with.

@@ -192,3 +192,40 @@ func TestPanicWhileWriting(t *testing.T) {
 		t.Errorf("closing: %v", err)
 	}
 }
+
+// Health says when no change can be taken, and when one can again, which the server
+// finds out by itself.
+func TestHealth(t *testing.T) {
+	s := open(t, storePath(t))
+	if err := s.Health(); err == nil {
+		t.Error("healthy before the zones were read")
+	}
+	zone := zoneConfig(t, "example.org")
+	push(t, s, zone)
+	if err := s.Health(); err != nil {
+		t.Errorf("unhealthy from the beginning: %v", err)
+	}
+	failAt(t, s, stepCommit, stepOpen)
+	if _, err := s.Apply(context.Background(), zone.Name, appending(rr(t, zone.Name, "new 60 TXT x"))); !errors.Is(err, ErrOutcomeUnknown) {
+		t.Errorf("error: %v", err)
+	}
+	if err := s.Health(); !errors.Is(err, ErrReadOnly) || !errors.Is(err, errDisk) {
+		t.Errorf("health of a store that cannot be read: %v", err)
+	}
+	if got := s.pause(expireCheck); got != regainRetry {
+		t.Errorf("the committer sleeps for %v", got)
+	}
+	apply(t, s, zone.Name, appending(rr(t, zone.Name, "later 60 TXT x")))
+	if err := s.Health(); err != nil {
+		t.Errorf("unhealthy after a change: %v", err)
+	}
+	if got := s.pause(expireCheck); got != expireCheck {
+		t.Errorf("the committer sleeps for %v", got)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Health(); !errors.Is(err, ErrClosed) {
+		t.Errorf("health of a closed server: %v", err)
+	}
+}

@@ -62,13 +62,17 @@ func (p *singlePackets) send() {
 // answerFrom makes of the control messages that came with a query those that have
 // its answer leave from the address that it came to.
 func answerFrom(control []byte) []byte {
-	var in6 ipv6.ControlMessage
-	if in6.Parse(control) == nil && in6.Dst != nil {
-		return (&ipv6.ControlMessage{Src: in6.Dst}).Marshal()
-	}
 	var in4 ipv4.ControlMessage
-	if in4.Parse(control) == nil && in4.Dst != nil {
-		return (&ipv4.ControlMessage{Src: in4.Dst}).Marshal()
+	var in6 ipv6.ControlMessage
+	dst := net.IP(nil)
+	switch {
+	case in4.Parse(control) == nil && in4.Dst != nil:
+		dst = in4.Dst
+	case in6.Parse(control) == nil && in6.Dst != nil:
+		dst = in6.Dst
 	}
-	return nil
+	if dst.To4() != nil { // which IPv6 sockets have too
+		return (&ipv4.ControlMessage{Src: dst}).Marshal()
+	}
+	return (&ipv6.ControlMessage{Src: dst}).Marshal()
 }

@@ -1,0 +1,160 @@
+package nameserver
+
+import (
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
+)
+
+// tcpClient is a client with a connection from an address of its own.
+func tcpClient(t *testing.T, from string, to net.Addr) net.Conn {
+	t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	conn, err := dialer.Dial("tcp", to.String())
+	if err != nil {
+		t.Skipf("this machine cannot connect from %s: %v", from, err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	return conn
+}
+
+func asks(t *testing.T, conn net.Conn) error {
+	t.Helper()
+	_, _, err := new(dns.Client).ExchangeWithConn(question("text.example.org.", dns.TypeTXT), &dns.Conn{Conn: conn})
+	return err
+}
+
+func isClosed(conn net.Conn) bool {
+	_, err := conn.Read(make([]byte, 1))
+	var timeout net.Error
+	return err != nil && !(errors.As(err, &timeout) && timeout.Timeout())
+}
+
+// The connection that has been idle the longest makes room for a new one.
+func TestIdleConnectionsMakeRoom(t *testing.T) {
+	tests := []struct {
+		name           string
+		all, ofOne     int
+		clients        []string // in the order in which they connect and ask
+		closed, served []int    // of them, after that
+		want           LimitCounts
+	}{
+		{"too many of one address", 10, 2, []string{"127.0.0.1", "127.0.0.2", "127.0.0.2", "127.0.0.2"}, []int{1}, []int{0, 2, 3}, LimitCounts{ClosedConnections: 1}},
+		{"too many in all", 3, 2, []string{"127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"}, []int{0}, []int{1, 2, 3}, LimitCounts{ClosedConnections: 1}},
+		{"as many as may be", 3, 3, []string{"127.0.0.1", "127.0.0.1", "127.0.0.1"}, nil, []int{0, 1, 2}, LimitCounts{}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := questionServer(t)
+			s.connections = newConnections(test.all, test.ofOne)
+			_, tcp := listen(t, s, "127.0.0.1")
+			var conns []net.Conn
+			for i, from := range test.clients {
+				conns = append(conns, tcpClient(t, from, tcp.Addr()))
+				if err := asks(t, conns[i]); err != nil {
+					t.Fatalf("client %d: %v", i, err)
+				}
+			}
+			for _, i := range test.closed {
+				if !isClosed(conns[i]) {
+					t.Errorf("client %d is still connected", i)
+				}
+			}
+			for _, i := range test.served {
+				if err := asks(t, conns[i]); err != nil {
+					t.Errorf("client %d: %v", i, err)
+				}
+			}
+			if diff := cmp.Diff(test.want, s.LimitCounts()); diff != "" {
+				t.Errorf("counts (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Where nobody is idle, who comes is refused; and there is room again when one goes.
+func TestBusyConnectionsStay(t *testing.T) {
+	all := newConnections(2, 2)
+	var ours []*connection
+	connect := func() net.Conn {
+		client, server := net.Pipe()
+		t.Cleanup(func() { client.Close(); server.Close() })
+		c, ok := all.admit(server)
+		if ok {
+			c.setBusy()
+			ours = append(ours, c)
+		} else {
+			server.Close()
+		}
+		return client
+	}
+	connect()
+	connect()
+	if refused := connect(); !isClosed(refused) || len(ours) != 2 {
+		t.Error("a third connection was admitted")
+	}
+	ours[0].release()
+	ours[0].release() // counts once
+	connect()
+	if connect(); len(ours) != 3 {
+		t.Errorf("%d connections were admitted", len(ours))
+	}
+	ours[1].setIdle()
+	if connect(); len(ours) != 4 {
+		t.Errorf("%d connections were admitted, although one was idle", len(ours))
+	}
+	ours[1].setIdle() // too late: it is closed
+	if refused, replaced := all.counts(); refused != 2 || replaced != 1 || all.idle.Len() != 0 || len(all.open) != 2 {
+		t.Errorf("refused %d, replaced %d, idle %d, open %d", refused, replaced, all.idle.Len(), len(all.open))
+	}
+}
+
+func TestGroups(t *testing.T) {
+	tests := []struct{ addr, want string }{
+		{"192.0.2.1:1", "192.0.2.1"},
+		{"[::ffff:192.0.2.1]:1", "192.0.2.1"},
+		{"[2001:db8:1:2:3:4:5:6]:1", "2001:db8:1:2::"},
+		{"[fe80::1%1]:1", "fe80::"},
+	}
+	for _, test := range tests {
+		addr, err := net.ResolveTCPAddr("tcp", test.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := groupOf(addr).String(); got != test.want {
+			t.Errorf("%s: %s, want %s", test.addr, got, test.want)
+		}
+	}
+}
+
+// Who sends slowly, nothing, or too much is not waited for.
+func TestConnectionsThatWaste(t *testing.T) {
+	s := questionServer(t)
+	_, tcp := listen(t, s, "127.0.0.1")
+	tests := []struct {
+		name, send string
+	}{
+		{"nothing", ""},
+		{"half a query", "\x00\x40\x12\x34"},
+		{"a query that is too long", "\xff\xff\x12\x34"},
+		{"no query", "\x00\x00"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			conn := dial(t, "tcp", tcp.Addr().String())
+			if _, err := io.WriteString(conn, test.send); err != nil {
+				t.Fatal(err)
+			}
+			if !isClosed(conn) {
+				t.Error("it is still connected")
+			}
+		})
+	}
+}

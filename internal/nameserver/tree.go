@@ -1,0 +1,267 @@
+package nameserver
+
+import (
+	"hash/maphash"
+	"math/bits"
+
+	"github.com/tidwall/btree"
+)
+
+// tree holds the nodes of a zone by their name's [record.Name.Key], in whose order
+// a name stands directly before all names below it. Copies share what has not
+// changed since.
+//
+// The order answers for names that do not exist, and lists the others. What exists
+// is found by the hash of its key, since in the order of a million names a search
+// compares twenty keys, of which most are in no cache: 2.0 µs against 0.5 µs.
+type tree struct {
+	order btree.Map[string, *entry]
+	exact trie
+}
+
+// entry is a node and its key. It never changes.
+type entry struct {
+	key  string
+	node node
+}
+
+func newTree() *tree { return &tree{exact: trie{seed: maphash.MakeSeed(), edit: new(edit)}} }
+
+// Copy returns a copy. Neither is changed by what is done to the other, but two
+// goroutines must not copy at the same time.
+func (t *tree) Copy() *tree {
+	c := &tree{order: *t.order.Copy(), exact: t.exact}
+	t.exact.edit, c.exact.edit = new(edit), new(edit)
+	return c
+}
+
+func (t *tree) Len() int { return t.order.Len() }
+
+// Get returns the node of a key.
+func (t *tree) Get(key string) (node, bool) {
+	if e := t.exact.get(key); e != nil {
+		return e.node, true
+	}
+	return "", false
+}
+
+// Set sets the node of a key and returns what it was.
+func (t *tree) Set(key string, n node) node {
+	e := &entry{key, n}
+	t.exact.set(e)
+	return nodeOf(t.order.Set(key, e))
+}
+
+// Load is Set for a key behind all others, which makes it cheap.
+func (t *tree) Load(key string, n node) {
+	e := &entry{key, n}
+	t.exact.set(e)
+	t.order.Load(key, e)
+}
+
+// Delete deletes a key and returns what its node was.
+func (t *tree) Delete(key string) node {
+	t.exact.delete(key)
+	return nodeOf(t.order.Delete(key))
+}
+
+func nodeOf(e *entry, ok bool) node {
+	if !ok {
+		return ""
+	}
+	return e.node
+}
+
+// Scan calls yield for each key in order until it returns false.
+func (t *tree) Scan(yield func(key string, n node) bool) {
+	t.order.Scan(func(key string, e *entry) bool { return yield(key, e.node) })
+}
+
+// Ascend is Scan from the first key that is not before a key.
+func (t *tree) Ascend(from string, yield func(key string, n node) bool) {
+	t.order.Ascend(from, func(key string, e *entry) bool { return yield(key, e.node) })
+}
+
+// after returns the first key that is not before a key, "" at the end.
+func (t *tree) after(key string) (next string) {
+	t.order.Ascend(key, func(k string, _ *entry) bool {
+		next = k
+		return false
+	})
+	return next
+}
+
+// before returns the last key that is not after a key, "" at the beginning.
+func (t *tree) before(key string) (last string) {
+	t.order.Descend(key, func(k string, _ *entry) bool {
+		last = k
+		return false
+	})
+	return last
+}
+
+// trie finds entries by the hash of their key, five bits of it for each step.
+type trie struct {
+	seed maphash.Seed // nobody else can make keys collide
+	root *branch
+	edit *edit
+}
+
+// edit marks the branches that a trie has made since it was copied. Only those may
+// be changed where they are.
+type edit struct{ _ byte }
+
+const (
+	trieBits   = 5
+	trieLevels = 64 / trieBits // of branches; in the last, keys of equal hashes follow each other
+)
+
+// branch has, for each value of the five bits, an entry, another branch, or nothing.
+type branch struct {
+	edit                  *edit
+	entryBits, branchBits uint32 // which values have one
+	entries               []*entry
+	branches              []*branch
+}
+
+func (t *trie) hash(key string) uint64 { return maphash.String(t.seed, key) }
+
+func (t *trie) get(key string) *entry {
+	hash := t.hash(key)
+	b := t.root
+	for level := 0; b != nil && level < trieLevels; level++ {
+		bit := bitOf(hash)
+		switch {
+		case b.entryBits&bit != 0:
+			if e := b.entries[indexOf(b.entryBits, bit)]; e.key == key {
+				return e
+			}
+			return nil
+		case b.branchBits&bit == 0:
+			return nil
+		}
+		b = b.branches[indexOf(b.branchBits, bit)]
+		hash >>= trieBits
+	}
+	if b != nil {
+		if i := b.scan(key); i >= 0 {
+			return b.entries[i]
+		}
+	}
+	return nil
+}
+
+func bitOf(hash uint64) uint32 { return 1 << (hash & (1<<trieBits - 1)) }
+
+// indexOf returns where in a slice that has an element for each bit set is that of
+// one of them.
+func indexOf(set, bit uint32) int { return bits.OnesCount32(set & (bit - 1)) }
+
+// scan finds a key in a branch of the last level.
+func (b *branch) scan(key string) int {
+	for i, e := range b.entries {
+		if e.key == key {
+			return i
+		}
+	}
+	return -1
+}
+
+// own returns a branch that may be changed: b itself, or a copy.
+func (t *trie) own(b *branch) *branch {
+	switch {
+	case b == nil:
+		return &branch{edit: t.edit}
+	case b.edit == t.edit:
+		return b
+	}
+	c := *b
+	c.edit = t.edit
+	c.entries = append([]*entry(nil), b.entries...)
+	c.branches = append([]*branch(nil), b.branches...)
+	return &c
+}
+
+func (t *trie) set(e *entry) { t.root = t.setIn(t.root, t.hash(e.key), 0, e) }
+
+func (t *trie) setIn(b *branch, hash uint64, level int, e *entry) *branch {
+	b = t.own(b)
+	if level == trieLevels {
+		if i := b.scan(e.key); i >= 0 {
+			b.entries[i] = e
+		} else {
+			b.entries = inserted(b.entries, len(b.entries), e)
+		}
+		return b
+	}
+	bit := bitOf(hash)
+	i, j := indexOf(b.entryBits, bit), indexOf(b.branchBits, bit)
+	switch {
+	case b.branchBits&bit != 0:
+		b.branches[j] = t.setIn(b.branches[j], hash>>trieBits, level+1, e)
+	case b.entryBits&bit == 0:
+		b.entryBits |= bit
+		b.entries = inserted(b.entries, i, e)
+	case b.entries[i].key == e.key:
+		b.entries[i] = e
+	default: // two in one place: they move down
+		other := b.entries[i]
+		below := t.setIn(nil, t.hash(other.key)>>(trieBits*(level+1)), level+1, other)
+		below = t.setIn(below, hash>>trieBits, level+1, e)
+		b.entryBits &^= bit
+		b.entries = removed(b.entries, i)
+		b.branchBits |= bit
+		b.branches = inserted(b.branches, j, below)
+	}
+	return b
+}
+
+func (t *trie) delete(key string) {
+	if t.get(key) != nil {
+		t.root = t.deleteIn(t.root, t.hash(key), 0, key)
+	}
+}
+
+// deleteIn deletes a key that is there.
+func (t *trie) deleteIn(b *branch, hash uint64, level int, key string) *branch {
+	b = t.own(b)
+	if level == trieLevels {
+		b.entries = removed(b.entries, b.scan(key))
+		return b
+	}
+	bit := bitOf(hash)
+	i, j := indexOf(b.entryBits, bit), indexOf(b.branchBits, bit)
+	if b.entryBits&bit != 0 {
+		b.entryBits &^= bit
+		b.entries = removed(b.entries, i)
+		return b
+	}
+	below := t.deleteIn(b.branches[j], hash>>trieBits, level+1, key)
+	b.branches[j] = below
+	if len(below.entries) == 1 && len(below.branches) == 0 { // the last one moves up
+		b.branchBits &^= bit
+		b.branches = removed(b.branches, j)
+		b.entryBits |= bit
+		b.entries = inserted(b.entries, i, below.entries[0])
+	}
+	return b
+}
+
+// inserted and removed return slices that are no longer than they have to be.
+func inserted[T any](s []T, i int, v T) []T {
+	longer := make([]T, len(s)+1)
+	copy(longer, s[:i])
+	longer[i] = v
+	copy(longer[i+1:], s[i:])
+	return longer
+}
+
+func removed[T any](s []T, i int) []T {
+	if len(s) == 1 {
+		return nil
+	}
+	shorter := make([]T, len(s)-1)
+	copy(shorter, s[:i])
+	copy(shorter[i:], s[i+1:])
+	return shorter
+}
