@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/libdns/libdns"
@@ -44,9 +46,12 @@ func (p *Provider) AppendRecords(ctx context.Context, zone string, recs []libdns
 	if err != nil || len(recs) == 0 {
 		return nil, err
 	}
+	if err := p.withdrawals.spare(ctx, zone, recs); err != nil {
+		return nil, failed(appending.describe(recs, zone), err)
+	}
 	appended, err := s.AppendRecords(ctx, zone, recs)
 	if err != nil && !certainlyUnchanged(err) {
-		withdraw(ctx, s, zone, recs)
+		p.withdrawals.withdraw(ctx, s, zone, recs)
 	}
 	return appended, err
 }
@@ -57,6 +62,9 @@ func (p *Provider) SetRecords(ctx context.Context, zone string, recs []libdns.Re
 	s, err := p.connect()
 	if err != nil || len(recs) == 0 {
 		return nil, err
+	}
+	if err := p.withdrawals.spare(ctx, zone, recs); err != nil {
+		return nil, failed(setting.describe(recs, zone), err)
 	}
 	return s.SetRecords(ctx, zone, recs)
 }
@@ -72,47 +80,129 @@ func (p *Provider) DeleteRecords(ctx context.Context, zone string, recs []libdns
 	return s.DeleteRecords(ctx, zone, recs)
 }
 
-// Times of withdraw.
+// Times of a withdrawal.
 const (
 	withdrawTimeout = 5 * time.Second
 	withdrawAgain   = 2 * time.Second // an append that is still on its way has arrived by then
 )
 
+// withdrawals are the clean-up behind appends that failed: those under way.
+type withdrawals struct {
+	mu   sync.Mutex
+	list []*withdrawal
+}
+
+// withdrawal is the deletion of the TXT records of one append.
+type withdrawal struct {
+	zone  string
+	texts []libdns.Record
+
+	turn chan struct{} // holds a value while somebody uses left
+	left []libdns.Record
+}
+
 // withdraw deletes the TXT records of an append whose outcome is unknown, exactly
 // those, because nobody else will: certmagic forgets a record whose append failed.
 // It goes on when ctx ends, but its caller waits no longer than that.
-func withdraw(ctx context.Context, s Service, zone string, recs []libdns.Record) {
-	var texts []libdns.Record
+func (ws *withdrawals) withdraw(ctx context.Context, s Service, zone string, recs []libdns.Record) {
+	w := &withdrawal{zone: zone, turn: make(chan struct{}, 1)}
 	for _, rec := range recs {
 		// An empty text would match any other.
 		if rr := rec.RR(); strings.EqualFold(rr.Type, "TXT") && rr.Data != "" {
-			texts = append(texts, rec)
+			w.texts = append(w.texts, rec)
 		}
 	}
-	if len(texts) == 0 {
+	if len(w.texts) == 0 {
 		return
 	}
+	w.left = slices.Clone(w.texts)
+	ws.mu.Lock()
+	ws.list = append(ws.list, w)
+	ws.mu.Unlock()
 	tried := make(chan struct{})
+	w.turn <- struct{}{} // for the first try: nobody else knows it yet
 	go func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTimeout)
 		defer cancel()
-		deleted, err := s.DeleteRecords(ctx, zone, texts)
+		defer ws.end(w)
+		done := w.try(ctx, s)
 		close(tried)
-		if err == nil && len(deleted) >= len(texts) {
+		if done {
 			return
 		}
 		select {
 		case <-ctx.Done():
+			return
 		case <-time.After(withdrawAgain):
-			// A failure is of no more use to anybody: the caller has the error of
-			// the append, and the service lets what is left behind expire.
-			_, _ = s.DeleteRecords(ctx, zone, texts)
 		}
+		// A failure is of no more use to anybody: the caller has the error of the
+		// append, and the service lets what is left behind expire.
+		w.turn <- struct{}{}
+		w.try(ctx, s)
 	}()
 	select {
 	case <-tried:
 	case <-ctx.Done():
 	}
+}
+
+// try deletes what is to be deleted, in its turn, and ends the turn. It tells
+// whether all of it was there.
+func (w *withdrawal) try(ctx context.Context, s Service) (done bool) {
+	defer func() { <-w.turn }()
+	if len(w.left) == 0 {
+		return true
+	}
+	deleted, err := s.DeleteRecords(ctx, w.zone, w.left)
+	return err == nil && len(deleted) >= len(w.left)
+}
+
+func (ws *withdrawals) end(w *withdrawal) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.list = slices.DeleteFunc(ws.list, func(other *withdrawal) bool { return other == w })
+}
+
+// spare keeps withdrawals from records that are about to be written again, as
+// they are where a caller repeats what failed. It waits for a deletion that is
+// under way, so that none comes in behind the new record.
+func (ws *withdrawals) spare(ctx context.Context, zone string, recs []libdns.Record) error {
+	ws.mu.Lock()
+	list := slices.Clone(ws.list)
+	ws.mu.Unlock()
+	for _, w := range list {
+		again := func(text libdns.Record) bool {
+			return slices.ContainsFunc(recs, func(rec libdns.Record) bool { return sameText(text, w.zone, rec, zone) })
+		}
+		if !slices.ContainsFunc(w.texts, again) {
+			continue
+		}
+		select {
+		case w.turn <- struct{}{}:
+		case <-ctx.Done():
+			return fmt.Errorf("%w, while waiting for the end of a deletion behind an append that failed before", ctx.Err())
+		}
+		w.left = slices.DeleteFunc(w.left, again)
+		<-w.turn
+	}
+	return nil
+}
+
+// sameText tells whether both records, relative to their zones, have the same
+// text at the same name.
+func sameText(a libdns.Record, zoneA string, b libdns.Record, zoneB string) bool {
+	if a == nil || b == nil {
+		return false
+	}
+	x, y := a.RR(), b.RR()
+	return strings.EqualFold(x.Type, y.Type) && x.Data == y.Data &&
+		strings.EqualFold(absolute(x.Name, zoneA), absolute(y.Name, zoneB))
+}
+
+// absolute returns a name without its final dot. It need not be right with odd
+// escapes: it is compared and goes nowhere.
+func absolute(name, zone string) string {
+	return strings.TrimSuffix(libdns.AbsoluteName(name, strings.TrimSuffix(zone, ".")+"."), ".")
 }
 
 // certainlyUnchanged tells whether err says that the zone is as it was.

@@ -167,6 +167,82 @@ func TestWithdrawIsBounded(t *testing.T) {
 	}
 }
 
+// TestWithdrawSparesRepetition: what a caller appends again after a failure is not
+// deleted behind it, and the rest is.
+func TestWithdrawSparesRepetition(t *testing.T) {
+	t.Parallel()
+	f := new(fakeService)
+	deletes := make(chan []api.Record, 9)
+	f.fault = func(w http.ResponseWriter, _ *http.Request, c api.Change) bool {
+		switch {
+		case c.Delete != nil:
+			answer(w, 200, api.Records{Records: f.change(c)})
+			deletes <- c.Delete
+		case len(f.requests()) == 1:
+			w.WriteHeader(http.StatusNotFound)
+		default:
+			return false
+		}
+		return true
+	}
+	p := startService(t, f)
+	recs := []libdns.Record{libdns.TXT{Name: "x", Text: "one"}, libdns.TXT{Name: "x", Text: "two"}}
+	if _, err := p.AppendRecords(t.Context(), "example.org.", recs); err == nil {
+		t.Fatal("no error")
+	}
+	if _, err := p.AppendRecords(t.Context(), "org", []libdns.Record{libdns.RR{Name: "X.Example", Type: "txt", Data: "one"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range [][]api.Record{
+		{{Name: "x", Type: "TXT", Data: new("one")}, {Name: "x", Type: "TXT", Data: new("two")}},
+		{{Name: "x", Type: "TXT", Data: new("two")}},
+	} {
+		select {
+		case got := <-deletes:
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("deleted (-want +got):\n%s", diff)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatal("no delete within 5 s")
+		}
+	}
+}
+
+// TestWithdrawHoldsUpRepetition: an append waits for the deletion of the same
+// record, as long as its context lives, and for no other.
+func TestWithdrawHoldsUpRepetition(t *testing.T) {
+	t.Parallel()
+	f := new(fakeService)
+	f.fault = func(w http.ResponseWriter, r *http.Request, c api.Change) bool {
+		switch {
+		case c.Delete != nil:
+			<-r.Context().Done()
+		case len(f.requests()) == 1:
+			w.WriteHeader(http.StatusNotFound)
+		default:
+			return false
+		}
+		return true
+	}
+	p := startService(t, f)
+	withTimeout := func(text string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		_, err := p.AppendRecords(ctx, "example.org.", []libdns.Record{libdns.TXT{Name: "x", Text: text}})
+		return err
+	}
+	if err := withTimeout("one"); err == nil {
+		t.Fatal("no error")
+	}
+	if err := withTimeout("two"); err != nil {
+		t.Errorf("another record: %v", err)
+	}
+	var e *bestdns.Error
+	if err := withTimeout("one"); !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &e) || !e.Unchanged {
+		t.Errorf("the same record: %#v", err)
+	}
+}
+
 // staticService answers every change with the same bytes, so that what is measured is
 // the client.
 func staticService(tb testing.TB) (*bestdns.Provider, *httptest.Server, string) {

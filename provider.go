@@ -115,6 +115,8 @@ type Provider struct {
 
 	redacted
 
+	withdrawals withdrawals
+
 	once    sync.Once // guards what follows
 	service Service
 	err     error

@@ -301,17 +301,19 @@ func TestOctets(t *testing.T) {
 	}
 }
 
+// rawTextAt returns the octets of the first string of the only TXT record at a name.
 func rawTextAt(t *testing.T, s *service, name string) string {
 	t.Helper()
-	for _, rr := range s.ask(t, name, dns.TypeTXT).Answer {
-		buf := make([]byte, 1<<16)
-		end, err := dns.PackRR(rr, buf, 0, nil, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(buf[len(name)+1+10+1 : end])
+	answer := s.ask(t, name, dns.TypeTXT).Answer
+	if len(answer) != 1 {
+		t.Fatalf("%d records at %s", len(answer), name)
 	}
-	return ""
+	buf := make([]byte, 1<<16)
+	end, err := dns.PackRR(answer[0], buf, 0, nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(buf[len(name)+1+10+1 : end])
 }
 
 // TestUnknownType checks that a type without a name is kept as it is.

@@ -19,7 +19,7 @@ func TestHasAllOfBestDNS(t *testing.T) {
 		}
 	}
 	slices.Sort(modules)
-	want := []string{"bestdns", "dns.providers.bestdns", "http.handlers.bestdns"}
+	want := []string{"admin.api.bestdns", "bestdns", "dns.providers.bestdns", "http.handlers.bestdns"}
 	if diff := cmp.Diff(want, modules); diff != "" {
 		t.Errorf("modules (-want +got):\n%s", diff)
 	}

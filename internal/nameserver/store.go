@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -169,11 +170,15 @@ func (s *store) explain(err error) error {
 			"perhaps an old one that has not ended yet; end it, or give this one a store of its own: %w", s.path, s.lockTimeout, err)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("opening the store %q: it has to be readable and writable for the user that runs this process: %w", s.path, err)
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, errDamaged):
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, errDamaged), isCutShort(err):
 		return fmt.Errorf("opening the store %q: %w; restore a back-up, or move the file away to begin with an empty store", s.path, joinDamaged(err))
 	}
 	return fmt.Errorf("opening the store %q: %w", s.path, err)
 }
+
+// isCutShort tells whether the file ends before what it must begin with, for which
+// bbolt has no error of its own.
+func isCutShort(err error) bool { return strings.Contains(err.Error(), "file size too small") }
 
 // joinDamaged puts errDamaged before what bbolt says.
 func joinDamaged(err error) error {

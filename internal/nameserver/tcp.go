@@ -100,7 +100,7 @@ func (l *tcpListener) shutdown() {
 	l.ended = true
 	l.socket.Close()
 	for c := range l.conns {
-		c.SetReadDeadline(time.Unix(1, 0))
+		_ = c.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
@@ -120,7 +120,7 @@ func (l *tcpListener) serveConn(c *connection) {
 			return // who sends what cannot be answered is not one to wait for
 		}
 		answer = append(binary.BigEndian.AppendUint16(answer[:0], uint16(len(m))), m...)
-		c.SetWriteDeadline(time.Now().Add(tcpWrite))
+		_ = c.SetWriteDeadline(time.Now().Add(tcpWrite))
 		if _, err := c.Write(answer); err != nil {
 			return
 		}

@@ -157,9 +157,9 @@ func addressData(t Type, text string) (string, error) {
 	case err != nil || ip.Zone() != "":
 		return "", fmt.Errorf("%s data %q: not an IP address", t, shorten(text))
 	case t == TypeA && !ip.Is4():
-		return "", fmt.Errorf("A data %q: not an IPv4 address", shorten(text))
+		return "", fmt.Errorf("%s data %q: not an IPv4 address", t, shorten(text))
 	case t == TypeAAAA && !ip.Is6():
-		return "", fmt.Errorf("AAAA data %q: not an IPv6 address", shorten(text))
+		return "", fmt.Errorf("%s data %q: not an IPv6 address", t, shorten(text))
 	}
 	return string(ip.AsSlice()), nil
 }

@@ -120,8 +120,8 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	defer d.dns.close()
-	defer caddy.Stop()
-	caddy.BufferedLog() // until the configuration says where to, for the terminal has better to show
+	defer func() { _ = caddy.Stop() }() // what it says is for a log that goes away with it
+	caddy.BufferedLog()                 // until the configuration says where to, for the terminal has better to show
 	if err := d.load(0); err != nil {
 		return err
 	}
@@ -270,7 +270,7 @@ func (d *demo) refused(ctx context.Context) error {
 	})
 	var refusal *bestdns.Error
 	if !errors.As(err, &refusal) || refusal.Status != http.StatusForbidden {
-		return fmt.Errorf("the token should have been refused for %s, but: %v", otherDomain, err)
+		return fmt.Errorf("the token should have been refused for %s, but: %w", otherDomain, err)
 	}
 	d.say("the token of %s for %s: refused: %s", d.sites[0].Client, otherDomain, refusal.Detail)
 	return nil

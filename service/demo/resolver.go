@@ -38,7 +38,7 @@ func startResolver(port int, nameServer string) (*resolver, error) {
 	for _, server := range r.servers {
 		ready := make(chan struct{})
 		server.NotifyStartedFunc = func() { close(ready) }
-		go server.ActivateAndServe()
+		go func() { _ = server.ActivateAndServe() }() // until close
 		<-ready
 	}
 	return r, nil
@@ -46,7 +46,7 @@ func startResolver(port int, nameServer string) (*resolver, error) {
 
 func (r *resolver) close() {
 	for _, server := range r.servers {
-		server.Shutdown()
+		_ = server.Shutdown()
 	}
 }
 

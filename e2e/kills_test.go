@@ -1,0 +1,198 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/internal/api"
+)
+
+// killPoint is where the requests are when the service is killed.
+type killPoint struct {
+	name string
+	// until is what becomes of a request up to there, and then behind it.
+	until, then func(*Exchange)
+	// underWay says that the requests are let go with the kill, and not held.
+	underWay bool
+	// answered says that a client needs no service behind it.
+	answered bool
+}
+
+func killPoints() []killPoint {
+	nothing := func(*Exchange) {}
+	points := []killPoint{
+		{name: "before the request", until: nothing, then: (*Exchange).Drop},
+		{name: "before the request, with a gateway in between", until: nothing,
+			then: func(x *Exchange) { x.Answer(502, nil, "text/html", html) }},
+		{name: "in a delay before the request", until: nothing, then: (*Exchange).Relay},
+		{name: "behind the request", until: (*Exchange).forward, then: (*Exchange).Drop},
+		{name: "behind the request, with a gateway in between", until: (*Exchange).forward,
+			then: func(x *Exchange) { x.Answer(504, nil, "text/html", html) }},
+		{name: "in the middle of the answer", until: (*Exchange).RelayHalf, then: (*Exchange).Drop},
+		{name: "in a delay behind the request", until: (*Exchange).forward, then: (*Exchange).Relay, answered: true},
+	}
+	for i := range 6 {
+		points = append(points, killPoint{
+			name: fmt.Sprintf("with the request under way, %d", i), until: nothing, then: (*Exchange).Relay, underWay: true,
+		})
+	}
+	return points
+}
+
+// The service is killed while the requests of all calls are at one point of their
+// way, and started again: at once, so that the tries of the clients find it, or
+// when they have given up. Some services share the points, to be done sooner.
+func TestFaultsWithKills(t *testing.T) {
+	t.Parallel()
+	const services = 4
+	type round struct {
+		point killPoint
+		late  bool
+	}
+	var rounds []round
+	for _, point := range killPoints() {
+		if !point.underWay {
+			rounds = append(rounds, round{point, true})
+		}
+		rounds = append(rounds, round{point, false})
+	}
+	next := make(chan int, len(rounds))
+	for i := range rounds {
+		next <- i
+	}
+	close(next)
+	var wg sync.WaitGroup
+	for i := range services {
+		wg.Go(func() {
+			t.Run(fmt.Sprint("service ", i), func(t *testing.T) {
+				addr, token := freeAddr(t), api.NewToken()
+				k := StartKillable(t, addr, token)
+				for i := range next {
+					r := rounds[i]
+					t.Run(fmt.Sprintf("%s/late=%t", r.point.name, r.late), func(t *testing.T) {
+						k.killAt(t, token, r.point, i, r.late)
+					})
+				}
+			})
+		})
+	}
+	wg.Wait()
+}
+
+// killAt makes each call with each protocol, waits until all of the requests are
+// at the point, kills, and judges what the calls have come to.
+func (k *Killable) killAt(t *testing.T, token string, point killPoint, round int, late bool) {
+	direct := &bestdns.Provider{Endpoint: "http://" + k.API, APIToken: token}
+	var arrived, returned, checked sync.WaitGroup
+	killed, up := make(chan struct{}), make(chan struct{})
+	fault := &Fault{Strike: func(x *Exchange) {
+		point.until(x)
+		arrived.Done()
+		<-killed
+		point.then(x)
+	}}
+	for protocol, secure := range protocols {
+		for i, call := range libdnsCalls() {
+			c := &faultCase{
+				call: call, direct: direct, token: token, bound: errorBound, away: late,
+				zone: fmt.Sprintf("p%d-%d-%s.faults.example.", round, i, protocol[len(protocol)-1:]),
+			}
+			c.proxy = NewFaultProxy(t, k.API, secure, func(n int) *Fault {
+				if n == 1 {
+					return fault
+				}
+				return nil
+			})
+			c.prepare(t)
+			p := c.proxy.NewProvider(t, token)
+			arrived.Add(1)
+			returned.Add(1)
+			checked.Go(func() {
+				started := time.Now()
+				answer, err := call.do(t.Context(), p, c.zone)
+				took := time.Since(started)
+				returned.Done()
+				<-up
+				t.Run(c.call.name+" "+c.zone, func(t *testing.T) {
+					if c.check(t, answer, err, took) && late && !point.answered {
+						t.Error("succeeded without a service")
+					}
+				})
+			})
+		}
+	}
+	arrived.Wait()
+	if point.underWay {
+		close(killed)
+		time.Sleep(rand.N(4 * time.Millisecond))
+		k.Kill()
+	} else {
+		k.Kill()
+		close(killed)
+	}
+	if late {
+		returned.Wait()
+	}
+	k.Restart()
+	k.WaitReady()
+	close(up)
+	checked.Wait()
+}
+
+// Clients without a proxy call on and on while the service is killed at any time.
+func TestFaultsWithKillsAtAnyTime(t *testing.T) {
+	t.Parallel()
+	const kills = 6
+	addr, token := freeAddr(t), api.NewToken()
+	k := StartKillable(t, addr, token)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var up sync.RWMutex // is held to write while the service is down
+	var failures atomic.Int64
+	var clients sync.WaitGroup
+	for i, call := range libdnsCalls() {
+		p := &bestdns.Provider{Endpoint: "http://" + addr, APIToken: token}
+		direct := &bestdns.Provider{Endpoint: "http://" + addr, APIToken: token}
+		clients.Go(func() {
+			for round := 0; ctx.Err() == nil && !t.Failed(); round++ {
+				c := &faultCase{call: call, direct: direct, token: token, bound: errorBound, zone: fmt.Sprintf("k%d-%d.faults.example.", i, round)}
+				up.RLock()
+				c.prepare(t)
+				up.RUnlock()
+				started := time.Now()
+				answer, err := call.do(t.Context(), p, c.zone)
+				took := time.Since(started)
+				if err != nil {
+					failures.Add(1)
+				}
+				up.RLock()
+				c.check(t, answer, err, took)
+				up.RUnlock()
+			}
+		})
+	}
+	for i := range kills {
+		time.Sleep(300*time.Millisecond + rand.N(100*time.Millisecond))
+		up.Lock()
+		k.Kill()
+		if i%3 == 2 {
+			time.Sleep(4 * time.Second) // longer than the clients try
+		} else {
+			time.Sleep(rand.N(300 * time.Millisecond))
+		}
+		k.Restart()
+		k.WaitReady()
+		up.Unlock()
+	}
+	cancel()
+	clients.Wait()
+	if failures.Load() == 0 {
+		t.Error("no call failed, so that nothing was seen of failures")
+	}
+}

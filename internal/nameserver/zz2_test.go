@@ -1,5 +1,0 @@
-package nameserver
-
-import "unsafe"
-
-func ptr(p *[2]int64) uintptr { return uintptr(unsafe.Pointer(p)) }
