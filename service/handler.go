@@ -214,9 +214,10 @@ func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req reque
 }
 
 // isEarlyData tells whether a request came, or may have come to a proxy before
-// this server, before the TLS handshake was finished (RFC 8470).
+// this server, before the TLS handshake was finished. Whatever stands in the header
+// means that it did (RFC 8470 §5.1).
 func isEarlyData(r *http.Request) bool {
-	return r.TLS != nil && !r.TLS.HandshakeComplete || r.Header.Get("Early-Data") == "1"
+	return r.TLS != nil && !r.TLS.HandshakeComplete || len(r.Header.Values("Early-Data")) > 0
 }
 
 func (h *Handler) getToken(w http.ResponseWriter, _ *http.Request, req request) *problem {

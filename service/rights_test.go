@@ -122,7 +122,7 @@ func TestRightsOverHTTP(t *testing.T) {
 	for _, what := range []string{
 		"built-in append by certificates", "built-in append by allow", "built-in set by allow", "built-in delete by allow",
 		"provider append by certificates", "provider append by allow", "provider set by allow", "provider delete by allow",
-		"moved to a CNAME's target", "refused for a right", "refused for a name", "read something", "read nothing", "404",
+		"moved to a CNAME's target", "delegation of a nested zone", "refused for a right", "refused for a name", "read something", "read nothing", "404",
 	} {
 		if seen[what] < int(worlds)/2 {
 			t.Errorf("%s: %d times only, in %d worlds", what, seen[what], worlds)
@@ -341,18 +341,12 @@ func (w *rightsWorld) item(client, kind string, asked labels) item {
 			it.typ = pick(w, rule.types...)
 		}
 	}
-	switch {
-	case w.chance(6):
-		it.valid, it.sent.Name = false, pick(w, noNames...)
-	case it.owner.in(asked) && len(it.owner) == len(asked):
-		it.sent.Name = "@"
-	case it.owner.in(asked) && w.chance(80):
-		it.sent.Name = w.text(it.owner[:len(it.owner)-len(asked)])
-	default:
-		it.sent.Name = strings.TrimSuffix(w.text(it.owner), ".") + "."
+	if nested := w.nestedBelow(asked); nested != nil && w.chance(50) { // its delegation
+		it.owner, it.typ = nested, pick(w, "NS", "NS", "DS", "A")
 	}
+	w.nameItem(&it, asked)
 	it.plain = plainName.MatchString(strings.Join(it.owner, ".")) && !slices.Contains(it.owner, "a.b")
-	if it.typ == "" || w.chance(30) {
+	if it.typ == "" || w.chance(20) {
 		it.typ = pick(w, "TXT", "TXT", "TXT", "TXT", "A", "NS", "CNAME", "DS", "SOA", "TYPE65280")
 	}
 	if kind == "delete" && w.chance(25) {
@@ -363,6 +357,32 @@ func (w *rightsWorld) item(client, kind string, asked labels) item {
 		it.sent.TTL = new(pick(w, int64(0), 60, 300))
 	}
 	return it
+}
+
+// nestedBelow returns a zone that lies within another one and below the name, nil if
+// there is none.
+func (w *rightsWorld) nestedBelow(name labels) labels {
+	known := naiveWorld{zones: w.zones}
+	for _, z := range w.zones {
+		if known.zoneOf(z.name[1:]) != nil && z.name[1:].in(name) {
+			return z.name
+		}
+	}
+	return nil
+}
+
+// nameItem writes the owner of an item in one of its forms, or what is no name.
+func (w *rightsWorld) nameItem(it *item, asked labels) {
+	switch {
+	case w.chance(6):
+		it.valid, it.sent.Name = false, pick(w, noNames...)
+	case it.owner.in(asked) && len(it.owner) == len(asked):
+		it.sent.Name = "@"
+	case it.owner.in(asked) && w.chance(80):
+		it.sent.Name = w.text(it.owner[:len(it.owner)-len(asked)])
+	default:
+		it.sent.Name = strings.TrimSuffix(w.text(it.owner), ".") + "."
+	}
 }
 
 // value gives an item its type and data.
@@ -435,6 +455,9 @@ func (w *rightsWorld) change() {
 	rules := w.naive[client]
 	kind := pick(w, "append", "append", "append", "set", "delete", "delete")
 	asked := w.name()
+	if nested := w.nestedBelow(nil); nested != nil && w.chance(15) {
+		asked = nested[1:]
+	}
 	items := []item{w.item(client, kind, asked)}
 	for w.chance(15) {
 		items = append(items, w.item(client, kind, asked))
@@ -477,6 +500,9 @@ func (w *rightsWorld) change() {
 		}
 		if !slices.Equal(owner, it.owner) {
 			w.seen["moved to a CNAME's target"]++
+		}
+		if rules.zoneOf(owner) != z {
+			w.seen["delegation of a nested zone"]++
 		}
 	}
 	w.seen[where+kind+" by "+by]++
