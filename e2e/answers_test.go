@@ -1,5 +1,3 @@
-//go:build unsettled
-
 package e2e
 
 import (
@@ -7,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"net"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -177,6 +177,24 @@ func sameOrCut(udp, tcp []byte, limit int) error {
 // keep returns the RRsets that are in some.
 func keep(all, some []rrset) []rrset {
 	return slices.DeleteFunc(slices.Clone(all), func(s rrset) bool { return !has(some, s) })
+}
+
+// The page says why, under the same names, and has no others.
+func TestDifferencesAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/name-server.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented, agreed []string
+	for _, row := range regexp.MustCompile(`(?m)^\| \*\*(.+)\*\* \| ([^|]+) \|`).FindAllStringSubmatch(string(page), -1) {
+		documented = append(documented, row[1]+": "+row[2])
+	}
+	for _, d := range agreedDifferences {
+		agreed = append(agreed, d.name+": "+strings.Join(d.peers, ", "))
+	}
+	if diff := cmp.Diff(agreed, documented); diff != "" {
+		t.Errorf("differences (-agreed +documented):\n%s", diff)
+	}
 }
 
 func questionMessages(questions []corpusQuestion) [][]byte {

@@ -1,5 +1,3 @@
-//go:build unsettled
-
 package e2e
 
 import (

@@ -1,5 +1,3 @@
-//go:build unsettled
-
 package e2e
 
 import (
@@ -198,9 +196,12 @@ func edges() []edge {
 		{"a label type of old (RFC 6891 §5)", rawQuery(0, one, "\x41\x08\xff\x00"+a+in), bare(formErr)},
 		{"nothing behind the header", rawQuery(0, one, ""), bare(formErr)},
 		{"half a name", rawQuery(0, one, "\x3fabc"), bare(formErr)},
+		{"no type", rawQuery(0, one, "\x04text\x03rfc\x04test\x00"), bare(formErr)},
 		{"half a class", rawQuery(0, one, text+txt+"\x00"), bare(formErr)},
+		{"an OPT record that is not there", rawQuery(0, oneOPT, q), repeated},
 		{"half an OPT record", rawQuery(0, oneOPT, q+opt(1232, 0, false, "")[:7]), repeated},
 		{"an option longer than the OPT record", rawQuery(0, oneOPT, q+opt(1232, 0, false, "\x00\x0a\x00\x09123")), repeated},
+		{"an OPT record that does not belong to the root", rawQuery(0, oneOPT, q+"\x01x"+opt(1232, 0, false, "")), edgeAnswer{formErr, [4]int{1, 0, 0, 1}, ednsOurs}},
 		{"octets behind the question", rawQuery(0, one, q+"garbage"), found},
 	}
 	for _, size := range []uint16{0, 1, 511, 512, 513, 1231, 1232, 1233, 4096, 65535} {

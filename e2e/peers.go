@@ -1,5 +1,3 @@
-//go:build unsettled
-
 package e2e
 
 import (
@@ -68,7 +66,6 @@ func startPeer(t testing.TB, zones map[string]string, p peerProgram) peer {
 
 	cmd := exec.Command(p.binary, p.args(config)...)
 	cmd.Dir = dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var log lockedBuffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {

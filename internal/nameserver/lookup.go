@@ -177,14 +177,14 @@ func (l *lookup) step(name record.Name, t record.Type) (target record.Name) {
 	l.add(name, record.TypeCNAME, alias)
 	l.outcome = found
 	first, _ := alias.next()
-	return l.follow(record.Name(first.data))
+	return l.follow(record.Name(first.data), t)
 }
 
 // follow returns the target of a CNAME if this zone answers for it and it has not
 // been answered yet. (Other zones are left to the resolver: it has to ask there
 // anyway, for it cannot know that one server has both.)
-func (l *lookup) follow(target record.Name) record.Name {
-	if len(l.answer) == maxChain || !target.In(l.zone.zone) || l.view.longest(target) != l.hosted {
+func (l *lookup) follow(target record.Name, t record.Type) record.Name {
+	if len(l.answer) == maxChain || !target.In(l.zone.zone) || l.view.find(target, t) != l.hosted {
 		return ""
 	}
 	for i := range l.answer {
@@ -215,9 +215,11 @@ func (l *lookup) addGlue(server, cut record.Name) {
 	if !server.In(l.zone.zone) {
 		return
 	}
-	l.key = server.AppendKey(l.key[:0])
-	n, _ := l.zone.tree.Get(borrow(l.key))
-	l.addAddresses(server, n, cut != "" && server.In(cut))
+	at := l.locate(server)
+	if at.cut != "" { // glue
+		at.node, _ = l.zone.tree.Get(borrow(l.key))
+	}
+	l.addAddresses(server, at.node, cut != "" && server.In(cut))
 }
 
 func (l *lookup) addAddresses(owner record.Name, n node, needed bool) {

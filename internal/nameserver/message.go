@@ -38,10 +38,21 @@ func (h handler) answer(message []byte) []byte {
 	case questions != 1:
 		return h.reject(message, request, dns.RcodeFormatError)
 	}
-	if err := request.Unpack(message); err != nil {
+	if err := request.Unpack(message); err != nil || !whole(message, request) {
 		return h.reject(message, request, dns.RcodeFormatError)
 	}
 	return h.respond(request)
+}
+
+// whole tells whether a message has all that its header announces: the library takes
+// one that ends between two records, or behind the name of the question.
+func whole(message []byte, m *dns.Msg) bool {
+	if _, end, err := dns.UnpackDomainName(message, headerLen); err != nil || end+4 > len(message) {
+		m.Question = nil
+		return false
+	}
+	announced := func(at int) int { return int(binary.BigEndian.Uint16(message[at:])) }
+	return len(m.Answer) == announced(6) && len(m.Ns) == announced(8) && len(m.Extra) == announced(10)
 }
 
 // reject answers a message that is not understood, with as much of its question as
@@ -100,15 +111,16 @@ type response struct {
 // examine checks a message before its question is looked up, and returns the
 // RCODE that it gets for what it is.
 func (r *response) examine(request *dns.Msg, udp bool) int {
-	opts := 0
+	opts, named := 0, false
 	for _, rr := range request.Extra {
 		if opt, ok := rr.(*dns.OPT); ok {
 			opts++
+			named = named || opt.Hdr.Name != "."
 			r.answerOPT(opt, udp)
 		}
 	}
 	switch {
-	case len(request.Question) != 1, opts > 1: // RFC 6891 §6.1.1
+	case len(request.Question) != 1, opts > 1, named: // RFC 6891 §6.1
 		return dns.RcodeFormatError
 	case opts == 1 && request.IsEdns0().Version() != 0:
 		return dns.RcodeBadVers
