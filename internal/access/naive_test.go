@@ -135,12 +135,10 @@ func (w *world) mayDelete(zone, owner labels, typ string, text *string) bool {
 	if typ != "" {
 		return w.anyRule(func(rule naiveRule) bool { return w.allows(rule, zone, owner, typ) })
 	}
-	// All types are meant: one that no rule names, and where it matters NS.
-	untyped := w.anyRule(func(rule naiveRule) bool {
+	// All types are meant, those that no rule names too, but the apex's SOA and NS.
+	return w.anyRule(func(rule naiveRule) bool {
 		return len(rule.types) == 0 && w.allows(rule, zone, owner, "TYPE65399")
 	})
-	ns := w.anyRule(func(rule naiveRule) bool { return w.allows(rule, zone, owner, "NS") })
-	return untyped && ns
 }
 
 func (w *world) mayRead(zone, owner labels) bool {

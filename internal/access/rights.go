@@ -194,8 +194,9 @@ func (c *Client) MayWrite(zone record.Name, op record.Op, r record.Record) (ok, 
 // MayDelete tells whether the client may delete what m describes in zone, the
 // hosted zone to which m's name goes.
 //
-// Without a type it takes a rule without types; at the apex of the zone it then
-// takes a rule that names NS as well, because those records are meant too.
+// Without a type it takes a rule without types. At the apex of the zone that
+// means all but SOA and NS, which no such delete touches (as RFC 2136 §3.4.2.3
+// has it), so that the right to those is not asked for.
 func (c *Client) MayDelete(zone record.Name, m record.Match) bool {
 	if r, ok := m.Record(); ok && record.IsChallengeValue(r) && c.rights.answers(zone, m.Name) {
 		return true
@@ -233,10 +234,8 @@ func (r *rights) allows(zone, owner record.Name, t record.Type) bool {
 		return r.zones.Has(zone) && owner.In(zone)
 	}
 	exact := r.exact[owner]
-	if owner == zone && (t == record.TypeNS || t == 0) {
-		if !slices.Contains(exact.types, record.TypeNS) {
-			return false
-		}
+	if owner == zone && t == record.TypeNS {
+		return slices.Contains(exact.types, record.TypeNS)
 	}
 	if exact.covers(t) {
 		return true
