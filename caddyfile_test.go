@@ -190,7 +190,7 @@ func TestProvisionInProcess(t *testing.T) {
 
 	appAsked = nil
 	provisioned = func(p *bestdns.Provider) {
-		ctx, recs := t.Context(), []libdns.Record{libdns.TXT{Name: "x", Text: "y"}}
+		ctx, recs := t.Context(), []libdns.Record{libdns.TXT{Name: "x", Text: challengeOne}}
 		zones, err := p.ListZones(ctx)
 		check(t, err, []libdns.Zone{{Name: "in.process."}}, zones)
 		for _, call := range []change{p.AppendRecords, p.SetRecords, p.DeleteRecords} {

@@ -2,6 +2,8 @@ package bestdns
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -92,7 +94,7 @@ type withdrawals struct {
 	list []*withdrawal
 }
 
-// withdrawal is the deletion of the TXT records of one append.
+// withdrawal is the deletion of the challenge records of one append.
 type withdrawal struct {
 	zone  string
 	texts []libdns.Record
@@ -101,14 +103,14 @@ type withdrawal struct {
 	left []libdns.Record
 }
 
-// withdraw deletes the TXT records of an append whose outcome is unknown, exactly
-// those, because nobody else will: certmagic forgets a record whose append failed.
+// withdraw deletes the challenge records of an append whose outcome is unknown,
+// exactly those, because nobody else will: certmagic forgets a record whose append
+// failed. Other records stay: they may have been there before, and then were lost.
 // It goes on when ctx ends, but its caller waits no longer than that.
 func (ws *withdrawals) withdraw(ctx context.Context, s Service, zone string, recs []libdns.Record) {
 	w := &withdrawal{zone: zone, turn: make(chan struct{}, 1)}
 	for _, rec := range recs {
-		// An empty text would match any other.
-		if rr := rec.RR(); strings.EqualFold(rr.Type, "TXT") && rr.Data != "" {
+		if isChallenge(rec) {
 			w.texts = append(w.texts, rec)
 		}
 	}
@@ -155,6 +157,15 @@ func (w *withdrawal) try(ctx context.Context, s Service) (done bool) {
 	}
 	deleted, err := s.DeleteRecords(ctx, w.zone, w.left)
 	return err == nil && len(deleted) >= len(w.left)
+}
+
+// isChallenge tells whether a record answers a DNS-01 challenge: its text is the
+// SHA-256 of a key authorization in base64url (RFC 8555 §8.4). The CA makes each of
+// them unique, so that nobody can have appended it before.
+func isChallenge(rec libdns.Record) bool {
+	rr := rec.RR()
+	digest, err := base64.RawURLEncoding.DecodeString(rr.Data)
+	return strings.EqualFold(rr.Type, "TXT") && err == nil && len(digest) == sha256.Size
 }
 
 func (ws *withdrawals) end(w *withdrawal) {

@@ -21,12 +21,18 @@ import (
 // valueOf is *p without go vet's complaint about the copy, which is the point.
 func valueOf(p *bestdns.Provider) any { return reflect.ValueOf(p).Elem().Interface() }
 
+// Values that answer challenges.
+const (
+	challengeOne = "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0"
+	challengeTwo = "9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI"
+)
+
 const (
 	appendRequest = "PATCH append /v1/zones/example.org./records"
 	deleteRequest = "PATCH delete /v1/zones/example.org./records"
 )
 
-// TestWithdraw: TXT records whose append ended in doubt are deleted again, and
+// TestWithdraw: challenge records whose append ended in doubt are deleted again, and
 // only those.
 func TestWithdraw(t *testing.T) {
 	f := new(fakeService)
@@ -41,9 +47,10 @@ func TestWithdraw(t *testing.T) {
 	f.records = []api.Record{{Name: "x", Type: "TXT", TTL: new(int64(60)), Data: new("a neighbour")}}
 	p := startService(t, f)
 	_, err := p.AppendRecords(t.Context(), "example.org.", []libdns.Record{
-		libdns.TXT{Name: "x", Text: "one"},
-		libdns.RR{Name: "x", Type: "TXT", TTL: time.Hour, Data: "two"},
+		libdns.TXT{Name: "x", Text: challengeOne},
+		libdns.RR{Name: "x", Type: "TXT", TTL: time.Hour, Data: challengeTwo},
 		libdns.TXT{Name: "x", Text: ""}, // as a delete, it would take the neighbour
+		libdns.TXT{Name: "x", Text: "v=spf1 -all"},
 		libdns.CNAME{Name: "c", Target: "x."},
 	})
 	var e *bestdns.Error
@@ -53,6 +60,7 @@ func TestWithdraw(t *testing.T) {
 	want := []api.Record{
 		{Name: "x", Type: "TXT", TTL: new(int64(60)), Data: new("a neighbour")},
 		{Name: "x", Type: "TXT", TTL: new(int64(60)), Data: new("")},
+		{Name: "x", Type: "TXT", TTL: new(int64(60)), Data: new("v=spf1 -all")},
 		{Name: "c", Type: "CNAME", TTL: new(int64(60)), Data: new("x.")},
 	}
 	if diff := cmp.Diff(want, f.all()); diff != "" {
@@ -70,9 +78,10 @@ func TestNoWithdraw(t *testing.T) {
 		call func(*bestdns.Provider) change
 		rec  libdns.Record
 	}{
+		{"append of a text that may have been there", func(p *bestdns.Provider) change { return p.AppendRecords }, libdns.TXT{Name: "x", Text: "v=spf1 -all"}},
 		{"append without TXT", func(p *bestdns.Provider) change { return p.AppendRecords }, libdns.CNAME{Name: "x", Target: "y."}},
-		{"set", func(p *bestdns.Provider) change { return p.SetRecords }, libdns.TXT{Name: "x", Text: "y"}},
-		{"delete", func(p *bestdns.Provider) change { return p.DeleteRecords }, libdns.TXT{Name: "x", Text: "y"}},
+		{"set", func(p *bestdns.Provider) change { return p.SetRecords }, libdns.TXT{Name: "x", Text: challengeOne}},
+		{"delete", func(p *bestdns.Provider) change { return p.DeleteRecords }, libdns.TXT{Name: "x", Text: challengeOne}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := &fakeService{fault: func(w http.ResponseWriter, _ *http.Request, _ api.Change) bool {
@@ -119,7 +128,7 @@ func TestWithdrawBehind(t *testing.T) {
 	defer cancel()
 	cancelled := make(chan time.Time, 1)
 	time.AfterFunc(100*time.Millisecond, func() { cancelled <- time.Now(); cancel() })
-	_, err := p.AppendRecords(ctx, "example.org.", []libdns.Record{libdns.TXT{Name: "x", Text: "y"}})
+	_, err := p.AppendRecords(ctx, "example.org.", []libdns.Record{libdns.TXT{Name: "x", Text: challengeOne}})
 	if took := time.Since(<-cancelled); took > 100*time.Millisecond {
 		t.Errorf("returned %v after the cancellation", took)
 	}
@@ -158,7 +167,7 @@ func TestWithdrawIsBounded(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	_, err := p.AppendRecords(ctx, "example.org.", []libdns.Record{libdns.TXT{Name: "x", Text: "y"}})
+	_, err := p.AppendRecords(ctx, "example.org.", []libdns.Record{libdns.TXT{Name: "x", Text: challengeOne}})
 	if err == nil || !strings.Contains(err.Error(), "status 404") {
 		t.Errorf("error %v", err)
 	}
@@ -186,16 +195,16 @@ func TestWithdrawSparesRepetition(t *testing.T) {
 		return true
 	}
 	p := startService(t, f)
-	recs := []libdns.Record{libdns.TXT{Name: "x", Text: "one"}, libdns.TXT{Name: "x", Text: "two"}}
+	recs := []libdns.Record{libdns.TXT{Name: "x", Text: challengeOne}, libdns.TXT{Name: "x", Text: challengeTwo}}
 	if _, err := p.AppendRecords(t.Context(), "example.org.", recs); err == nil {
 		t.Fatal("no error")
 	}
-	if _, err := p.AppendRecords(t.Context(), "org", []libdns.Record{libdns.RR{Name: "X.Example", Type: "txt", Data: "one"}}); err != nil {
+	if _, err := p.AppendRecords(t.Context(), "org", []libdns.Record{libdns.RR{Name: "X.Example", Type: "txt", Data: challengeOne}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range [][]api.Record{
-		{{Name: "x", Type: "TXT", Data: new("one")}, {Name: "x", Type: "TXT", Data: new("two")}},
-		{{Name: "x", Type: "TXT", Data: new("two")}},
+		{{Name: "x", Type: "TXT", Data: new(challengeOne)}, {Name: "x", Type: "TXT", Data: new(challengeTwo)}},
+		{{Name: "x", Type: "TXT", Data: new(challengeTwo)}},
 	} {
 		select {
 		case got := <-deletes:
@@ -231,14 +240,14 @@ func TestWithdrawHoldsUpRepetition(t *testing.T) {
 		_, err := p.AppendRecords(ctx, "example.org.", []libdns.Record{libdns.TXT{Name: "x", Text: text}})
 		return err
 	}
-	if err := withTimeout("one"); err == nil {
+	if err := withTimeout(challengeOne); err == nil {
 		t.Fatal("no error")
 	}
-	if err := withTimeout("two"); err != nil {
+	if err := withTimeout(challengeTwo); err != nil {
 		t.Errorf("another record: %v", err)
 	}
 	var e *bestdns.Error
-	if err := withTimeout("one"); !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &e) || !e.Unchanged {
+	if err := withTimeout(challengeOne); !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &e) || !e.Unchanged {
 		t.Errorf("the same record: %#v", err)
 	}
 }

@@ -35,9 +35,10 @@
 // # Errors
 //
 // A method that fails returns an [*Error]. Its field Unchanged is true only when
-// the zone certainly is as it was. When the outcome of an append of TXT records
-// is unknown, they are deleted again within five seconds: a caller such as
-// certmagic forgets a record whose append failed and would leave it behind.
+// the zone certainly is as it was. When the outcome of an append is unknown, those
+// of its records that answer challenges (TXT of 43 base64url characters) are deleted
+// again within five seconds: a caller such as certmagic forgets a record whose append
+// failed and would leave it behind. Other records may be there or not.
 //
 // # Retries
 //

@@ -154,6 +154,10 @@ func libdnsCalls() []libdnsCall {
 			after: append(addresses[:2:2], faultZone...),
 		},
 		{
+			name: "AppendRecords of a text that is there", do: change(appends, list(txt("host", "old"))), want: lines(list(txt("host", "old"))),
+			after: faultZone,
+		},
+		{
 			name: "SetRecords", do: change(sets, set), want: lines(set),
 			after: append(set[:3:3], faultZone[0], faultZone[3]),
 		},
