@@ -33,6 +33,7 @@ func (w *World) ObtainByLego(t testing.TB, domains ...string) []byte {
 	if err != nil {
 		t.Fatalf("lego: %v\n%s", err, log.Bytes())
 	}
+	assertNoToken(t, "lego's log", log.String())
 	return chain
 }
 

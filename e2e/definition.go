@@ -54,6 +54,13 @@ type definedTransport struct {
 	next http.RoundTripper
 }
 
+// CloseIdleConnections lets [http.Client.CloseIdleConnections] reach the transport.
+func (d definedTransport) CloseIdleConnections() {
+	if c, ok := d.next.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
 func (d definedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	var sent []byte
 	if req.Body != nil {

@@ -32,6 +32,7 @@ type Fault struct {
 type FaultProxy struct {
 	server *httptest.Server
 	target string
+	api    *http.Client       // of the service
 	plan   func(n int) *Fault // of the nth request or refused connection; nil for none
 
 	mu     sync.Mutex
@@ -40,13 +41,13 @@ type FaultProxy struct {
 }
 
 // faultUpstream is for the connections of all of the proxies to services.
-var faultUpstream = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 5 * time.Second}}
+var faultUpstream = &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 5 * time.Second}
 
 // NewFaultProxy starts a proxy before the API at the address target: with HTTP/2
 // over TLS if it is secure, with HTTP/1.1 otherwise.
 func NewFaultProxy(t testing.TB, target string, secure bool, plan func(n int) *Fault) *FaultProxy {
 	t.Helper()
-	p := &FaultProxy{target: target, plan: plan}
+	p := &FaultProxy{target: target, plan: plan, api: &http.Client{Transport: DefinedTransport(t, faultUpstream)}}
 	p.server = httptest.NewUnstartedServer(p)
 	p.server.Listener = refusingListener{p.server.Listener, p}
 	p.server.Config.ErrorLog = noLog
@@ -119,7 +120,7 @@ func (p *FaultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	x := &Exchange{w: w, r: r, body: body, target: p.target}
+	x := &Exchange{w: w, r: r, body: body, target: p.target, api: p.api}
 	fault := p.next(false)
 	if fault == nil {
 		x.Relay()
@@ -137,6 +138,7 @@ type Exchange struct {
 	r      *http.Request
 	body   []byte
 	target string
+	api    *http.Client
 	answer *upstreamAnswer
 }
 
@@ -167,7 +169,7 @@ func (x *Exchange) forward() {
 		x.Drop()
 	}
 	req.Header = x.r.Header.Clone()
-	resp, err := faultUpstream.Do(req)
+	resp, err := x.api.Do(req)
 	if err != nil {
 		x.Drop()
 	}

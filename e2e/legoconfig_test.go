@@ -34,6 +34,7 @@ func (w *World) runLego(t testing.TB, env Env, domains ...string) (chain []byte,
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	chain, err = cmd.Output()
+	assertNoToken(t, "lego's log", stderr.String())
 	return chain, stderr.String(), err
 }
 

@@ -151,7 +151,7 @@ func message(text string) func(Entry) bool {
 }
 
 // checkLog fails the test for each bad entry that none of the accepted
-// functions explains.
+// functions explains, and for a token in any entry.
 func checkLog(t testing.TB, l *Log, accepted []func(Entry) bool) {
 	t.Helper()
 	for _, e := range l.Entries(Entry.bad) {
@@ -163,4 +163,5 @@ func checkLog(t testing.TB, l *Log, accepted []func(Entry) bool) {
 			t.Errorf("in Caddy's log: %s", e.Line)
 		}
 	}
+	assertNoToken(t, "Caddy's log", l.String())
 }

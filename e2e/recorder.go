@@ -45,6 +45,7 @@ func NewRecorder(t testing.TB, target string) *Recorder {
 	t.Helper()
 	r := new(Recorder)
 	proxy := &httputil.ReverseProxy{
+		Transport: DefinedTransport(t, http.DefaultTransport),
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(&url.URL{Scheme: "http", Host: target})
 		},

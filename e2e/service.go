@@ -46,12 +46,16 @@ func NewService(t testing.TB) *Service {
 		Token:  api.NewToken(),
 		t:      t,
 		home:   t.TempDir(),
-		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
+		client: &http.Client{Transport: DefinedTransport(t, &http.Transport{MaxIdleConnsPerHost: 64})},
 	}
 	t.Cleanup(func() {
 		s.Kill()
 		s.client.CloseIdleConnections()
-		if t.Failed() && s.log != nil {
+		if s.log == nil {
+			return
+		}
+		assertNoToken(t, "the service's log", s.log.String())
+		if t.Failed() {
 			t.Logf("the service's log:\n%s", s.log)
 		}
 	})
