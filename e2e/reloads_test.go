@@ -1,5 +1,3 @@
-//go:build unsettled
-
 package e2e
 
 import (
@@ -21,10 +19,13 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/internal/api"
 )
 
-// failedZone is in the configs that fail only.
+// failedZone is in the configs that fail only, and so is the client of failedToken.
 const failedZone = "failed.example"
+
+var failedToken = api.NewToken()
 
 // reloadConfig is a config that a running service is to take, or not to.
 type reloadConfig struct {
@@ -40,6 +41,12 @@ const addedZone = `
 		}
 		client writer {`
 
+// withFailed adds what must never be served.
+func withFailed(caddyfile string) string {
+	client := fmt.Sprintf("client intruder {\n token %s\n allow under hosted.example\n }\n client writer {", digest(failedToken))
+	return strings.Replace(withZone(caddyfile, failedZone), "client writer {", client, 1)
+}
+
 func withZone(caddyfile, zone string) string {
 	return strings.Replace(caddyfile, "client writer {", strings.TrimSpace(fmt.Sprintf(addedZone, zone)), 1)
 }
@@ -51,13 +58,13 @@ var reloadConfigs = []reloadConfig{
 		return strings.Replace(c, "zone hosted.example {", "zone hosted.example {\n ttl 2m", 1)
 	}},
 	{name: "wrong in itself", fails: true, change: func(c, _ string) string {
-		return strings.Replace(withZone(c, failedZone), "ns ns1.hosted.example 127.0.0.1", "ns ns1.hosted.example", 1)
+		return strings.Replace(withFailed(c), "ns ns1.hosted.example 127.0.0.1", "ns ns1.hosted.example", 1)
 	}},
 	{name: "an address for DNS that is taken", fails: true, change: func(c, taken string) string {
-		return strings.Replace(withZone(c, failedZone), "listen {$DNS}", "listen {$DNS} 127.0.0.1:"+taken, 1)
+		return strings.Replace(withFailed(c), "listen {$DNS}", "listen {$DNS} 127.0.0.1:"+taken, 1)
 	}},
 	{name: "another app that cannot start", fails: true, change: func(c, taken string) string {
-		return withZone(c, failedZone) + "\nhttp://127.0.0.1:" + taken + " {\n respond ok\n}\n"
+		return withFailed(c) + "\nhttp://127.0.0.1:" + taken + " {\n respond ok\n}\n"
 	}},
 }
 
@@ -168,6 +175,7 @@ func newReloadLoad(t *testing.T, s *Service) *reloadLoad {
 	l.repeat(new(atomic.Int64), 200*time.Microsecond, func() error {
 		return l.ask(func() (net.Conn, bool, error) { return failed, false, nil }, failedZone, dns.TypeSOA, dns.RcodeRefused)
 	})
+	l.repeat(new(atomic.Int64), time.Millisecond, l.intrude)
 	for i := range writers {
 		p := &bestdns.Provider{Endpoint: "http://" + s.API, APIToken: s.Token}
 		n := 0
@@ -209,6 +217,24 @@ func (l *reloadLoad) byUDP(t *testing.T) func() error {
 	return func() error {
 		return l.ask(func() (net.Conn, bool, error) { return conn, false, nil }, "stable."+hostedZone, dns.TypeTXT, dns.RcodeSuccess)
 	}
+}
+
+// intrude tries the token of a config that failed.
+func (l *reloadLoad) intrude() error {
+	req, err := http.NewRequest(http.MethodGet, "http://"+l.service.API+"/v1/token", nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+failedToken)
+	resp, err := l.service.client.Do(req)
+	if err != nil {
+		return nil // of a server that is going
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusTooManyRequests {
+		return fmt.Errorf("the token of a config that failed: %s", resp.Status)
+	}
+	return nil
 }
 
 // dial opens a connection for one question.

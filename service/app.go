@@ -4,14 +4,12 @@
 package service
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
 	"github.com/caddy-dns/bestdns/internal/access"
@@ -111,15 +109,15 @@ type App struct {
 	ready  chan struct{} // closed when records are accepted: DNS serves them
 	closed chan struct{} // closed by Cleanup
 
-	mu sync.Mutex // guards what Start acquires and Cleanup releases
+	mu sync.Mutex // guards what Start acquires, publish uses and Cleanup releases
 
 	// shared is kept by Cleanup: certmagic cleans up through the instance that
 	// began, and what it deletes late must still reach the store.
 	shared  *sharedServer
 	held    bool // shared counts this app
 	config  *nameserver.Config
-	sockets []string // keys in the pool of sockets
-	live    bool     // among the live apps
+	sockets []*socket
+	live    bool // among the live apps
 }
 
 // CaddyModule returns the Caddy module information.
@@ -145,16 +143,15 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionClients(repl); err != nil {
 		return err
 	}
-	if !a.hasBuiltin() {
-		return nil
+	if a.hasBuiltin() {
+		if err := a.provisionListeners(repl); err != nil {
+			return err
+		}
+		if err := ctx.GetMetricsRegistry().Register(nameServerCollector{a}); err != nil {
+			return fmt.Errorf("registering metrics: %w", err)
+		}
 	}
-	if err := a.provisionListeners(repl); err != nil {
-		return err
-	}
-	if err := ctx.GetMetricsRegistry().Register(nameServerCollector{a}); err != nil {
-		return fmt.Errorf("registering metrics: %w", err)
-	}
-	return a.holdCertificates(ctx)
+	return a.subscribe(ctx)
 }
 
 func (a *App) provisionZones(ctx caddy.Context, repl *caddy.Replacer) error {
@@ -243,52 +240,6 @@ func (a *App) hasBuiltin() bool {
 	return false
 }
 
-// holdCertificates makes certmagic wait for the name server. It looks up a
-// zone's SOA record before it asks for the challenge record to be written, and
-// after a failure waits a minute; and Caddy starts its apps in random order. No
-// Start in Caddy waits for a certificate, so holding one up cannot deadlock.
-func (a *App) holdCertificates(ctx caddy.Context) error {
-	module, err := ctx.App("events")
-	if err != nil {
-		return fmt.Errorf("subscribing to events: %w", err)
-	}
-	events, ok := module.(*caddyevents.App)
-	if !ok {
-		return fmt.Errorf("subscribing to events: the app is a %T", module)
-	}
-	return events.On("cert_obtaining", untilReady{a})
-}
-
-// untilReady is the event handler of holdCertificates.
-type untilReady struct{ app *App }
-
-// Handle waits until records are accepted. It reports no error: should the name
-// server never come, the attempt that follows says more about why.
-func (h untilReady) Handle(ctx context.Context, _ caddy.Event) error {
-	_ = h.app.waitReady(ctx)
-	return nil
-}
-
-// errStopped is what a call gets that waited for an app whose start failed.
-var errStopped = errors.New("the service was stopped before it was ready")
-
-// waitReady waits until records are accepted.
-func (a *App) waitReady(ctx context.Context) error {
-	select {
-	case <-a.ready: // first, since a call may come after the app was closed
-		return nil
-	default:
-	}
-	select {
-	case <-a.ready:
-		return nil
-	case <-a.closed:
-		return errStopped
-	case <-ctx.Done():
-		return fmt.Errorf("waiting for the name server to start: %w", context.Cause(ctx))
-	}
-}
-
 // health tells whether this process can do its work. A provider that is down
 // does not make it unhealthy.
 func (a *App) health() error {
@@ -303,27 +254,20 @@ func (a *App) health() error {
 	return a.shared.Health()
 }
 
-// Start begins to serve. Caddy starts a new configuration before it stops the
-// old one, so what both need (store, index, sockets) is shared.
+// Start acquires all that is needed, so that what can fail fails here. Served it is
+// by publish: Caddy starts a new configuration before it stops the old one, and
+// goes back to that when an app behind this one fails.
 func (a *App) Start() error {
-	if a.hasBuiltin() {
-		if err := a.startNameServer(); err != nil {
-			return err
-		}
+	if !a.hasBuiltin() {
+		return nil
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	liveApps.push(a)
-	a.live = true
-	close(a.ready)
-	return nil
+	return a.prepareNameServer()
 }
 
-// startNameServer acquires the store first, since its lock is what keeps a
+// prepareNameServer acquires the store first, since its lock is what keeps a
 // second process out (sockets it could share without an error); then the
-// sockets, in which questions wait from now on; then the index; it publishes the
-// zones and only then reads the first question.
-func (a *App) startNameServer() error {
+// sockets, in which questions wait from now on; then the index.
+func (a *App) prepareNameServer() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	shared, err := acquireServer(a.storePath)
@@ -331,27 +275,14 @@ func (a *App) startNameServer() error {
 		return err
 	}
 	a.shared, a.held = shared, true
-	var opened []*socket
 	for _, address := range a.listen {
 		s, err := acquireSocket(a.storePath, address)
 		if err != nil {
 			return err
 		}
-		a.sockets = append(a.sockets, s.key)
-		opened = append(opened, s)
+		a.sockets = append(a.sockets, s)
 	}
-	if err := shared.Load(); err != nil {
-		return err
-	}
-	settings := a.nameServerSettings()
-	if a.config, err = shared.Push(settings); err != nil {
-		return err
-	}
-	for _, s := range opened {
-		s.serve(shared.Server)
-	}
-	a.logger.Info("the name server is up", zap.Stringers("listen", a.listen), zap.Int("zones", len(settings.Zones)), zap.String("store", a.storePath))
-	return nil
+	return shared.Rehearse(a.nameServerSettings())
 }
 
 func (a *App) nameServerSettings() nameserver.Settings {
@@ -387,8 +318,8 @@ func (a *App) Cleanup() error {
 		a.config = nil
 	}
 	var errs []error
-	for _, key := range a.sockets {
-		errs = append(errs, releaseSocket(key))
+	for _, s := range a.sockets {
+		errs = append(errs, releaseSocket(s.key))
 	}
 	a.sockets = nil
 	if a.held {
@@ -405,43 +336,6 @@ func replace(repl *caddy.Replacer, s string) (string, error) {
 		return s, nil
 	}
 	return repl.ReplaceOrErr(s, true, true)
-}
-
-// liveApps are the apps that were started and not cleaned up, the newest last.
-var liveApps appStack
-
-// appStack lets a server that is still draining see the newest configuration,
-// so that what a reload revokes is revoked there too.
-type appStack struct {
-	mu   sync.RWMutex
-	apps []*App
-}
-
-func (s *appStack) push(a *App) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.apps = append(s.apps, a)
-}
-
-func (s *appStack) remove(a *App) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range s.apps {
-		if s.apps[i] == a {
-			s.apps = append(s.apps[:i:i], s.apps[i+1:]...)
-			return
-		}
-	}
-}
-
-// newest returns the newest started app, or own if there is none.
-func (s *appStack) newest(own *App) *App {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if len(s.apps) == 0 {
-		return own
-	}
-	return s.apps[len(s.apps)-1]
 }
 
 // Interface guards

@@ -40,6 +40,9 @@ type job struct {
 	// alone makes the job a batch of its own, which succeeds even where nothing can
 	// be written, if it needs nothing written.
 	alone bool
+	// rehearsal, of a job that is alone, has an empty commit stand for what it would
+	// have written, and nothing published.
+	rehearsal bool
 
 	err  error
 	done chan struct{} // is closed when err is final
@@ -159,7 +162,7 @@ func batchLen(jobs []*job) int {
 // commit does jobs as one batch.
 func (s *Server) commit(jobs []*job) {
 	lost := s.regain()
-	b := &batch{server: s}
+	b := &batch{server: s, rehearsal: jobs[0].rehearsal}
 	for _, j := range jobs {
 		j.err = j.plan(b)
 	}
@@ -172,11 +175,14 @@ func (s *Server) commit(jobs []*job) {
 	case lost != nil && (len(changes) > 0 || !jobs[0].alone):
 		err = fmt.Errorf("%w: %w", ErrReadOnly, lost)
 	case len(changes) > 0:
+		if b.rehearsal {
+			changes = nil
+		}
 		if err = s.store.write(changes); err != nil {
 			err = s.settle(changes, err)
 		}
 	}
-	if err == nil {
+	if err == nil && !b.rehearsal {
 		b.publish()
 	}
 	for _, j := range jobs {
@@ -192,8 +198,9 @@ func (s *Server) commit(jobs []*job) {
 
 // batch is the jobs of one commit in the making.
 type batch struct {
-	server *Server
-	drafts []*draft // one for each zone that a job has looked at
+	server    *Server
+	drafts    []*draft // one for each zone that a job has looked at
+	rehearsal bool
 }
 
 // known returns the draft of a zone that there is.
@@ -234,7 +241,11 @@ func (b *batch) configure(name record.Name, m *made) error {
 	}
 	d.own()
 	stored := func(key string) (node, error) { return b.server.store.node(name, key) }
-	keys, err := d.next.setMade(m, stored, b.server.warnShadowed)
+	warn := b.server.warnShadowed
+	if b.rehearsal { // it warns when it comes
+		warn = func(record.Name) {}
+	}
+	keys, err := d.next.setMade(m, stored, warn)
 	for _, key := range keys {
 		d.touch(key, false)
 	}

@@ -245,12 +245,46 @@ type Config struct {
 	price  int64 // of an answer over UDP
 }
 
+// Rehearse does what [Server.Push] does, but for serving it: an error is what Push
+// would return, and if Push would write to the store, that can be written. So a
+// configuration can be refused that turns out not to work, and one that works
+// be pushed when nothing else can come in its way.
+func (s *Server) Rehearse(settings Settings) error {
+	c, err := s.newConfig(settings)
+	if err != nil {
+		return err
+	}
+	if err := s.submit(context.Background(), &job{alone: true, rehearsal: true, plan: c.configure}); err != nil {
+		return fmt.Errorf("rehearsing a new configuration: %w", err)
+	}
+	return nil
+}
+
 // Push puts a configuration on the stack: as the newest one, it is served when Push
 // returns. A zone that the store does not have is created; the serial of one whose
 // NS records, server addresses or TTL are others than the store remembers rises.
 //
 // After an error the configuration before is served as it was.
 func (s *Server) Push(settings Settings) (*Config, error) {
+	c, err := s.newConfig(settings)
+	if err != nil {
+		return nil, err
+	}
+	err = s.submit(context.Background(), &job{
+		alone: true,
+		plan:  c.configure,
+		published: func() {
+			s.configs = append(s.configs, c)
+			s.publishView()
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("serving a new configuration: %w", err)
+	}
+	return c, nil
+}
+
+func (s *Server) newConfig(settings Settings) (*Config, error) {
 	if err := s.Load(); err != nil {
 		return nil, err
 	}
@@ -265,25 +299,17 @@ func (s *Server) Push(settings Settings) (*Config, error) {
 		}
 		c.zones[zone.Name] = m
 	}
-	err := s.submit(context.Background(), &job{
-		alone: true,
-		plan: func(b *batch) error {
-			for name, m := range c.zones {
-				if err := b.configure(name, m); err != nil {
-					return fmt.Errorf("zone %q: %w", name, err)
-				}
-			}
-			return nil
-		},
-		published: func() {
-			s.configs = append(s.configs, c)
-			s.publishView()
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("serving a new configuration: %w", err)
-	}
 	return c, nil
+}
+
+// configure has the zones hold what the configuration makes of them.
+func (c *Config) configure(b *batch) error {
+	for name, m := range c.zones {
+		if err := b.configure(name, m); err != nil {
+			return fmt.Errorf("zone %q: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // Pop takes the configuration from the stack, wherever in it it is; the newest that

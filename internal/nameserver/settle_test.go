@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -150,6 +151,37 @@ func TestFailingPush(t *testing.T) {
 		t.Errorf("the zone in DNS, pushed again: %v", got)
 	}
 	apply(t, s, other.Name, appending(rr(t, other.Name, "www 60 TXT x")))
+}
+
+// A rehearsal tells what Push would, and leaves nothing to be seen.
+func TestRehearse(t *testing.T) {
+	s := open(t, storePath(t))
+	zone, other := zoneConfig(t, "example.org", "ns1.example.org 192.0.2.53"), zoneConfig(t, "other.test")
+	push(t, s, zone)
+	changed := zoneConfig(t, "example.org", "ns9.example.org 192.0.2.99")
+	before := readReply(ask(t, s, "example.org", "SOA"))
+	rehearse := func(zones ...ZoneConfig) error { return s.Rehearse(Settings{Zones: zones}) }
+	if err := rehearse(changed, other); err != nil {
+		t.Fatal(err)
+	}
+	if err := rehearse(zone, zone); err == nil || !strings.Contains(err.Error(), "twice") {
+		t.Errorf("a zone given twice: %v", err)
+	}
+	failAt(t, s, stepCommit)
+	if err := rehearse(changed, other); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("with a store that cannot be written: %v", err)
+	}
+	setFailing(t, s, func(step) error { return errDisk })
+	if err := rehearse(zone); err != nil {
+		t.Errorf("what needs nothing written: %v", err)
+	}
+	setFailing(t, s, nil)
+	if _, ok := s.Snapshot(other.Name); ok {
+		t.Error("the new zone is there")
+	}
+	if diff := cmp.Diff(before, readReply(ask(t, s, "example.org", "SOA"))); diff != "" {
+		t.Errorf("the zone has changed (-before +after):\n%s", diff)
+	}
 }
 
 // A config that has to go, goes, even where the serial cannot rise with it.

@@ -1,0 +1,147 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"go.uber.org/zap"
+)
+
+// subscribe has Caddy tell the app of two events.
+//
+// "started" comes when all apps of a configuration have started, before the old
+// configuration is stopped. Only then are its zones served and its tokens taken:
+// Caddy starts its apps in random order, and what one before a failing app had
+// published would have been served for a moment.
+//
+// "cert_obtaining" makes certmagic wait for the name server. It looks up a zone's
+// SOA record before it asks for the challenge record to be written, and after a
+// failure waits a minute. No Start in Caddy waits for a certificate, so holding one
+// up cannot deadlock.
+func (a *App) subscribe(ctx caddy.Context) error {
+	module, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("subscribing to events: %w", err)
+	}
+	events, ok := module.(*caddyevents.App)
+	if !ok {
+		return fmt.Errorf("subscribing to events: the app is a %T", module)
+	}
+	return errors.Join(
+		events.On("started", onEvent(func(context.Context) { a.publish() })),
+		// An error has no use: should the name server never come, the attempt that
+		// follows says more about why.
+		events.On("cert_obtaining", onEvent(func(ctx context.Context) { _ = a.waitReady(ctx) })),
+	)
+}
+
+// onEvent is a handler of Caddy's events.
+type onEvent func(context.Context)
+
+// Handle calls the function.
+func (f onEvent) Handle(ctx context.Context, _ caddy.Event) error {
+	f(ctx)
+	return nil
+}
+
+// publishRetry is the pause between tries to serve a configuration.
+const publishRetry = 5 * time.Second
+
+// publish begins to serve, and accepts records once DNS serves them. Start has
+// seen all of it work, so that a failure is that of a store which has become
+// unwritable in between; it is tried again until the app goes.
+func (a *App) publish() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	select {
+	case <-a.closed:
+		return
+	default:
+	}
+	if a.hasBuiltin() {
+		if err := a.serveZones(); err != nil {
+			a.logger.Error("this configuration's zones are not served yet; trying again", zap.Duration("in", publishRetry), zap.Error(err))
+			time.AfterFunc(publishRetry, a.publish)
+			return
+		}
+	}
+	liveApps.push(a)
+	a.live = true
+	close(a.ready)
+}
+
+// serveZones publishes the zones, and only then reads the first question.
+func (a *App) serveZones() error {
+	settings := a.nameServerSettings()
+	var err error
+	if a.config, err = a.shared.Push(settings); err != nil {
+		return err
+	}
+	for _, s := range a.sockets {
+		s.serve(a.shared.Server)
+	}
+	a.logger.Info("the name server is up", zap.Stringers("listen", a.listen), zap.Int("zones", len(settings.Zones)), zap.String("store", a.storePath))
+	return nil
+}
+
+// errStopped is what a call gets that waited for an app whose start failed.
+var errStopped = errors.New("the service was stopped before it was ready")
+
+// waitReady waits until records are accepted.
+func (a *App) waitReady(ctx context.Context) error {
+	select {
+	case <-a.ready: // first, since a call may come after the app was closed
+		return nil
+	default:
+	}
+	select {
+	case <-a.ready:
+		return nil
+	case <-a.closed:
+		return errStopped
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the name server to start: %w", context.Cause(ctx))
+	}
+}
+
+// liveApps are the apps that serve, the newest last.
+var liveApps appStack
+
+// appStack lets a server that is still draining see the newest configuration,
+// so that what a reload revokes is revoked there too.
+type appStack struct {
+	mu   sync.RWMutex
+	apps []*App
+}
+
+func (s *appStack) push(a *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.apps = append(s.apps, a)
+}
+
+func (s *appStack) remove(a *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.apps {
+		if s.apps[i] == a {
+			s.apps = append(s.apps[:i:i], s.apps[i+1:]...)
+			return
+		}
+	}
+}
+
+// newest returns the newest app that serves, or own if there is none.
+func (s *appStack) newest(own *App) *App {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if len(s.apps) == 0 {
+		return own
+	}
+	return s.apps[len(s.apps)-1]
+}
