@@ -182,9 +182,13 @@ func (c *Caddy) stopAndCheck() {
 	}
 }
 
-// testdata returns the absolute path of a file in testdata.
+// testdata returns the absolute path of a file in testdata; an absolute one stays as
+// it is.
 func testdata(t testing.TB, name string) string {
 	t.Helper()
+	if filepath.IsAbs(name) {
+		return name
+	}
 	path, err := filepath.Abs(filepath.Join("testdata", name))
 	if err != nil {
 		t.Fatal(err)

@@ -167,7 +167,7 @@ var badStores = []badStore{
 	},
 }
 
-func noError(t *testing.T, err error) {
+func noError(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

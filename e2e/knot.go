@@ -67,7 +67,13 @@ func StartKnot(t testing.TB, zone string) *Knot {
 	}
 	write("knot.conf", fmt.Sprintf(knotConfig, port(t, k.Addr), dir, k.KeyName, k.Key, zone))
 	write("zone", knotZone)
+	runKnot(t, binary, config, k.Addr, zone)
+	return k
+}
 
+// runKnot runs it with a config, and waits until it serves the zone at addr.
+func runKnot(t testing.TB, binary, config, addr, zone string) {
+	t.Helper()
 	cmd := exec.Command(binary, "-c", config)
 	var log lockedBuffer
 	cmd.Stdout, cmd.Stderr = &log, &log
@@ -83,8 +89,7 @@ func StartKnot(t testing.TB, zone string) *Knot {
 			t.Logf("Knot's log:\n%s", log.String())
 		}
 	})
-	waitServes(t, k.Addr, zone, ended)
-	return k
+	waitServes(t, addr, zone, ended)
 }
 
 // waitServes waits until the server at addr answers with authority for the zone.

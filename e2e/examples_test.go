@@ -1,0 +1,152 @@
+package e2e
+
+import (
+	"crypto/x509"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// joined returns the union.
+func joined(all ...map[string]string) map[string]string {
+	union := make(map[string]string)
+	for _, m := range all {
+		maps.Copy(union, m)
+	}
+	return union
+}
+
+func TestExampleOneServer(t *testing.T) {
+	t.Parallel()
+	w := NewWorld(t)
+	dir := w.Example(t, "one-server", joined(w.builtin(), map[string]string{
+		"dns bestdns\n": "dns bestdns\n\t\tresolvers " + w.Resolver.Addr + "\n",
+	}))
+	caddy := StartCaddy(t, caddyBinary, filepath.Join(dir, "Caddyfile"), w.Env(t))
+	for _, name := range []string{"example.com", "*.example.com", "*.example.org"} {
+		caddy.WaitCertificates(name)
+		AssertServed(t, caddy.HTTPS, strings.Replace(name, "*", "any", 1), w.Pebble, name)
+	}
+}
+
+func TestExampleFleet(t *testing.T) {
+	t.Parallel()
+	w := NewWorld(t)
+	dir := w.Example(t, "fleet", joined(w.builtin(), w.withAPI(t, "dns.example.com"), map[string]string{
+		"dns bestdns\n":           "dns bestdns\n\t\tresolvers " + w.Resolver.Addr + "\n",
+		"https://dns.example.com": w.endpointOf() + "\n\t\tresolvers " + w.Resolver.Addr,
+	}))
+	service := StartCaddy(t, caddyBinary, filepath.Join(dir, "bestdns.caddyfile"), w.Env(t))
+	service.WaitCertificates("dns.example.com")
+
+	host := StartCaddy(t, clientBinary, filepath.Join(dir, "host.caddyfile"), w.Env(t), Env{"BESTDNS_API_TOKEN": w.Token})
+	host.WaitCertificates("web1.example.com", "*.web1.example.com")
+	AssertServed(t, host.HTTPS, "any.web1.example.com", w.Pebble, "*.web1.example.com")
+
+	// How a host is added, as the comment says.
+	cmd := exec.Command(caddyBinary, "bestdns", "token", "web2", "--certificates", "web2.example.com", "--config", "bestdns.caddyfile")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), environ(w.Env(t))...)
+	cmd.Env = append(cmd.Env, "ADMIN=off", "HTTP_PORT=80", "HTTPS_PORT=443")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{`(?m)^\s*_acme-challenge\.web2\.example\.com\.\s.*CNAME\s+web2\.example\.com\.acme\.example\.com\.$`, `client web2 {`} {
+		if !regexp.MustCompile(want).Match(out) {
+			t.Errorf("the command does not say %s:\n%s", want, out)
+		}
+	}
+}
+
+// environ is the form that os/exec has.
+func environ(env Env) []string {
+	var list []string
+	for name, value := range env {
+		list = append(list, name+"="+value)
+	}
+	return list
+}
+
+func TestExampleKnot(t *testing.T) {
+	t.Parallel()
+	binary := debian(t, "knotd", "knot")
+	w, knot, rundir := NewWorld(t), freeAddr(t), t.TempDir()
+	dir := w.Example(t, "knot", joined(w.withAPI(t, "dns.example.com"), map[string]string{
+		"[ 0.0.0.0@53, ::@53 ]": "127.0.0.1@" + port(t, knot) + "\n    rundir: " + rundir + "\n\ndatabase:\n    storage: " + rundir,
+		"file: ":                "file: " + rundir + "/",
+		"127.0.0.1:53":          knot,
+		"dns bestdns\n":         "dns bestdns\n\t\tresolvers " + w.Resolver.Addr + "\n",
+	}))
+	noError(t, os.WriteFile(filepath.Join(rundir, "example.com.zone"), []byte(knotZone), 0o600))
+	config, err := os.ReadFile(filepath.Join(dir, "knot.conf"))
+	noError(t, err)
+	secret := regexp.MustCompile(`secret: (\S+)`).FindSubmatch(config)
+	runKnot(t, binary, filepath.Join(dir, "knot.conf"), knot, "example.com")
+	w.Resolver.Delegate("example.com", knot)
+
+	service := StartCaddy(t, caddyBinary, filepath.Join(dir, "Caddyfile"), w.Env(t), Env{"KNOT_KEY": string(secret[1])})
+	service.WaitCertificates("dns.example.com")
+	AssertServed(t, service.HTTPS, "dns.example.com", w.Pebble, "dns.example.com")
+	AssertIssued(t, w.ObtainByLego(t, "web1.example.com"), w.Pebble, "web1.example.com")
+}
+
+func TestExampleCloudflare(t *testing.T) {
+	t.Parallel()
+	w, hosted := NewWorld(t), NewCloudflare(t, "example.com")
+	dir := w.Example(t, "cloudflare", joined(w.withAPI(t, "dns.example.com"), map[string]string{
+		"dns bestdns\n": "dns bestdns\n\t\tresolvers " + w.Resolver.Addr + "\n",
+	}))
+	w.Resolver.Delegate("example.com", hosted.DNS)
+	service := StartCaddy(t, caddyBinary, filepath.Join(dir, "Caddyfile"), w.Env(t), hosted.Env)
+	service.WaitCertificates("dns.example.com")
+	AssertServed(t, service.HTTPS, "dns.example.com", w.Pebble, "dns.example.com")
+	AssertIssued(t, w.ObtainByLego(t, "web1.example.com"), w.Pebble, "web1.example.com")
+	if left := hosted.Records(); len(left) != 0 {
+		t.Errorf("records are left: %v", left)
+	}
+}
+
+func TestExamplePrivateCA(t *testing.T) {
+	t.Parallel()
+	w, roots := NewWorld(t), filepath.Join(t.TempDir(), "roots.pem")
+	ca := freeAddr(t)
+	dir := w.Example(t, "private-ca", joined(w.builtin(), w.withAPI(t, "dns.corp.example.com"), map[string]string{
+		"\nca.corp.example.com {\n":    "\nlocalhost:" + port(t, ca) + " {\n",
+		"udp/127.0.0.1:53":             "udp/" + w.DNS,
+		"https://ca.corp.example.com":  "https://localhost:" + port(t, ca),
+		"https://dns.corp.example.com": w.Recorder.URL,
+		"/etc/ssl/corp-root.crt":       roots,
+		"\t\tpropagation_timeout -1\n": "\t\tpropagation_timeout -1\n\t\tresolvers " + w.DNS + "\n",
+	}))
+	service := StartCaddy(t, caddyBinary, filepath.Join(dir, "ca.caddyfile"), w.Env(t))
+	own, err := os.ReadFile(filepath.Join(service.Home, "caddy", "pki", "authorities", "local", "root.crt"))
+	noError(t, err)
+	recorder, err := os.ReadFile(w.Recorder.TLSRoot)
+	noError(t, err)
+	noError(t, os.WriteFile(roots, append(own, recorder...), 0o600))
+
+	host := StartCaddy(t, clientBinary, filepath.Join(dir, "host.caddyfile"), w.Env(t), Env{"BESTDNS_API_TOKEN": w.Token})
+	host.WaitCertificates("*.web1.corp.example.com")
+	authority := &Pebble{Roots: x509.NewCertPool()}
+	authority.Roots.AppendCertsFromPEM(own)
+	AssertServed(t, host.HTTPS, "any.web1.corp.example.com", authority, "*.web1.corp.example.com")
+}
+
+// Every example has a test: it has to stand in this file.
+func TestExamplesAreTested(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("examples_test.go")
+	noError(t, err)
+	folders, err := os.ReadDir("../examples")
+	noError(t, err)
+	for _, folder := range folders {
+		if folder.IsDir() && !strings.Contains(string(source), `.Example(t, "`+folder.Name()+`"`) {
+			t.Errorf("examples/%s has no test", folder.Name())
+		}
+	}
+}
