@@ -65,6 +65,10 @@ fuzz: ## run each fuzz test for FUZZTIME
 		done; \
 	done
 
+.PHONY: pictures
+pictures: build ## draw the picture of README anew, from a run of the demo
+	./caddy bestdns demo | (cd e2e && $(GO) run ./terminal '$$ make demo') >docs/demo.svg
+
 .PHONY: vuln
 vuln: ## look for known vulnerabilities in what is used
 	@for m in $(MODULES); do $(GO) run $(GOVULNCHECK) -C $$m ./... || exit 1; done
