@@ -142,6 +142,19 @@ func (c *Client) ListZones(ctx context.Context) ([]Zone, error) {
 	return zones.Zones, nil
 }
 
+// GetToken returns who the caller is to the service, and what it may do.
+func (c *Client) GetToken(ctx context.Context) (Token, error) {
+	var token Token
+	err := c.do(ctx, &call{
+		method:  http.MethodGet,
+		path:    "/v1/token",
+		timeout: callTimeout,
+		limit:   maxChangeAnswer,
+		decode:  func(body io.Reader) error { return decode(body, &token) },
+	})
+	return token, err
+}
+
 // GetRecords returns the records at or below zone that the token may read.
 func (c *Client) GetRecords(ctx context.Context, zone string) ([]libdns.Record, error) {
 	if zone == "" {

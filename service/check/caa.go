@@ -1,0 +1,255 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+// caaCritical is the flag of a property that a CA must understand (RFC 8659 §4.1).
+const caaCritical = 128
+
+// issuer is the value of an issue or issuewild property (RFC 8659 §4.2).
+type issuer struct {
+	domain string // in lower case; empty: nobody
+	params map[string]string
+}
+
+// parseIssuer reads such a value. One that is malformed lets nobody issue.
+func parseIssuer(value string) (i issuer, ok bool) {
+	domain, rest, more := strings.Cut(value, ";")
+	i.domain = strings.ToLower(strings.Trim(domain, " \t"))
+	if strings.ContainsAny(i.domain, " \t") {
+		return issuer{}, false
+	}
+	i.params = make(map[string]string)
+	for more && strings.Trim(rest, " \t") != "" {
+		var param string
+		param, rest, more = strings.Cut(rest, ";")
+		tag, value, isParam := strings.Cut(param, "=")
+		tag, value = strings.ToLower(strings.Trim(tag, " \t")), strings.Trim(value, " \t")
+		if !isParam || tag == "" || strings.ContainsAny(tag+value, " \t") {
+			return issuer{}, false
+		}
+		if _, twice := i.params[tag]; twice {
+			return issuer{}, false // it would be open which one holds
+		}
+		i.params[tag] = value
+	}
+	return i, true
+}
+
+// The parameters of RFC 8657.
+const (
+	paramAccount = "accounturi"
+	paramMethods = "validationmethods"
+	methodDNS    = "dns-01"
+)
+
+// methods returns the validation methods to which an issuer is limited.
+func (i issuer) methods() (methods []string, limited bool) {
+	value, limited := i.params[paramMethods]
+	for method := range strings.SplitSeq(value, ",") {
+		methods = append(methods, strings.ToLower(method))
+	}
+	return methods, limited
+}
+
+// String writes the value again, its known parameters in a fixed order.
+func (i issuer) String() string {
+	var text strings.Builder
+	text.WriteString(i.domain)
+	var tags []string
+	for tag := range i.params {
+		tags = append(tags, tag)
+	}
+	for _, tag := range sorted(tags) {
+		text.WriteString("; " + tag + "=" + i.params[tag])
+	}
+	return text.String()
+}
+
+// caaSet is the set of CAA records that counts for a domain.
+type caaSet struct {
+	owner   string // where it was found; empty: nowhere, and any CA may issue
+	records []*dns.CAA
+}
+
+// findCAA climbs from the domain towards the root, to the first name with CAA
+// records (RFC 8659 §3).
+func (c *checker) findCAA(ctx context.Context, domain string) (caaSet, error) {
+	for at := domain; at != "."; at = parentOf(at) {
+		answer, err := c.walk.found(ctx, at, dns.TypeCAA)
+		if err != nil {
+			return caaSet{}, err
+		}
+		set := caaSet{owner: at}
+		for _, rr := range answer.Answer {
+			if caa, ok := rr.(*dns.CAA); ok { // at the target of an alias too
+				set.records = append(set.records, caa)
+				set.owner = canonical(caa.Hdr.Name)
+			}
+		}
+		if len(set.records) > 0 {
+			return set, nil
+		}
+	}
+	return caaSet{}, nil
+}
+
+// verdict is what a set of CAA records says to a CA.
+type verdict struct {
+	allowed bool
+	// why it is so, for a sentence.
+	why string
+	// do and lines say how to change it.
+	do    string
+	lines []string
+	// accounts are those to which issuance is bound; the verdict holds for them.
+	accounts []string
+}
+
+// judge tells whether the CA may issue by dns-01. accounts are the ACME accounts
+// that are known to be in use; with none, any account is taken to be right.
+func (s caaSet) judge(ca string, wildcard bool, accounts []string) verdict {
+	if len(s.records) == 0 {
+		return verdict{allowed: true, why: "there are no CAA records, so any CA may issue"}
+	}
+	for _, r := range s.records {
+		if r.Flag&caaCritical != 0 && !slices.Contains([]string{"issue", "issuewild", "iodef", "issuemail", "issuevmc", "contactemail", "contactphone"}, strings.ToLower(r.Tag)) {
+			return verdict{
+				why: fmt.Sprintf("the CAA records at %s have a critical property %q that CAs do not know, and so none may issue", plain(s.owner), r.Tag),
+				do:  fmt.Sprintf("remove this record at %s, or its critical flag:", plain(s.owner)), lines: []string{s.line(r)},
+			}
+		}
+	}
+	tag, relevant := s.relevant(wildcard)
+	if len(relevant) == 0 {
+		return verdict{allowed: true, why: fmt.Sprintf("the CAA records at %s limit no CA", plain(s.owner))}
+	}
+	var ours, methods, accountOnly []issuer
+	var bound []string
+	for _, r := range relevant {
+		i, ok := parseIssuer(r.Value)
+		if !ok || i.domain != ca {
+			continue
+		}
+		ours = append(ours, i)
+		if allowed, limited := i.methods(); limited && !slices.Contains(allowed, methodDNS) {
+			methods = append(methods, i)
+			continue
+		}
+		account, limited := i.params[paramAccount]
+		if limited && len(accounts) > 0 && !slices.Contains(accounts, account) {
+			accountOnly = append(accountOnly, i)
+			continue
+		}
+		if !limited {
+			return verdict{allowed: true, why: fmt.Sprintf("the CAA records at %s allow %s", plain(s.owner), ca)}
+		}
+		bound = append(bound, account)
+	}
+	at := plain(s.owner)
+	switch {
+	case len(bound) > 0:
+		return verdict{allowed: true, accounts: bound, why: fmt.Sprintf("the CAA records at %s allow %s, for the ACME account %s", at, ca, joinWords(bound))}
+	case len(ours) == 0:
+		var values []string
+		for _, r := range relevant {
+			values = append(values, fmt.Sprintf("%q", r.Value))
+		}
+		return verdict{
+			why: fmt.Sprintf("the CAA records at %s do not let %s issue: %s has %s", at, ca, tag, joinWords(values)),
+			do:  fmt.Sprintf("add this record at %s, beside the others:", at), lines: []string{fmt.Sprintf("%s CAA 0 %s %q", s.owner, tag, ca)},
+		}
+	case len(methods) > 0:
+		i := methods[0]
+		i.params[paramMethods] += "," + methodDNS
+		return verdict{
+			why: fmt.Sprintf("the CAA records at %s let %s issue, but not by %s", at, ca, methodDNS),
+			do:  fmt.Sprintf("change the record at %s to:", at), lines: []string{fmt.Sprintf("%s CAA 0 %s %q", s.owner, tag, i)},
+		}
+	}
+	i := accountOnly[0]
+	other := i.params[paramAccount]
+	i.params[paramAccount] = accounts[0]
+	return verdict{
+		why: fmt.Sprintf("the CAA records at %s let %s issue for the ACME account %s only, and the account in use is %s", at, ca, other, joinWords(accounts)),
+		do:  fmt.Sprintf("add this record at %s (or put it in the place of the other):", at), lines: []string{fmt.Sprintf("%s CAA 0 %s %q", s.owner, tag, i)},
+	}
+}
+
+// relevant returns the records that count: for a wildcard, issuewild if there is any.
+func (s caaSet) relevant(wildcard bool) (tag string, records []*dns.CAA) {
+	tags := []string{"issue"}
+	if wildcard {
+		tags = []string{"issuewild", "issue"}
+	}
+	for _, tag = range tags {
+		for _, r := range s.records {
+			if strings.EqualFold(r.Tag, tag) {
+				records = append(records, r)
+			}
+		}
+		if len(records) > 0 {
+			break
+		}
+	}
+	return tag, records
+}
+
+func (s caaSet) line(r *dns.CAA) string {
+	return fmt.Sprintf("%s CAA %d %s %q", s.owner, r.Flag, r.Tag, r.Value)
+}
+
+// checkCAA tells whether the domain's CAA records let the CA issue.
+func (c *checker) checkCAA(ctx context.Context, s subject) {
+	step := Step{Name: "caa", Status: OK}
+	set, err := c.findCAA(ctx, s.domain.String())
+	if ctx.Err() != nil {
+		return
+	}
+	defer func() { c.emit(step) }()
+	if err != nil {
+		step.Status = Wrong
+		step.Found = fmt.Sprintf("the CAA records cannot be looked up, and a CA that cannot either issues nothing: %s", err)
+		step.Do = "see that the name servers of the domain, and of the zones above it, answer questions of type CAA (NOERROR or NXDOMAIN, where there are none)"
+		return
+	}
+	v := set.judge(c.CA, s.wildcard, c.Accounts)
+	step.Found = v.why
+	if !v.allowed {
+		step.Status, step.Do, step.Lines = Wrong, v.do, v.lines
+		return
+	}
+	if len(v.accounts) > 0 && len(c.Accounts) == 0 {
+		step.Status = Warning
+		step.Do = "see that it is the account in use (--account-uri has it compared): " + c.AccountHelp
+	}
+}
+
+// showAccount prints the CAA record that lets only the ACME account in use have
+// certificates, by DNS-01 alone (RFC 8657): without it, who can take over any one
+// of the domain's addresses for a moment can have one too.
+func (c *checker) showAccount(s subject) {
+	step := Step{Name: "account", Status: Skipped}
+	owner := s.domain.String()
+	record := func(account string) string {
+		return fmt.Sprintf("%s CAA 0 issue %q", owner, c.CA+"; "+paramAccount+"="+account+"; "+paramMethods+"="+methodDNS)
+	}
+	if len(c.Accounts) == 0 {
+		step.Found = "this record would bind issuance to the ACME account, whose URI is not known here"
+		step.Do, step.Lines = c.AccountHelp, []string{record("<account URI>")}
+		c.emit(step)
+		return
+	}
+	step.Found = fmt.Sprintf("these records bind issuance for %s and all below it to the ACME account, where no others allow more", plain(owner))
+	step.Do = "to have that, create where the domain is hosted:"
+	for _, account := range c.Accounts {
+		step.Lines = append(step.Lines, record(account))
+	}
+	c.emit(step)
+}

@@ -1,0 +1,196 @@
+// Package check is "caddy bestdns check": it walks the chain that a DNS-01
+// challenge hangs on, link by link, and says of each what is right, what is wrong
+// and what to change, with the very record or setting to write.
+//
+// It knows no Caddy: the command reads configurations and hands in what they say.
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/libdns/libdns"
+
+	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// Options say what is checked, and with what.
+type Options struct {
+	// Domain is the one that a certificate is wanted for, a wildcard included.
+	// Empty: the service itself is checked, each of its zones.
+	Domain string
+	// Resolvers are asked in this order until one answers, as "host:port".
+	Resolvers []string
+	// CA is the CA's domain name as CAA records have it.
+	CA string
+	// Accounts are the URIs of the ACME accounts, as far as they are known, and
+	// AccountHelp says where to find one.
+	Accounts    []string
+	AccountHelp string
+
+	// Endpoint is the service's API. Its URL is empty where there is none to ask.
+	Endpoint Endpoint
+	// Running is the service in a Caddy on this machine; nil: none is asked.
+	Running Running
+	// Hosted are the zones of the service, as far as its configuration is at hand.
+	Hosted []HostedZone
+
+	// Dial opens the connections to resolvers and name servers.
+	Dial Dialer
+	// Report is told of each step as it ends, one at a time.
+	Report func(Step)
+}
+
+// Service is where records are written and read again.
+type Service interface {
+	ListZones(ctx context.Context) ([]api.Zone, error)
+	GetRecords(ctx context.Context, zone string) ([]libdns.Record, error)
+	Change(ctx context.Context, zone string, change api.Change) (api.Records, error)
+}
+
+// Running is a service whose Caddy is asked at its admin endpoint: it may do all
+// that the service itself may.
+type Running interface {
+	Service
+	// Hosting returns the zones with their name servers.
+	Hosting(ctx context.Context) ([]HostedZone, error)
+	// String says which Caddy it is.
+	String() string
+}
+
+// HostedZone is a zone as the service's configuration has it.
+type HostedZone struct {
+	// Name is absolute, with its final dot.
+	Name string `json:"name"`
+	// Provider names the DNS provider module; empty for the built-in name server.
+	Provider string `json:"provider,omitempty"`
+	// NameServers are those of a built-in zone.
+	NameServers []NameServer `json:"ns,omitempty"`
+	// CNAMETarget is set where challenges of domains hosted elsewhere go.
+	CNAMETarget bool `json:"cname_target,omitempty"`
+}
+
+// NameServer is a name server of a built-in zone. It has addresses if its name
+// lies in the zone.
+type NameServer struct {
+	Name      string   `json:"name"`
+	Addresses []string `json:"addresses,omitempty"`
+}
+
+// Run checks, and returns all steps. It takes away again what it writes, when
+// ctx ends too. The error says why it could not begin.
+func Run(ctx context.Context, options Options) (*Report, error) {
+	c := &checker{Options: options, report: &Report{Domain: options.Domain}}
+	if c.Dial == nil {
+		c.Dial = new(net.Dialer).DialContext
+	}
+	c.walk = &walker{dial: c.Dial, resolvers: c.Resolvers}
+	subject, err := parseSubject(options.Domain)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.Resolvers) == 0 {
+		return nil, errors.New("no resolver is known to begin with: name one with --resolver ADDRESS")
+	}
+	if c.checkResolver(ctx) {
+		if options.Domain == "" {
+			c.checkService(ctx)
+		} else {
+			c.checkDomain(ctx, subject)
+		}
+	}
+	if ctx.Err() != nil {
+		c.emit(Step{Name: "interrupted", Status: Unknown, Found: "the check was ended before it was through"})
+	}
+	c.report.Outcome = c.report.outcome()
+	return c.report, nil
+}
+
+// checker is one run.
+type checker struct {
+	Options
+	report *Report
+	walk   *walker
+}
+
+// emit reports a step. What an interrupt cut short has nothing to say.
+func (c *checker) emit(s Step) {
+	c.report.Steps = append(c.report.Steps, s)
+	if c.Report != nil {
+		c.Report(s)
+	}
+}
+
+// subject is the domain that is checked.
+type subject struct {
+	domain   record.Name // without a leading "*"
+	wildcard bool
+	owner    record.Name // of the challenge
+}
+
+func parseSubject(text string) (s subject, err error) {
+	if text == "" {
+		return s, nil
+	}
+	base, wildcard := strings.CutPrefix(text, "*.")
+	s.wildcard = wildcard
+	if s.domain, err = record.ParseName(base); err != nil {
+		return s, err
+	}
+	if !s.domain.IsHostName() {
+		return s, fmt.Errorf("%q is no domain that a certificate can be had for: it needs two labels or more, of letters, digits and hyphens", text)
+	}
+	s.owner, err = record.Challenge{Domain: s.domain}.Owner()
+	return s, err
+}
+
+// text returns the domain as the user writes it.
+func (s subject) text() string {
+	if s.wildcard {
+		return "*." + plain(s.domain.String())
+	}
+	return plain(s.domain.String())
+}
+
+// plain returns a name without its final dot, for sentences; records have it.
+func plain(name string) string {
+	if name == "." {
+		return "the root zone"
+	}
+	return strings.TrimSuffix(name, ".")
+}
+
+// checkDomain walks the chain for one domain. The challenge record is written
+// before any resolver is asked for it, so that none remembers that it was not there.
+func (c *checker) checkDomain(ctx context.Context, s subject) {
+	service := c.reachService(ctx, s)
+	probe := c.write(ctx, service, s)
+	defer c.remove(ctx, probe)
+	if ctx.Err() != nil {
+		return
+	}
+	target := c.checkCNAME(ctx, s, service, probe)
+	if ctx.Err() != nil {
+		return
+	}
+	zone, ok := c.zoneOfTarget(ctx, target, service)
+	var servers []server
+	if ok && ctx.Err() == nil {
+		servers = c.checkZone(ctx, zone)
+	}
+	if ctx.Err() == nil {
+		c.checkCAA(ctx, s)
+	}
+	if ctx.Err() == nil && probe != nil {
+		if c.checkSeen(ctx, probe, servers, plain(zone)) {
+			c.checkSeenByResolver(ctx, s, probe)
+		}
+	}
+	if ctx.Err() == nil {
+		c.showAccount(s)
+	}
+}

@@ -1,0 +1,166 @@
+package check
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddy-dns/bestdns/internal/api"
+)
+
+// Endpoint is the service's API as a client has it configured.
+type Endpoint struct {
+	URL      string
+	Identity api.Identity
+	// NoToken says why Identity is empty, where something was to give a token and
+	// did not.
+	NoToken error
+	// Roots verify the endpoint's certificate; nil: the system's.
+	Roots *x509.CertPool
+	// Source says where the URL stands, for the one who has to change it.
+	Source string
+}
+
+// endpointTimeout is the time for one request to the API that changes nothing.
+const endpointTimeout = 6 * time.Second
+
+// checkEndpoint tells whether the API answers at its URL, with a certificate that
+// its clients accept.
+func (c *checker) checkEndpoint(ctx context.Context) bool {
+	step := Step{Name: "api", Status: Wrong}
+	defer func() { c.emit(step) }()
+	u, err := api.ParseEndpoint(c.Endpoint.URL)
+	if err != nil {
+		step.Found, step.Do = err.Error(), "correct it in "+c.Endpoint.Source+":"
+		step.Lines = []string{"endpoint https://dns.example.net"}
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, endpointTimeout)
+	defer cancel()
+	base := strings.TrimRight(c.Endpoint.URL, "/")
+	connection, err := c.health(ctx, base)
+	if err != nil {
+		step.Found = base + ": " + endpointReason(err)
+		step.Do, step.Lines = endpointAdvice(err, u.Hostname())
+		return false
+	}
+	step.Status, step.Found = OK, base+" answers"
+	if connection == nil {
+		step.Found += ", without TLS on this machine"
+		return true
+	}
+	leaf := connection.PeerCertificates[0]
+	step.Found += fmt.Sprintf("; its certificate is valid until %s", leaf.NotAfter.UTC().Format(time.DateOnly))
+	// Certificates are renewed when a third of their time is left.
+	if left, all := time.Until(leaf.NotAfter), leaf.NotAfter.Sub(leaf.NotBefore); left < all/6 {
+		step.Status = Warning
+		step.Do = "it should have been renewed: look for \"renew\" in the log of the Caddy that serves it"
+	}
+	return true
+}
+
+// notBestDNSError is an answer that no BestDNS gives.
+type notBestDNSError struct{ status string }
+
+func (e notBestDNSError) Error() string {
+	return "what answers there is no BestDNS API (" + e.status + ")"
+}
+
+// health asks for the service's health. There is no TLS to a loopback address
+// with plain HTTP.
+func (c *checker) health(ctx context.Context, base string) (*tls.ConnectionState, error) {
+	transport := &http.Transport{
+		Proxy:             http.ProxyFromEnvironment,
+		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.Endpoint.Roots, GetClientCertificate: c.Endpoint.Identity.Certificate},
+		ForceAttemptHTTP2: true,
+	}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v1/health", nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	const most = 64 << 10
+	body, err := io.ReadAll(io.LimitReader(response.Body, most))
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		api.Health
+		Problem api.Problem
+	}
+	if response.StatusCode == http.StatusOK && json.Unmarshal(body, &answer.Health) == nil && answer.Health.Status == "ok" {
+		return response.TLS, nil
+	}
+	if json.Unmarshal(body, &answer.Problem) == nil && answer.Problem.Kind() != "" {
+		return nil, &answer.Problem
+	}
+	return nil, notBestDNSError{response.Status}
+}
+
+// endpointReason says what went wrong without the URL, which stands before it.
+func endpointReason(err error) string {
+	var lookup *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	var problem *api.Problem
+	var other notBestDNSError
+	var notTLS tls.RecordHeaderError
+	switch {
+	case errors.As(err, &problem):
+		return problem.Error()
+	case errors.As(err, &other):
+		return other.Error()
+	case errors.As(err, &lookup):
+		return "the host " + lookup.Name + " cannot be looked up: " + lookup.Err
+	case errors.As(err, &certificate):
+		return "its certificate is not accepted: " + certificate.Err.Error()
+	case errors.As(err, &notTLS):
+		return "it does not speak TLS"
+	}
+	return reason(err)
+}
+
+func endpointAdvice(err error, host string) (do string, lines []string) {
+	var lookup *net.DNSError
+	var authority x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var problem *api.Problem
+	var other notBestDNSError
+	var notTLS tls.RecordHeaderError
+	switch {
+	case errors.As(err, &lookup):
+		return "create the address record of the API's host, with the address of the machine that runs the service, or correct the endpoint:", []string{host + ". A <address of the service>"}
+	case errors.As(err, &authority):
+		return "if the service has its certificate from a private CA, name that CA's root at the client (its module's option, or --trusted-roots here):", []string{"trusted_roots /etc/ssl/private-ca.pem"}
+	case errors.As(err, &name):
+		return "the service has to have a site with this very name, or the endpoint one of the names in the certificate; in the service's Caddyfile:", []string{host + " {", "\tbestdns", "}"}
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "the Caddy that serves the API did not renew it (or this machine's clock is wrong): look for \"" + host + "\" in its log", nil
+	case errors.As(err, &problem):
+		return "look into the log of the service: it says why it cannot do its work", nil
+	case errors.As(err, &other):
+		return "the site has to hand the API's paths to the handler, or the endpoint lacks the path before them; in the service's Caddyfile:", []string{host + " {", "\tbestdns", "}"}
+	case errors.As(err, &notTLS):
+		return "the port serves plain HTTP: name the one that serves HTTPS in the endpoint", nil
+	case isTimeout(err):
+		return "let TCP to the endpoint's port through the firewalls between here and " + host, nil
+	}
+	return "start the service, or correct the endpoint's host and port", nil
+}

@@ -1,0 +1,98 @@
+package check
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+)
+
+// Printer writes steps for people, each as it ends.
+type Printer struct {
+	Out io.Writer
+	// Signs puts a sign before the word that says how a step ended. Terminals show
+	// them; in a file or a mail they are in the way.
+	Signs bool
+
+	zone string // whose heading was printed last
+}
+
+// signs stand before the words, and never in their place.
+var signs = map[Status]string{OK: "✓", Warning: "!", Wrong: "✗", Skipped: "-", Unknown: "?"}
+
+// Widths of the columns.
+const (
+	statusWidth = len("not checked")
+	nameWidth   = len("interrupted")
+)
+
+// Step writes one step.
+func (p *Printer) Step(s Step) {
+	var b strings.Builder
+	if s.Zone != p.zone {
+		if s.Zone != "" {
+			fmt.Fprintf(&b, "\nzone %s\n", printable(s.Zone))
+		} else {
+			b.WriteString("\n")
+		}
+		p.zone = s.Zone
+	}
+	margin := statusWidth + nameWidth + len("    ")
+	if p.Signs {
+		margin += len("x ")
+		b.WriteString(signs[s.Status] + " ")
+	}
+	fmt.Fprintf(&b, "%-*s  %-*s  %s\n", statusWidth, s.Status, nameWidth, s.Name, printable(s.Found))
+	indent := strings.Repeat(" ", margin)
+	if s.Do != "" {
+		fmt.Fprintf(&b, "%s%s\n", indent, printable(s.Do))
+	}
+	for _, line := range s.Lines {
+		fmt.Fprintf(&b, "%s    %s\n", indent, printable(line))
+	}
+	p.write(b.String())
+}
+
+// Summary writes what it all comes to.
+func (p *Printer) Summary(r *Report) {
+	wrong, warnings, unknown := r.count(Wrong), r.count(Warning), r.count(Unknown)
+	var parts []string
+	if wrong > 0 {
+		parts = append(parts, counted(wrong, "is wrong", "are wrong"))
+	}
+	if unknown > 0 {
+		parts = append(parts, counted(unknown, "could not be checked", "could not be checked"))
+	}
+	if warnings > 0 {
+		parts = append(parts, counted(warnings, "has a warning", "have a warning"))
+	}
+	switch {
+	case len(parts) == 0:
+		p.write("\nAll that was checked is right.\n")
+	case wrong > 1:
+		p.write("\n" + strings.Join(parts, ", ") + ". Begin with the first that is wrong: what follows may come from it.\n")
+	default:
+		p.write("\n" + strings.Join(parts, ", ") + ".\n")
+	}
+}
+
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 step " + one
+	}
+	return fmt.Sprintf("%d steps %s", n, many)
+}
+
+// write has nobody to tell of an error: the output is gone.
+func (p *Printer) write(s string) { _, _ = io.WriteString(p.Out, s) }
+
+// printable takes out of a text what would command the terminal: some of it
+// comes from strangers' servers.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || !unicode.IsPrint(r) && r != ' ' {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,174 @@
+package check
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/libdns/libdns"
+
+	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// changeTimeout is the time for one change: the service gives it ten seconds.
+const changeTimeout = 12 * time.Second
+
+// probe is what was written to see whether it arrives.
+type probe struct {
+	service Service
+	asked   string // the owner name that the service was asked for, absolute
+	at      string // the owner name at which the records are
+	values  []string
+	cnames  []api.CNAME
+	step    Step // what the steps about it have in common
+}
+
+// randomValue is a TXT value of the only form that a challenge has.
+func randomValue() string {
+	digest := make([]byte, 32)
+	rand.Read(digest) // never fails since Go 1.24
+	return base64.RawURLEncoding.EncodeToString(digest)
+}
+
+// records returns the probe's records, as a change relative to its owner has them.
+func (p *probe) records(ttl *int64) []api.Record {
+	var records []api.Record
+	for _, value := range p.values {
+		records = append(records, api.Record{Name: "@", Type: "TXT", TTL: ttl, Data: &value})
+	}
+	return records
+}
+
+// briefly is a TTL for records that exist for seconds. It is given where the
+// records go to the built-in name server: DNS providers have minima.
+func (c *checker) briefly(zone record.Name) *int64 {
+	if z, known := c.hostedZone(zone.String()); known && z.Provider == "" {
+		return new(int64(1))
+	}
+	return nil
+}
+
+// append writes the probe. What an error leaves open is taken away again.
+func (p *probe) append(ctx context.Context, ttl *int64) error {
+	limited, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	answer, err := p.service.Change(limited, p.asked, api.Change{Append: p.records(ttl)})
+	if err != nil {
+		var failure *api.Error
+		if !errors.As(err, &failure) || !failure.Unchanged {
+			p.withdraw(ctx)
+		}
+		return err
+	}
+	p.cnames = answer.CNAMEs
+	for _, cname := range answer.CNAMEs {
+		if canonical(cname.Name) == p.asked {
+			p.at = canonical(cname.Target)
+		}
+	}
+	return nil
+}
+
+// delete takes the probe away, in time of its own: ctx may have ended.
+func (p *probe) delete(ctx context.Context) (deleted int, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), changeTimeout)
+	defer cancel()
+	answer, err := p.service.Change(ctx, p.asked, api.Change{Delete: p.records(nil)})
+	return len(answer.Records), err
+}
+
+// withdraw deletes what may be there, and once more what was still on its way.
+func (p *probe) withdraw(ctx context.Context) {
+	const onItsWay = 2 * time.Second
+	if deleted, err := p.delete(ctx); err == nil && deleted == len(p.values) {
+		return
+	}
+	time.Sleep(onItsWay)
+	_, _ = p.delete(ctx) // the append's own error is what is told
+}
+
+// write writes a challenge-like record for the domain. It returns nil if none is there.
+func (c *checker) write(ctx context.Context, r *reached, s subject) *probe {
+	if r.service == nil || r.denied {
+		c.emit(Step{Name: "write", Status: Skipped, Found: "no challenge is written, for want of a service that would take it"})
+		return nil
+	}
+	owner := s.owner.String()
+	p := &probe{service: r.service, asked: owner, at: owner, values: []string{randomValue()}}
+	apex, _ := r.zones.Of(s.owner)
+	if err := p.append(ctx, c.briefly(apex)); err != nil {
+		if ctx.Err() == nil {
+			do, lines := writeAdvice(err, r, s)
+			c.emit(Step{Name: "write", Status: Wrong, Found: "a challenge could not be written: " + err.Error(), Do: do, Lines: lines})
+		}
+		return nil
+	}
+	found := "a challenge was written at " + plain(owner)
+	if p.at != owner {
+		found = fmt.Sprintf("a challenge was written at %s, to which a CNAME has to lead", plain(p.at))
+	}
+	c.emit(Step{Name: "write", Status: OK, Found: found})
+	return p
+}
+
+func writeAdvice(err error, r *reached, s subject) (do string, lines []string) {
+	var problem *api.Error
+	if !errors.As(err, &problem) {
+		return "see that the service stays up while this runs", nil
+	}
+	switch problem.Kind() {
+	case api.Forbidden:
+		return rightAdvice(r.client, s)
+	case api.ZoneNotFound:
+		lines := []string{"zone <one of its zones> {", "\tcname_target", "}"}
+		if r.client != "" {
+			_, right := rightAdvice(r.client, s)
+			lines = append(lines, right...)
+		}
+		return "the service takes challenges of domains hosted elsewhere when one of its zones is marked for them and the client has the right; or give it the zone itself:", lines
+	case api.Conflict:
+		return fmt.Sprintf("remove the record that stands in the way at %s from the service's zone:", plain(s.owner.String())), []string{s.owner.String() + " CNAME …"}
+	case api.ProviderFailed, api.ProviderTimeout, api.Unavailable, api.Internal:
+		do := "the service's log says what its DNS provider or its disk reported"
+		if problem.RequestID != "" {
+			do += ", under request id " + problem.RequestID
+		}
+		return do + "; most often the provider's credentials or its zone's name in the service's configuration are wrong", nil
+	case "":
+		return "the service answered before: look whether it, or a proxy before it, cuts connections", nil
+	}
+	return "do what the message says, and try again", nil
+}
+
+// remove takes the probe away and says so.
+func (c *checker) remove(ctx context.Context, p *probe) {
+	if p == nil {
+		return
+	}
+	step := p.step
+	step.Name, step.Status, step.Found = "removed", OK, "what was written is removed again"
+	if _, err := p.delete(ctx); err != nil {
+		step.Status, step.Found = Wrong, "what was written could not be removed: "+err.Error()
+		step.Do = "remove it by hand (the built-in name server removes it by itself, after the zone's challenge_lifetime):"
+		for _, value := range p.values {
+			step.Lines = append(step.Lines, fmt.Sprintf("%s TXT %q", p.at, value))
+		}
+	}
+	c.emit(step)
+}
+
+// texts returns those of the probe's values that records have.
+func (p *probe) texts(records []libdns.Record) []string {
+	var found []string
+	for _, r := range records {
+		if rr := r.RR(); rr.Type == "TXT" && slices.Contains(p.values, rr.Data) {
+			found = append(found, rr.Data)
+		}
+	}
+	return sorted(found)
+}

@@ -1,0 +1,73 @@
+package check
+
+// Status is how a step ended.
+type Status string
+
+// The statuses.
+const (
+	OK      Status = "ok"
+	Warning Status = "warning" // it works, and something is to be said about it
+	Wrong   Status = "wrong"
+	// Skipped: there was nothing to check, or nothing to check it with, and that is
+	// no fault of what is checked.
+	Skipped Status = "not checked"
+	// Unknown: it should have been checked and could not be.
+	Unknown Status = "unknown"
+)
+
+// Step is one link of the chain, checked.
+type Step struct {
+	// Name says which step it is; the same word always means the same step.
+	Name string `json:"step"`
+	// Zone is the zone that it is about, if it is about one, without final dot.
+	Zone   string `json:"zone,omitempty"`
+	Status Status `json:"status"`
+	// Found says what is.
+	Found string `json:"found"`
+	// Do says what to change, and where Lines go.
+	Do string `json:"do,omitempty"`
+	// Lines are the very records (in presentation format, names absolute) or
+	// settings to write.
+	Lines []string `json:"lines,omitempty"`
+}
+
+// Report is all that was found.
+type Report struct {
+	// Domain is the one that was asked about; empty for the service itself.
+	Domain string `json:"domain,omitempty"`
+	// Outcome is ok (warnings included), wrong, or unknown: it could not be checked.
+	Outcome Status `json:"outcome"`
+	Steps   []Step `json:"steps"`
+}
+
+func (r *Report) outcome() Status {
+	switch {
+	case r.count(Wrong) > 0:
+		return Wrong
+	case r.count(Unknown) > 0:
+		return Unknown
+	}
+	return OK
+}
+
+func (r *Report) count(s Status) int {
+	n := 0
+	for _, step := range r.Steps {
+		if step.Status == s {
+			n++
+		}
+	}
+	return n
+}
+
+// ExitCode is what the command ends with: 0 all right, 1 something is wrong, 2 it
+// could not be checked.
+func (r *Report) ExitCode() int {
+	switch r.Outcome {
+	case OK:
+		return 0
+	case Wrong:
+		return 1
+	}
+	return 2
+}

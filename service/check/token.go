@@ -1,0 +1,259 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// reached is the service, as far as it could be asked.
+type reached struct {
+	// service is nil where there is nothing to write with.
+	service Service
+	// zones are those that the caller may use, by what the service says.
+	zones record.Zones
+	// hosted says more of them, where a configuration is at hand.
+	hosted []HostedZone
+	// client is the caller's name; empty in the running Caddy itself.
+	client string
+	// rights are the caller's; nil in the running Caddy itself.
+	rights *access.Client
+	// denied is set where the rights leave no doubt that nothing can be written.
+	denied bool
+}
+
+// hostedZone returns what is known of a zone.
+func (c *checker) hostedZone(name string) (HostedZone, bool) {
+	for _, z := range c.Hosted {
+		if z.Name == name {
+			return z, true
+		}
+	}
+	return HostedZone{}, false
+}
+
+// reachService finds out what there is to write with. The zero subject asks for
+// nothing in particular.
+func (c *checker) reachService(ctx context.Context, s subject) *reached {
+	switch {
+	case c.Endpoint.URL != "":
+		r := new(reached)
+		if c.checkEndpoint(ctx) {
+			c.checkToken(ctx, r)
+		} else {
+			c.emit(Step{Name: "token", Status: Skipped, Found: "the API does not answer"})
+		}
+		if r.service != nil && s.domain != "" {
+			c.checkRight(r, s)
+		}
+		return r
+	case c.Running != nil:
+		return c.askRunning(ctx)
+	}
+	c.emit(Step{
+		Name: "api", Status: Skipped,
+		Found: "no service is named, so DNS alone is checked",
+		Do:    "for the rest of the chain, give the client's configuration with --config, or --endpoint with the token in BESTDNS_API_TOKEN; on the machine of the service, run it where its Caddy runs",
+	})
+	return new(reached)
+}
+
+// askRunning asks the Caddy on this machine for its zones.
+func (c *checker) askRunning(ctx context.Context) *reached {
+	ctx, cancel := context.WithTimeout(ctx, endpointTimeout)
+	defer cancel()
+	zones, err := c.Running.Hosting(ctx)
+	if err != nil {
+		c.emit(Step{
+			Name: "service", Status: Wrong,
+			Found: fmt.Sprintf("the service does not answer in %s: %s", c.Running, err),
+			Do:    "start Caddy with the service's configuration, or say with --address or --config where its admin endpoint is",
+		})
+		return new(reached)
+	}
+	r := &reached{service: c.Running, zones: record.NewZones()}
+	c.Hosted = zones
+	var names []string
+	for _, z := range zones {
+		if apex, err := record.ParseName(z.Name); err == nil {
+			r.zones[apex] = struct{}{}
+		}
+		where := "built in"
+		if z.Provider != "" {
+			where = z.Provider
+		}
+		names = append(names, fmt.Sprintf("%s (%s)", plain(z.Name), where))
+	}
+	step := Step{Name: "service", Status: OK, Found: fmt.Sprintf("%s serves %s", c.Running, joinWords(names))}
+	if len(names) == 0 {
+		step.Status, step.Found = Wrong, fmt.Sprintf("%s has no zone", c.Running)
+		step.Do, step.Lines = "give the service one, in its global option bestdns:", zoneLines("acme.example.com")
+	}
+	c.emit(step)
+	return r
+}
+
+func zoneLines(zone string) []string {
+	return []string{"zone " + zone + " {", "\tns ns1." + zone + " <public address of this machine>", "\tcname_target", "}"}
+}
+
+// checkToken asks the service who the caller is and what it may do.
+func (c *checker) checkToken(ctx context.Context, r *reached) {
+	step := Step{Name: "token", Status: Wrong}
+	defer func() { c.emit(step) }()
+	where := "put a token where the client reads it (--token-file or the variable BESTDNS_API_TOKEN here), made on the machine of the service by:"
+	if c.Endpoint.NoToken != nil {
+		step.Found, step.Do, step.Lines = c.Endpoint.NoToken.Error(), where, []string{tokenCommand("CLIENT", c.Domain)}
+		return
+	}
+	if c.Endpoint.Identity.Token == "" && c.Endpoint.Identity.Certificate == nil {
+		step.Status, step.Found = Skipped, "no token is given, so rights and writing are not checked"
+		step.Do, step.Lines = where, []string{tokenCommand("CLIENT", c.Domain)}
+		return
+	}
+	client, err := api.NewClient(c.Endpoint.URL, c.Endpoint.Identity, c.Endpoint.Roots)
+	if err != nil {
+		step.Found, step.Do, step.Lines = err.Error(), where, []string{tokenCommand("CLIENT", c.Domain)}
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, endpointTimeout)
+	defer cancel()
+	token, err := client.GetToken(ctx)
+	var zones []api.Zone
+	if err == nil {
+		zones, err = client.ListZones(ctx)
+	}
+	if err != nil {
+		step.Found = err.Error()
+		step.Do, step.Lines = tokenAdvice(err, c.Domain)
+		return
+	}
+	r.service, r.client = client, token.Client
+	if r.zones, r.rights, err = readRights(token, zones); err != nil {
+		step.Status, step.Found = Warning, fmt.Sprintf("the service answers rights that this version cannot read: %s", err)
+		return
+	}
+	step.Status, step.Found = OK, fmt.Sprintf("it is that of client %q, which may: %s", token.Client, joinRights(token.Rights))
+	if len(token.ClientIP) > 0 {
+		step.Found += "; it is accepted from " + joinWords(token.ClientIP) + " only"
+	}
+	if token.Expires == "" {
+		return
+	}
+	step.Found += "; it is accepted until " + token.Expires
+	const soon = 14 * 24 * time.Hour
+	if end, err := time.Parse(time.RFC3339, token.Expires); err == nil && time.Until(end) < soon {
+		step.Status = Warning
+		step.Do = "give it a later day in the service's configuration:"
+		step.Lines = []string{"client " + token.Client + " {", "\texpires " + time.Now().UTC().AddDate(1, 0, 0).Format(time.DateOnly), "}"}
+	}
+}
+
+func tokenCommand(client, domain string) string {
+	if domain == "" {
+		domain = "DOMAIN"
+	}
+	return "caddy bestdns token " + client + " --certificates " + domain
+}
+
+func tokenAdvice(err error, domain string) (do string, lines []string) {
+	var problem *api.Error
+	if errors.As(err, &problem) && problem.Kind() == api.Unauthorized {
+		return "make a new token with the command, put its hash into the client's block of the service's configuration, reload, and give the token to the client; or add what the message names to that block:",
+			[]string{tokenCommand("CLIENT", domain), "client CLIENT {", "\ttoken sha256:…", "}"}
+	}
+	return "the API answered before and does not answer this: look into the log of the service", nil
+}
+
+// readRights returns the caller's rights as the service would judge by them, as
+// far as its answers tell.
+func readRights(token api.Token, listed []api.Zone) (record.Zones, *access.Client, error) {
+	zones := record.NewZones()
+	for _, z := range listed {
+		apex, err := record.ParseName(z.Name)
+		if err != nil {
+			return nil, nil, err
+		}
+		zones[apex] = struct{}{}
+	}
+	config := access.Config{Name: token.Client, Users: []string{token.Client}}
+	for _, text := range token.Rights {
+		rule, err := parseRight(text)
+		if err != nil {
+			return zones, nil, err
+		}
+		config.Rules = append(config.Rules, rule)
+	}
+	clients, err := access.New(zones, "", []access.Config{config})
+	if err != nil {
+		return zones, nil, err
+	}
+	return zones, clients.ByUser(token.Client), nil
+}
+
+// parseRight reads a right as GET /v1/token has it, verb first.
+func parseRight(text string) (access.Rule, error) {
+	word, rest, _ := strings.Cut(text, " ")
+	for _, verb := range []access.Verb{access.Certificates, access.Allow, access.Read} {
+		if verb.String() == word {
+			return access.ParseRule(verb, rest)
+		}
+	}
+	return access.Rule{}, fmt.Errorf("right %q: unknown", text)
+}
+
+// checkRight tells whether the caller may write the challenge.
+func (c *checker) checkRight(r *reached, s subject) {
+	if r.rights == nil {
+		return
+	}
+	allowed := r.rights.MayCertify(s.domain)
+	if apex, ok := r.zones.Of(s.owner); ok && !allowed {
+		allowed = r.mayWrite(apex, s.owner)
+	}
+	if allowed {
+		c.emit(Step{Name: "right", Status: OK, Found: fmt.Sprintf("client %q may write challenges at %s", r.client, plain(s.owner.String()))})
+		return
+	}
+	r.denied = true
+	do, lines := rightAdvice(r.client, s)
+	c.emit(Step{
+		Name: "right", Status: Wrong,
+		Found: fmt.Sprintf("client %q has no right to certificates of %s", r.client, plain(s.domain.String())),
+		Do:    do, Lines: lines,
+	})
+}
+
+func rightAdvice(client string, s subject) (do string, lines []string) {
+	return "add the right to the client's block in the service's configuration, and reload:",
+		[]string{"client " + client + " {", "\tcertificates " + plain(s.domain.String()), "}"}
+}
+
+func joinRights(rights []string) string {
+	const most = 6
+	if len(rights) == 0 {
+		return "nothing"
+	}
+	if more := len(rights) - most; more > 0 {
+		return strings.Join(rights[:most], "; ") + fmt.Sprintf("; and %d more", more)
+	}
+	return strings.Join(rights, "; ")
+}
+
+// joinWords makes a list for a sentence.
+func joinWords(words []string) string {
+	switch n := len(words); n {
+	case 0:
+		return "none"
+	case 1:
+		return words[0]
+	default:
+		return strings.Join(words[:n-1], ", ") + " and " + words[n-1]
+	}
+}
