@@ -27,6 +27,8 @@ func init() {
 //	GET  /bestdns/zones/{zone}            the zone as a master file
 //	POST /bestdns/zones/{zone}?replace=   adds the records of a master file
 //	GET  /bestdns/backup                  a new store file
+//
+// and what the command check asks for, in adminlocal.go.
 type adminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -51,6 +53,8 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: adminZones, Handler: caddy.AdminHandlerFunc(serveAdminZone)},
 		{Pattern: adminBackup, Handler: caddy.AdminHandlerFunc(serveAdminBackup)},
+		{Pattern: adminHosting, Handler: caddy.AdminHandlerFunc(serveAdminHosting)},
+		{Pattern: adminRecords, Handler: caddy.AdminHandlerFunc(serveAdminRecords)},
 	}
 }
 

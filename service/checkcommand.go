@@ -1,0 +1,256 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/miekg/dns"
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-dns/bestdns/service/check"
+)
+
+// checkOptions are the flags of "caddy bestdns check".
+type checkOptions struct {
+	domain    string
+	admin     adminFlags
+	endpoint  string
+	tokenFile string
+	roots     []string
+	resolvers []string
+	ca        string
+	accounts  []string
+	json      bool
+}
+
+func checkCommand() *cobra.Command {
+	var options checkOptions
+	cmd := &cobra.Command{
+		Use:   "check [DOMAIN]",
+		Short: "Finds out why a certificate does not come, and what to change",
+		Long: `Walks the whole chain on which a DNS-01 challenge for DOMAIN (or *.DOMAIN)
+hangs, and says at each step what is right, what is wrong, and which record or
+setting to write: the API, its certificate, the token and its rights, the CNAME of
+_acme-challenge, the zone's delegation, each of its name servers, DNSSEC, CAA. It
+writes a challenge, looks whether every name server and a resolver have it, and
+removes it again, also when it is interrupted.
+
+  caddy bestdns check www.example.org --config Caddyfile
+  BESTDNS_API_TOKEN=… caddy bestdns check '*.example.org' --endpoint https://dns.example.net
+  caddy bestdns check --config /etc/caddy/Caddyfile
+
+The first two ask as a client of the service does, with the token that its
+configuration, the environment or --token-file has. Where the configuration has
+the service itself, and without DOMAIN, where all of its zones are checked, the
+running Caddy is asked at its admin endpoint.
+
+It ends with 0 if all is right (a warning is no fault), with 1 if something is
+wrong, and with 2 if it could not be checked.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				options.domain = args[0]
+			}
+			code, err := options.run(cmd)
+			if err != nil {
+				fmt.Fprintln(cmd.ErrOrStderr(), "Error:", err)
+				code = exitUnknown
+			}
+			return exitWith(cmd, code)
+		},
+	}
+	flags := cmd.Flags()
+	options.admin.register(cmd)
+	flags.Lookup("config").Usage = "The client's or the service's configuration file"
+	flags.StringVar(&options.endpoint, "endpoint", "", "The URL of the service; by default that of the configuration or of BESTDNS_ENDPOINT")
+	flags.StringVar(&options.tokenFile, "token-file", "", "A file with the token; by default that of the configuration or of BESTDNS_API_TOKEN")
+	flags.StringArrayVar(&options.roots, "trusted-roots", nil, "A PEM file with the root certificate of the endpoint's CA")
+	flags.StringArrayVar(&options.resolvers, "resolver", nil, "The address of a resolver, with its port if it is not 53; by default the system's")
+	flags.StringVar(&options.ca, "ca", "letsencrypt.org", "The CA's domain name, as its CAA records have it")
+	flags.StringArrayVar(&options.accounts, "account-uri", nil, "The URI of the ACME account; by default those in Caddy's storage")
+	flags.BoolVar(&options.json, "json", false, "Print one JSON document when it is through")
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		fmt.Fprintln(cmd.ErrOrStderr(), "Error:", err)
+		return exitWith(cmd, exitUnknown)
+	})
+	return cmd
+}
+
+// exitUnknown is what the command ends with when it could not check.
+const exitUnknown = 2
+
+// errSomethingWrong ends the command with 1. It is not printed: the report is.
+var errSomethingWrong = errors.New("something is wrong")
+
+// exitWith has the program end with a code, and says no more.
+func exitWith(cmd *cobra.Command, code int) error {
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	switch code {
+	case caddy.ExitCodeSuccess:
+		return nil
+	case 1:
+		return errSomethingWrong // an exit code of 1 is Caddy's own for any error
+	}
+	return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code, nil })(cmd, nil)
+}
+
+// run checks and prints, and returns the exit code.
+func (o *checkOptions) run(cmd *cobra.Command) (code int, err error) {
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second interrupt ends it at once
+
+	options, err := o.prepare(ctx)
+	if err != nil {
+		return 0, err
+	}
+	out := cmd.OutOrStdout()
+	printer := &check.Printer{Out: out, Signs: isTerminal(out)}
+	if !o.json {
+		options.Report = printer.Step
+	}
+	report, err := check.Run(ctx, options)
+	if err != nil {
+		return 0, err
+	}
+	if o.json {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		encoder.SetEscapeHTML(false)
+		return report.ExitCode(), encoder.Encode(report)
+	}
+	printer.Summary(report)
+	return report.ExitCode(), nil
+}
+
+// isTerminal tells whether somebody looks on.
+func isTerminal(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
+}
+
+// prepare reads what there is to read: the configuration, the environment, the
+// token, the system's resolvers.
+func (o *checkOptions) prepare(ctx context.Context) (options check.Options, err error) {
+	options = check.Options{CA: strings.ToLower(o.ca), Dial: new(net.Dialer).DialContext}
+	if options.Domain, err = toASCII(strings.TrimSuffix(strings.ToLower(o.domain), ".")); err != nil {
+		return options, err
+	}
+	if options.Resolvers, err = resolverAddresses(o.resolvers); err != nil {
+		return options, err
+	}
+	config, err := readCheckedConfig(o.admin.config, o.admin.adapter)
+	if err != nil {
+		return options, err
+	}
+	if options.Hosted, err = config.hosted(); err != nil {
+		return options, err
+	}
+	options.Accounts = o.accounts
+	found, help := config.accounts(ctx, options.CA)
+	if len(o.accounts) == 0 {
+		options.Accounts = found
+	}
+	options.AccountHelp = help
+	if options.Endpoint, err = o.apiEndpoint(&config, options.Domain); err != nil {
+		return options, err
+	}
+	if options.Endpoint.URL == "" {
+		options.Running, err = o.running(ctx, &config, options.Domain)
+	}
+	return options, err
+}
+
+// apiEndpoint returns the API to ask: what flags say goes before the
+// configuration, and that before the environment. Its URL is empty where the
+// service is asked in the running Caddy, or not at all.
+func (o *checkOptions) apiEndpoint(config *checkedConfig, domain string) (e check.Endpoint, err error) {
+	client := config.client(domain)
+	if domain == "" && config.app != nil {
+		client = nil // the service is meant, and not its Caddy's own certificates
+	}
+	inProcess := client != nil && client.Endpoint == "" && client.APIToken == "" || client == nil && config.app != nil
+	if client != nil && !inProcess {
+		if e, err = config.endpoint(client); err != nil {
+			return e, err
+		}
+	}
+	switch {
+	case o.endpoint != "":
+		e.URL, e.Source = o.endpoint, "--endpoint"
+	case inProcess:
+		return check.Endpoint{}, nil
+	case e.URL == "":
+		e.URL, e.Source = os.Getenv("BESTDNS_ENDPOINT"), "BESTDNS_ENDPOINT"
+	}
+	switch token := os.Getenv("BESTDNS_API_TOKEN"); {
+	case o.tokenFile != "":
+		e.NoToken = nil
+		if e.Identity.Token, err = tokenFrom(o.tokenFile); err != nil {
+			e.NoToken = err
+		}
+	case e.Identity.Token == "" && e.Identity.Certificate == nil && token != "":
+		e.Identity.Token, e.NoToken = token, nil
+	}
+	if len(o.roots) > 0 {
+		e.Roots, err = readRoots(o.roots)
+		return e, err
+	}
+	return e, nil
+}
+
+// running returns the service in the Caddy of this machine. Where nobody said
+// that there is one, it is looked for.
+func (o *checkOptions) running(ctx context.Context, config *checkedConfig, domain string) (check.Running, error) {
+	address, err := caddycmd.DetermineAdminAPIAddress(o.admin.address, config.text, config.file, o.admin.adapter)
+	if err != nil {
+		return nil, fmt.Errorf("finding the admin endpoint of the running Caddy: %w", err)
+	}
+	service := runningService{address}
+	if domain == "" || o.admin.address != "" || config.file != "" {
+		return service, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if _, err := service.Hosting(ctx); err != nil {
+		return nil, nil
+	}
+	return service, nil
+}
+
+// resolverAddresses completes addresses with the port, and takes the system's
+// resolvers where there are none.
+func resolverAddresses(given []string) ([]string, error) {
+	port := "53"
+	if len(given) == 0 {
+		const file = "/etc/resolv.conf"
+		system, err := dns.ClientConfigFromFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("finding the system's resolvers (--resolver ADDRESS names another): %w", err)
+		}
+		given, port = system.Servers, system.Port
+	}
+	var addresses []string
+	for _, address := range given {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			address = net.JoinHostPort(strings.Trim(address, "[]"), port)
+		}
+		addresses = append(addresses, address)
+	}
+	return addresses, nil
+}

@@ -1,0 +1,297 @@
+package service
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/caddyserver/certmagic"
+
+	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/service/check"
+)
+
+// checkedConfig is what a configuration file says that a check needs to know. The
+// zero value is no file.
+type checkedConfig struct {
+	file    string
+	text    []byte
+	clients []configuredClient
+	app     *App
+	storage json.RawMessage
+}
+
+// configuredClient is a dns.providers.bestdns in a configuration, and the names
+// for whose certificates it is used; none means any.
+type configuredClient struct {
+	subjects []string
+	provider *bestdns.Provider
+}
+
+func readCheckedConfig(file, adapter string) (config checkedConfig, err error) {
+	if file == "" {
+		return config, nil
+	}
+	config.file = file
+	if config.text, _, _, err = caddycmd.LoadConfig(file, adapter); err != nil {
+		return config, fmt.Errorf("reading %s: %w", file, err)
+	}
+	var known struct {
+		Storage json.RawMessage `json:"storage"`
+		Apps    struct {
+			BestDNS *App `json:"bestdns"`
+		} `json:"apps"`
+	}
+	var all any
+	if err := errors.Join(json.Unmarshal(config.text, &known), json.Unmarshal(config.text, &all)); err != nil {
+		return config, fmt.Errorf("reading %s: %w", file, err)
+	}
+	config.app, config.storage = known.Apps.BestDNS, known.Storage
+	config.findClients(all, nil)
+	return config, nil
+}
+
+// findClients looks for the module wherever one may stand: in automation policies,
+// in the issuers of sites, in what other modules add.
+func (c *checkedConfig) findClients(node any, subjects []string) {
+	switch node := node.(type) {
+	case []any:
+		for _, value := range node {
+			c.findClients(value, subjects)
+		}
+	case map[string]any:
+		if names, ok := node["subjects"].([]any); ok {
+			subjects = nil
+			for _, name := range names {
+				if text, ok := name.(string); ok {
+					subjects = append(subjects, text)
+				}
+			}
+		}
+		for key, value := range node {
+			if module, ok := value.(map[string]any); ok && key == "provider" && module["name"] == "bestdns" {
+				c.addClient(module, subjects)
+				continue
+			}
+			c.findClients(value, subjects)
+		}
+	}
+}
+
+func (c *checkedConfig) addClient(module map[string]any, subjects []string) {
+	text, err := json.Marshal(module)
+	if err != nil {
+		return
+	}
+	provider := new(bestdns.Provider)
+	if json.Unmarshal(text, provider) == nil {
+		c.clients = append(c.clients, configuredClient{subjects, provider})
+	}
+}
+
+// client returns the module that obtains the domain's certificates, or nil.
+func (c *checkedConfig) client(domain string) *bestdns.Provider {
+	var general *bestdns.Provider
+	for _, client := range c.clients {
+		if slices.ContainsFunc(client.subjects, func(subject string) bool { return certmagic.MatchWildcard(domain, subject) }) {
+			return client.provider
+		}
+		if general == nil || len(client.subjects) == 0 {
+			general = client.provider
+		}
+	}
+	return general
+}
+
+// hosted returns the zones of the service in the configuration.
+func (c *checkedConfig) hosted() (zones []check.HostedZone, err error) {
+	if c.app == nil {
+		return nil, nil
+	}
+	repl := caddy.NewReplacer()
+	for _, zone := range c.app.Zones {
+		apex, err := parseConfigName(repl, zone.Name)
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: zone %q: %w", c.file, zone.Name, err)
+		}
+		hosted := check.HostedZone{Name: apex.String(), CNAMETarget: zone.CNAMETarget}
+		var module struct {
+			Name string `json:"name"`
+		}
+		if zone.ProviderRaw != nil && json.Unmarshal(zone.ProviderRaw, &module) == nil {
+			hosted.Provider = module.Name
+		}
+		for _, ns := range zone.NameServers {
+			name, err := parseConfigName(repl, ns.Name)
+			if err != nil {
+				return nil, fmt.Errorf("reading %s: zone %q: ns %q: %w", c.file, zone.Name, ns.Name, err)
+			}
+			server := check.NameServer{Name: name.String()}
+			for _, address := range ns.Addresses {
+				if address, err = replace(repl, address); err != nil {
+					return nil, fmt.Errorf("reading %s: zone %q: ns %q: %w", c.file, zone.Name, ns.Name, err)
+				}
+				server.Addresses = append(server.Addresses, address)
+			}
+			hosted.NameServers = append(hosted.NameServers, server)
+		}
+		zones = append(zones, hosted)
+	}
+	return zones, nil
+}
+
+// endpoint returns the API as a client's module has it configured.
+func (c *checkedConfig) endpoint(p *bestdns.Provider) (e check.Endpoint, err error) {
+	repl := caddy.NewReplacer()
+	e.Source = c.file
+	if e.URL, err = replace(repl, p.Endpoint); err != nil {
+		return e, fmt.Errorf("the endpoint in %s: %w", c.file, err)
+	}
+	if e.Identity.Token, err = replace(repl, p.APIToken); err != nil {
+		// Caddy may well have a variable that this shell does not.
+		e.Identity.Token, e.NoToken = "", fmt.Errorf("the token of %s is not known here: %w", c.file, err)
+	}
+	var roots []string
+	for _, root := range p.TrustedRoots {
+		if root, err = replace(repl, root); err != nil {
+			return e, fmt.Errorf("trusted_roots in %s: %w", c.file, err)
+		}
+		roots = append(roots, root)
+	}
+	if e.Roots, err = readRoots(roots); err != nil || p.ClientCertificate == "" {
+		return e, err
+	}
+	files := []string{p.ClientCertificate, p.ClientKey}
+	for i := range files {
+		if files[i], err = replace(repl, files[i]); err != nil {
+			return e, fmt.Errorf("client_certificate in %s: %w", c.file, err)
+		}
+	}
+	e.Identity.Certificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(files[0], files[1])
+		if err != nil {
+			return nil, fmt.Errorf("reading the client certificate: %w", err)
+		}
+		return &pair, nil
+	}
+	return e, nil
+}
+
+// readRoots reads certificates from PEM files. No files give nil.
+func readRoots(files []string) (*x509.CertPool, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
+	pool := x509.NewCertPool()
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading trusted roots: %w", err)
+		}
+		if !pool.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("reading trusted roots: %s holds no certificate in PEM form", file)
+		}
+	}
+	return pool, nil
+}
+
+// accounts returns the URIs of the ACME accounts with a CA that are in Caddy's
+// storage, and how to find one where there are none.
+func (c *checkedConfig) accounts(ctx context.Context, ca string) (uris []string, help string) {
+	help = "find it in Caddy's storage, the user's that runs Caddy: it is \"location\" in acme/<CA>/users/<e-mail>/*.json; or in Caddy's log, where an account is registered; and give it with --account-uri"
+	modules, cancel := caddy.NewContext(caddy.Context{Context: ctx})
+	defer cancel()
+	storage, err := c.openStorage(modules)
+	if err != nil {
+		return nil, help
+	}
+	const prefix = "acme" // certmagic's
+	keys, err := storage.List(ctx, prefix, true)
+	if err != nil {
+		return nil, help
+	}
+	for _, key := range keys {
+		if path.Ext(key) != ".json" || !strings.Contains(key, "/users/") {
+			continue
+		}
+		text, err := storage.Load(ctx, key)
+		if err != nil {
+			continue
+		}
+		var account struct {
+			Status   string `json:"status"`
+			Location string `json:"location"`
+		}
+		if json.Unmarshal(text, &account) == nil && account.Status == "valid" && isAccountAt(account.Location, ca) {
+			uris = append(uris, account.Location)
+		}
+	}
+	slices.Sort(uris)
+	return slices.Compact(uris), help
+}
+
+// isAccountAt tells whether an account is with the CA of that domain name, and
+// not with its staging environment, whose certificates nobody trusts.
+func isAccountAt(location, ca string) bool {
+	u, err := url.Parse(location)
+	if err != nil {
+		return false
+	}
+	host := u.Hostname()
+	return (host == ca || strings.HasSuffix(host, "."+ca)) && !strings.Contains(host, "staging")
+}
+
+// openStorage returns Caddy's storage, the configured one if there is any.
+func (c *checkedConfig) openStorage(ctx caddy.Context) (certmagic.Storage, error) {
+	if c.storage == nil {
+		return caddy.DefaultStorage, nil
+	}
+	var name struct {
+		Module string `json:"module"`
+	}
+	if err := json.Unmarshal(c.storage, &name); err != nil {
+		return nil, err
+	}
+	var options map[string]json.RawMessage
+	if err := json.Unmarshal(c.storage, &options); err != nil {
+		return nil, err
+	}
+	delete(options, "module")
+	raw, err := json.Marshal(options)
+	if err != nil {
+		return nil, err
+	}
+	module, err := ctx.LoadModuleByID("caddy.storage."+name.Module, raw)
+	if err != nil {
+		return nil, err
+	}
+	converter, ok := module.(caddy.StorageConverter)
+	if !ok {
+		return nil, fmt.Errorf("the storage is a %T", module)
+	}
+	return converter.CertMagicStorage()
+}
+
+// tokenFrom reads a token from a file.
+func tokenFrom(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("reading the token: %w", err)
+	}
+	token := strings.TrimSpace(string(text))
+	if err := api.CheckToken(token); err != nil {
+		return "", fmt.Errorf("reading the token from %s: %w", file, err)
+	}
+	return token, nil
+}
