@@ -235,7 +235,7 @@ func (c *checker) checkCAA(ctx context.Context, s subject) {
 // certificates, by DNS-01 alone (RFC 8657): without it, who can take over any one
 // of the domain's addresses for a moment can have one too.
 func (c *checker) showAccount(s subject) {
-	step := Step{Name: "account", Status: Skipped}
+	step := Step{Name: "account", Status: Note}
 	owner := s.domain.String()
 	record := func(account string) string {
 		return fmt.Sprintf("%s CAA 0 issue %q", owner, c.CA+"; "+paramAccount+"="+account+"; "+paramMethods+"="+methodDNS)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/libdns/libdns"
 
@@ -43,6 +44,9 @@ type Options struct {
 	Dial Dialer
 	// Report is told of each step as it ends, one at a time.
 	Report func(Step)
+
+	// patience is how long is waited for a record to arrive where it should.
+	patience time.Duration
 }
 
 // Service is where records are written and read again.
@@ -87,6 +91,9 @@ func Run(ctx context.Context, options Options) (*Report, error) {
 	c := &checker{Options: options, report: &Report{Domain: options.Domain}}
 	if c.Dial == nil {
 		c.Dial = new(net.Dialer).DialContext
+	}
+	if c.patience == 0 {
+		c.patience = arrivalTime
 	}
 	c.walk = &walker{dial: c.Dial, resolvers: c.Resolvers}
 	subject, err := parseSubject(options.Domain)
@@ -177,16 +184,13 @@ func (c *checker) checkDomain(ctx context.Context, s subject) {
 	if ctx.Err() != nil {
 		return
 	}
-	zone, ok := c.zoneOfTarget(ctx, target, service)
-	var servers []server
-	if ok && ctx.Err() == nil {
-		servers = c.checkZone(ctx, zone)
+	c.checkCAA(ctx, s)
+	if ctx.Err() != nil {
+		return
 	}
-	if ctx.Err() == nil {
-		c.checkCAA(ctx, s)
-	}
-	if ctx.Err() == nil && probe != nil {
-		if c.checkSeen(ctx, probe, servers, plain(zone)) {
+	if zone, ok := c.zoneOfTarget(ctx, target, service); ok && ctx.Err() == nil {
+		servers := c.checkZone(ctx, zone)
+		if probe != nil && ctx.Err() == nil && c.checkSeen(ctx, probe, servers, plain(zone)) {
 			c.checkSeenByResolver(ctx, s, probe)
 		}
 	}

@@ -17,14 +17,20 @@ func canonical(name string) string { return dns.CanonicalName(name) }
 // longestChain is how many CNAMEs are followed. CAs follow about as many.
 const longestChain = 10
 
-// chain returns the names to which CNAMEs lead from name, name itself first. It
-// asks the name servers of each zone: a resolver would remember, perhaps for
-// hours, that a record about to be created was not there.
-func (c *checker) chain(ctx context.Context, name string) ([]string, error) {
+// chain returns the names to which CNAMEs lead from name, name itself first, as
+// far as end. It asks the name servers of each zone: a resolver would remember,
+// perhaps for hours, that a record about to be created was not there.
+func (c *checker) chain(ctx context.Context, name, end string) ([]string, error) {
 	names := []string{canonical(name)}
 	for {
 		last := names[len(names)-1]
+		if last == end && len(names) > 1 {
+			return names, nil
+		}
 		target, err := c.cnameAt(ctx, last)
+		if err != nil && len(names) > 1 {
+			return names, nil // the zone that it leads to is broken, and checked by itself
+		}
 		if err != nil || target == "" {
 			return names, err
 		}
@@ -43,7 +49,7 @@ func (c *checker) cnameAt(ctx context.Context, name string) (string, error) {
 		for _, s := range oneEach(servers) {
 			answer, err := c.Dial.ask(ctx, s.address(), q)
 			switch {
-			case err != nil || answer.Rcode != dns.RcodeSuccess && answer.Rcode != dns.RcodeNameError:
+			case err != nil || isFailure(answer):
 				continue
 			case answer.Authoritative:
 				return cnameIn(answer, name), nil
@@ -116,7 +122,7 @@ func (c *checker) configured() (zones record.Zones, marked record.Name) {
 func (c *checker) checkCNAME(ctx context.Context, s subject, r *reached, p *probe) (target string) {
 	owner := s.owner.String()
 	want, known := c.destination(s, r, p)
-	names, err := c.chain(ctx, owner)
+	names, err := c.chain(ctx, owner, want)
 	if ctx.Err() != nil {
 		return want
 	}
@@ -127,7 +133,7 @@ func (c *checker) checkCNAME(ctx context.Context, s subject, r *reached, p *prob
 	switch {
 	case err != nil:
 		step.Status, step.Found = Unknown, err.Error()
-		if len(names) > 1 {
+		if len(names) > 1 { // they lead nowhere
 			step.Status = Wrong
 		}
 		if known && want != owner {
@@ -182,7 +188,11 @@ func (c *checker) zoneOfTarget(ctx context.Context, target string, r *reached) (
 			return apex.String(), true
 		}
 	}
-	apex, err = c.walk.zoneOf(ctx, target)
+	if apex, err = c.walk.zoneOf(ctx, target); err != nil {
+		if broken, errBroken := c.walk.brokenZone(ctx, target); errBroken == nil {
+			apex, err = broken, nil
+		}
+	}
 	switch {
 	case ctx.Err() != nil:
 		return "", false

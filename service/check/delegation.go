@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
 
 	"github.com/miekg/dns"
@@ -98,7 +99,7 @@ func (w *walker) askParent(ctx context.Context, s server, d *delegation) (reply 
 	switch {
 	case err != nil:
 		return referralReply{err: err}
-	case answer.Rcode != dns.RcodeSuccess && answer.Rcode != dns.RcodeNameError:
+	case isFailure(answer):
 		return referralReply{err: fmt.Errorf("it answers %s", rcode(answer))}
 	}
 	reply.names = targetsOf(answer.Ns, d.zone)
@@ -145,7 +146,7 @@ func (c *checker) checkDelegation(ctx context.Context, zone string) *delegation 
 		step.Status = Wrong
 		step.Found = fmt.Sprintf("the zone above, %s, does not delegate it, so nobody finds its name servers", plain(d.parent))
 		step.Do = fmt.Sprintf("create these records in the zone %s:", plain(d.parent))
-		step.Lines = c.delegationLines(zone)
+		step.Lines = c.delegationLines(ctx, zone)
 	case len(d.absent) > 0:
 		step.Status = Wrong
 		step.Found = fmt.Sprintf("it is delegated to %s, but %s of the zone above, %s, does not know of it", joinWords(plainAll(d.names)), joinServers(d.absent), plain(d.parent))
@@ -160,8 +161,11 @@ func (c *checker) checkDelegation(ctx context.Context, zone string) *delegation 
 
 // delegationLines are the records for the zone above, by what is known of the
 // zone's name servers.
-func (c *checker) delegationLines(zone string) []string {
-	hosted, _ := c.hostedZone(zone)
+func (c *checker) delegationLines(ctx context.Context, zone string) []string {
+	hosted, known := c.hostedZone(zone)
+	if !known {
+		hosted = c.askEndpointHost(ctx, zone)
+	}
 	if len(hosted.NameServers) == 0 {
 		return []string{zone + " NS <name server of the zone, from its ns lines or its DNS provider>"}
 	}
@@ -173,6 +177,31 @@ func (c *checker) delegationLines(zone string) []string {
 		lines = append(lines, s.addressRecord())
 	}
 	return lines
+}
+
+// askEndpointHost looks for the zone where the API is: most often the built-in
+// name server is the same program.
+func (c *checker) askEndpointHost(ctx context.Context, zone string) HostedZone {
+	z := HostedZone{Name: zone}
+	u, err := url.Parse(c.Endpoint.URL)
+	if err != nil || u.Hostname() == "" {
+		return z
+	}
+	var servers []server
+	if addr, err := netip.ParseAddr(u.Hostname()); err == nil {
+		servers = []server{{addr: addr}}
+	} else {
+		servers = c.walk.serversOf(ctx, []string{canonical(u.Hostname())})
+	}
+	view := ownView(ctx, c.Dial, zone, c.askServers(ctx, zone, servers))
+	for _, name := range view.names {
+		ns := NameServer{Name: name}
+		for _, addr := range view.addrs[name] {
+			ns.Addresses = append(ns.Addresses, addr.String())
+		}
+		z.NameServers = append(z.NameServers, ns)
+	}
+	return z
 }
 
 // servers returns the name servers of the configuration that have addresses there.

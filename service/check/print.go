@@ -18,7 +18,7 @@ type Printer struct {
 }
 
 // signs stand before the words, and never in their place.
-var signs = map[Status]string{OK: "✓", Warning: "!", Wrong: "✗", Skipped: "-", Unknown: "?"}
+var signs = map[Status]string{OK: "✓", Warning: "!", Wrong: "✗", Skipped: "-", Unknown: "?", Note: "·"}
 
 // Widths of the columns.
 const (

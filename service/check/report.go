@@ -8,6 +8,7 @@ const (
 	OK      Status = "ok"
 	Warning Status = "warning" // it works, and something is to be said about it
 	Wrong   Status = "wrong"
+	Note    Status = "note" // nothing is checked, something is told
 	// Skipped: there was nothing to check, or nothing to check it with, and that is
 	// no fault of what is checked.
 	Skipped Status = "not checked"

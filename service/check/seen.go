@@ -10,10 +10,12 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Patience with servers and resolvers until a record is there.
+// Patience with servers and resolvers until a record is there. A failure of the
+// resolver is remembered by it for a while (RFC 9520), so there is less for that.
 const (
-	seenWithin = 10 * time.Second
-	seenPause  = 300 * time.Millisecond
+	arrivalTime = 10 * time.Second
+	arrivalWait = 300 * time.Millisecond
+	failureTime = 2 * time.Second
 )
 
 // checkSeen tells whether every name server has what was written. It waits a
@@ -33,7 +35,7 @@ func (c *checker) checkSeen(ctx context.Context, p *probe, servers []server, zon
 		if ctx.Err() != nil {
 			return false
 		}
-		if len(missing) == 0 || time.Since(began) > seenWithin || !sleep(ctx, seenPause) {
+		if len(missing) == 0 || time.Since(began) > c.patience || !sleep(ctx, arrivalWait) {
 			break
 		}
 	}
@@ -106,8 +108,9 @@ func (c *checker) checkSeenByResolver(ctx context.Context, s subject, p *probe) 
 			c.emit(step)
 			return
 		}
-		// What it remembers for longer than this, it is not waited for.
-		if time.Since(began) > seenWithin || err == nil && remembers(answer) > seenWithin || !sleep(ctx, seenPause) {
+		// It is not waited for what it remembers for longer than that.
+		waited := time.Since(began)
+		if waited > c.patience || err == nil && remembers(answer) > c.patience || err == nil && isFailure(answer) && waited > failureTime || !sleep(ctx, arrivalWait) {
 			break
 		}
 	}
@@ -138,6 +141,11 @@ func (c *checker) checkSeenByResolver(ctx context.Context, s subject, p *probe) 
 		step.Lines = []string{"resolvers 9.9.9.9 1.1.1.1"}
 	}
 	c.emit(step)
+}
+
+// isFailure tells whether a resolver could not find out.
+func isFailure(answer *dns.Msg) bool {
+	return answer.Rcode != dns.RcodeSuccess && answer.Rcode != dns.RcodeNameError
 }
 
 // remembers returns how long a resolver keeps this answer: the TTL that is left of

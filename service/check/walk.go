@@ -42,7 +42,7 @@ func (w *walker) found(ctx context.Context, name string, typ uint16) (*dns.Msg, 
 	if err != nil {
 		return nil, err
 	}
-	if answer.Rcode != dns.RcodeSuccess && answer.Rcode != dns.RcodeNameError {
+	if isFailure(answer) {
 		return nil, fmt.Errorf("the resolver answers %s for %s %s", rcode(answer), plain(name), dns.TypeToString[typ])
 	}
 	return answer, nil
@@ -66,6 +66,35 @@ func (w *walker) zoneOf(ctx context.Context, name string) (apex string, err erro
 			return "", errNoZone
 		}
 	}
+}
+
+// brokenZone returns the zone that holds name where the resolver fails below it:
+// the servers of the last zone that it can find say to whom they delegate.
+func (w *walker) brokenZone(ctx context.Context, name string) (apex string, err error) {
+	for at := parentOf(name); at != "."; at = parentOf(at) {
+		above, err := w.zoneOf(ctx, at)
+		if err != nil {
+			continue
+		}
+		servers, err := w.nameServers(ctx, above)
+		if err != nil {
+			return "", err
+		}
+		for _, s := range oneEach(servers) {
+			answer, err := w.dial.ask(ctx, s.address(), query{name: name, typ: dns.TypeSOA})
+			if err != nil {
+				continue
+			}
+			for _, rr := range answer.Ns {
+				cut := canonical(rr.Header().Name)
+				if rr.Header().Rrtype == dns.TypeNS && cut != above && dns.IsSubDomain(cut, name) {
+					return cut, nil
+				}
+			}
+		}
+		return "", fmt.Errorf("the servers of %s delegate nothing above %s", plain(above), plain(name))
+	}
+	return "", errNoZone
 }
 
 // soaOwner returns the zone that an answer about name shows, "" if it shows none.
