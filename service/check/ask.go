@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"strings"
 	"syscall"
 	"time"
@@ -122,8 +123,12 @@ func reason(err error) string {
 		return "cannot be reached from here"
 	}
 	var op *net.OpError
-	if errors.As(err, &op) {
+	var request *url.Error
+	switch {
+	case errors.As(err, &op):
 		return op.Err.Error()
+	case errors.As(err, &request): // it repeats the URL
+		return request.Err.Error()
 	}
 	return err.Error()
 }

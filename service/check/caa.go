@@ -159,10 +159,10 @@ func (s caaSet) judge(ca string, wildcard bool, accounts []string) verdict {
 	case len(ours) == 0:
 		var values []string
 		for _, r := range relevant {
-			values = append(values, fmt.Sprintf("%q", r.Value))
+			values = append(values, fmt.Sprintf("%s %q", r.Tag, r.Value))
 		}
 		return verdict{
-			why: fmt.Sprintf("the CAA records at %s do not let %s issue: %s has %s", at, ca, tag, joinWords(values)),
+			why: fmt.Sprintf("the CAA records at %s do not let %s issue: there is %s", at, ca, joinWords(values)),
 			do:  fmt.Sprintf("add this record at %s, beside the others:", at), lines: []string{fmt.Sprintf("%s CAA 0 %s %q", s.owner, tag, ca)},
 		}
 	case len(methods) > 0:

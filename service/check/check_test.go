@@ -1,12 +1,9 @@
 package check
 
 import (
-	"bytes"
-	"context"
 	"net/http/httptest"
 	"testing"
-
-	"github.com/miekg/dns"
+	"time"
 
 	"github.com/caddy-dns/bestdns/internal/api"
 )
@@ -62,6 +59,7 @@ func newSetup(t *testing.T) *setup {
 		Domain: "www.example.org", Resolvers: []string{resolverAddress}, CA: "letsencrypt.org", AccountHelp: "find it in the log",
 		Endpoint: Endpoint{URL: s.api.URL, Identity: api.Identity{Token: s.service.token}, Source: "Caddyfile"},
 		Dial:     w.dial,
+		patience: 500 * time.Millisecond,
 	}
 	return s
 }
@@ -82,18 +80,4 @@ func (s *setup) run(t *testing.T) *Report {
 		t.Errorf("%d values were left behind", len(s.service.left))
 	}
 	return report
-}
-
-func TestDump(t *testing.T) {
-	s := newSetup(t)
-	p := &Printer{Out: new(bytes.Buffer), Signs: true}
-	s.options.Report = p.Step
-	p.Summary(s.run(t))
-	t.Log(p.Out)
-	s.local()
-	s.options.Domain = ""
-	p.Summary(s.run(t))
-	t.Log(p.Out)
-	_ = context.Background
-	_ = dns.TypeA
 }

@@ -130,10 +130,16 @@ func endpointReason(err error) string {
 		return "the host " + lookup.Name + " cannot be looked up: " + lookup.Err
 	case errors.As(err, &certificate):
 		return "its certificate is not accepted: " + certificate.Err.Error()
-	case errors.As(err, &notTLS):
+	case errors.As(err, &notTLS), isPlainHTTP(err):
 		return "it does not speak TLS"
 	}
 	return reason(err)
+}
+
+// isPlainHTTP tells whether HTTP came back where TLS was expected: net/http has
+// no type for that.
+func isPlainHTTP(err error) bool {
+	return strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
 }
 
 func endpointAdvice(err error, host string) (do string, lines []string) {
@@ -157,7 +163,7 @@ func endpointAdvice(err error, host string) (do string, lines []string) {
 		return "look into the log of the service: it says why it cannot do its work", nil
 	case errors.As(err, &other):
 		return "the site has to hand the API's paths to the handler, or the endpoint lacks the path before them; in the service's Caddyfile:", []string{host + " {", "\tbestdns", "}"}
-	case errors.As(err, &notTLS):
+	case errors.As(err, &notTLS), isPlainHTTP(err):
 		return "the port serves plain HTTP: name the one that serves HTTPS in the endpoint", nil
 	case isTimeout(err):
 		return "let TCP to the endpoint's port through the firewalls between here and " + host, nil

@@ -183,6 +183,10 @@ func (f *fakeService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		write(api.Health{Status: "ok"}, nil)
 		return
 	}
+	if !strings.HasPrefix(r.URL.Path, "/v1/") {
+		http.NotFound(w, r)
+		return
+	}
 	if r.Header.Get("Authorization") != "Bearer "+f.token {
 		write(nil, refusal(api.Unauthorized, "no client has this token"))
 		return

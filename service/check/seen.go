@@ -44,9 +44,9 @@ func (c *checker) checkSeen(ctx context.Context, p *probe, servers []server, zon
 		step.Status = Wrong
 		step.Found = fmt.Sprintf("what was written is not served by %s, %s later", joinServers(missing), took.Round(time.Second))
 		if len(missing) < len(servers) {
-			step.Do = "those servers have an old copy of the zone: see that the primary notifies them (NOTIFY) and lets them copy it (AXFR); until then, let clients wait in place of propagation_timeout -1:"
+			step.Do = "those servers have an old copy of the zone: see that the primary notifies them (NOTIFY) and lets them copy it (AXFR); until then, let clients wait, beside propagation_timeout -1:"
 		} else {
-			step.Do = "the service writes to other servers than those to which the zone is delegated, or its provider is slow: compare them; if it is slow, let clients wait in place of propagation_timeout -1:"
+			step.Do = "the service writes to other servers than those to which the zone is delegated, or its provider is slow: compare them; if it is slow, let clients wait, beside propagation_timeout -1:"
 		}
 		step.Lines = []string{"propagation_delay 30s"}
 		c.emit(step)
@@ -57,7 +57,7 @@ func (c *checker) checkSeen(ctx context.Context, p *probe, servers []server, zon
 	if took > 2*time.Second {
 		step.Status = Warning
 		step.Found += fmt.Sprintf(", after %s", took.Round(100*time.Millisecond))
-		step.Do, step.Lines = "let clients wait for that, in place of propagation_timeout -1:", []string{fmt.Sprintf("propagation_delay %s", (2 * took).Round(time.Second))}
+		step.Do, step.Lines = "let clients wait for that, beside propagation_timeout -1:", []string{fmt.Sprintf("propagation_delay %s", (2 * took).Round(time.Second))}
 	}
 	c.emit(step)
 	return true
@@ -96,6 +96,7 @@ func (c *checker) checkSeenByResolver(ctx context.Context, s subject, p *probe) 
 	step := p.step
 	step.Name, step.Status = "resolved", OK
 	q := query{name: s.owner.String(), typ: dns.TypeTXT, recurse: true}
+	broken := c.report.count(Wrong) > 0 // then there is nothing to wait for
 	var answer *dns.Msg
 	var err error
 	for began := time.Now(); ; {
@@ -110,7 +111,7 @@ func (c *checker) checkSeenByResolver(ctx context.Context, s subject, p *probe) 
 		}
 		// It is not waited for what it remembers for longer than that.
 		waited := time.Since(began)
-		if waited > c.patience || err == nil && remembers(answer) > c.patience || err == nil && isFailure(answer) && waited > failureTime || !sleep(ctx, arrivalWait) {
+		if broken || waited > c.patience || err == nil && remembers(answer) > c.patience || err == nil && isFailure(answer) && waited > failureTime || !sleep(ctx, arrivalWait) {
 			break
 		}
 	}
@@ -127,18 +128,21 @@ func (c *checker) checkSeenByResolver(ctx context.Context, s subject, p *probe) 
 		q.unchecked = true
 		if again, err := c.walk.resolve(ctx, q); err == nil && again.Rcode == dns.RcodeSuccess {
 			step.Found += ", and an answer where it is told not to validate: DNSSEC is broken on the way there"
-			step.Do = "remove the DS record over the zone that is not signed, or sign it: the step ds says which; it may also be a zone further above, or the domain's own:"
-			step.Lines = []string{"dig +trace +dnssec TXT " + plain(q.name)}
+			step.Do = "if the step ds is right, it is another zone on that way, such as the domain's own: find it, and have its DS record removed or its keys mended; this shows where it breaks:"
+			step.Lines = []string{"delv +vtrace " + plain(q.name) + " TXT"}
 		}
+	case broken:
+		step.Found = fmt.Sprintf("the resolver answers %s for %s, and what was written is not in it", rcode(answer), q)
+		step.Do = "mend what is wrong above, from which this follows"
 	case remembers(answer) > 0:
 		step.Status = Warning
 		step.Found = fmt.Sprintf("the resolver still remembers an older answer, for %s more; a CA's resolver does not", remembers(answer))
 		step.Do = "try again then; if it is so still, this resolver has a view of its own of the domain (split horizon): name others to clients:"
-		step.Lines = []string{"resolvers 9.9.9.9 1.1.1.1"}
+		step.Lines = []string{"resolvers 1.1.1.1 9.9.9.9"}
 	default:
 		step.Found = fmt.Sprintf("the resolver answers %s for %s, and what was written is not in it", rcode(answer), q)
 		step.Do = "if the CNAME above is right, this resolver has a view of its own of the domain (split horizon): ask another with --resolver, and name it to clients too:"
-		step.Lines = []string{"resolvers 9.9.9.9 1.1.1.1"}
+		step.Lines = []string{"resolvers 1.1.1.1 9.9.9.9"}
 	}
 	c.emit(step)
 }

@@ -107,7 +107,10 @@ func (c *checker) serverStep(zone string, a serverAnswer, ipv6 func() bool) Step
 	case udp == tcp && a.udp.err == nil:
 		step.Found = fmt.Sprintf("%s %s", a.server, udp)
 		step.Do = fmt.Sprintf("it does not serve the zone %s: see that the right program listens on %s, and that its configuration has the zone; for the built-in name server:", plain(zone), port53)
-		step.Lines = zoneLines(plain(zone))
+		step.Lines = []string{"zone " + plain(zone) + " {", "\tns " + plain(a.name) + " " + a.addr.String(), "}"}
+		if !dns.IsSubDomain(zone, a.name) {
+			step.Lines[1] = "\tns " + plain(a.name)
+		}
 	case udp != "" && tcp != "":
 		step.Found = fmt.Sprintf("%s: %s over UDP; %s over TCP", a.server, udp, tcp)
 		step.Do = fmt.Sprintf("start the name server there, have it listen on that address, and let UDP and TCP to %s through every firewall (for the built-in name server, the option below); or take the server out of the zone's NS records", port53)
@@ -192,7 +195,7 @@ func (c *checker) checkSOA(ctx context.Context, zone string, answers []serverAns
 	case len(bySerial) > 1:
 		step.Status = Wrong
 		step.Found = "the servers have the zone at different serials, so a challenge may be at one and not at another: " + differing(servers, soas, func(s *dns.SOA) string { return fmt.Sprint(s.Serial) })
-		step.Do = "see that the primary notifies the others (NOTIFY) and lets them copy the zone (AXFR); until that is quick, let clients wait:"
+		step.Do = "see that the primary notifies the others (NOTIFY) and lets them copy the zone (AXFR); until that is quick, let clients wait, beside propagation_timeout -1:"
 		step.Lines = []string{"propagation_delay 30s"}
 	default:
 		for _, soa := range soas {

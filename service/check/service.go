@@ -44,10 +44,7 @@ func (c *checker) checkHosted(ctx context.Context, name string, r *reached) {
 		return
 	}
 	defer c.remove(ctx, p)
-	if ctx.Err() == nil {
-		c.readBack(ctx, p)
-	}
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && c.readBack(ctx, p) && ctx.Err() == nil {
 		c.checkSeen(ctx, p, servers, plain(name))
 	}
 }
@@ -133,15 +130,15 @@ func (r *reached) mayWrite(apex, owner record.Name) bool {
 	return ok
 }
 
-// readBack tells whether the service reads what it wrote.
-func (c *checker) readBack(ctx context.Context, p *probe) {
+// readBack tells whether the service reads what it wrote, as far as it can read.
+func (c *checker) readBack(ctx context.Context, p *probe) (ok bool) {
 	step := p.step
 	step.Name, step.Status, step.Found = "read back", OK, "both values are read again"
 	limited, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	records, err := p.service.GetRecords(limited, p.asked)
 	if ctx.Err() != nil {
-		return
+		return false
 	}
 	defer func() { c.emit(step) }()
 	var problem *api.Error
@@ -157,4 +154,5 @@ func (c *checker) readBack(ctx context.Context, p *probe) {
 		step.Do = "its DNS provider puts one value in the place of the other, so a domain and its wildcard cannot be validated at the same time: update the provider's module, or let the domain's CNAME lead to a zone of the built-in name server:"
 		step.Lines = zoneLines("acme." + step.Zone)
 	}
+	return step.Status != Wrong
 }

@@ -109,7 +109,7 @@ func (c *checker) checkToken(ctx context.Context, r *reached) {
 	defer func() { c.emit(step) }()
 	where := "put a token where the client reads it (--token-file or the variable BESTDNS_API_TOKEN here), made on the machine of the service by:"
 	if c.Endpoint.NoToken != nil {
-		step.Found, step.Do, step.Lines = c.Endpoint.NoToken.Error(), where, []string{tokenCommand("CLIENT", c.Domain)}
+		step.Status, step.Found, step.Do, step.Lines = Unknown, c.Endpoint.NoToken.Error(), "run this with the variables and files that Caddy has (with systemd, those of its unit), or put the token into a file and name that:", []string{"--token-file FILE"}
 		return
 	}
 	if c.Endpoint.Identity.Token == "" && c.Endpoint.Identity.Certificate == nil {
