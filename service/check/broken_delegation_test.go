@@ -1,175 +1,177 @@
 package check
 
+import "testing"
+
 // brokenDelegation is what is wrong with the way from the zone above.
 var brokenDelegation = []breakage{
 	{
 		name: "not delegated",
 		breakIt: func(t *testing.T, s *setup) {
-		s.com.remove(t, "acme.example.com. 300 IN NS", "ns1.acme", "ns2.acme")
-		s.options.Hosted = s.service.hosted
-	},
+			s.com.remove(t, "acme.example.com. 300 IN NS", "ns1.acme", "ns2.acme")
+			s.options.Hosted = s.service.hosted
+		},
 		want: []Step{
-		{
-			Name: "delegation", Zone: "acme.example.com", Status: Wrong,
-			Found: "the zone above, example.com, does not delegate it, so nobody finds its name servers",
-			Do: "create these records in the zone example.com:",
-			Lines: []string{"acme.example.com. NS ns1.acme.example.com.", "acme.example.com. NS ns2.acme.example.com.", "ns1.acme.example.com. A 192.0.2.5", "ns1.acme.example.com. AAAA 2001:db8::5", "ns2.acme.example.com. A 192.0.2.6"},
-		},
-		{
-			Name: "resolved", Status: Wrong,
-			Found: "the resolver answers NXDOMAIN for _acme-challenge.www.example.org TXT, and what was written is not in it",
-			Do: "mend what is wrong above, from which this follows",
-		},
+			{
+				Name: "delegation", Zone: "acme.example.com", Status: Wrong,
+				Found: "the zone above, example.com, does not delegate it, so nobody finds its name servers",
+				Do:    "create these records in the zone example.com:",
+				Lines: []string{"acme.example.com. NS ns1.acme.example.com.", "acme.example.com. NS ns2.acme.example.com.", "ns1.acme.example.com. A 192.0.2.5", "ns1.acme.example.com. AAAA 2001:db8::5", "ns2.acme.example.com. A 192.0.2.6"},
+			},
+			{
+				Name: "resolved", Status: Wrong,
+				Found: "the resolver answers NXDOMAIN for _acme-challenge.www.example.org TXT, and what was written is not in it",
+				Do:    "mend what is wrong above, from which this follows",
+			},
 		},
 	},
 	{
 		name: "not delegated, name server where the API is",
 		breakIt: func(t *testing.T, s *setup) {
-		s.com.remove(t, "acme.example.com. 300 IN NS", "ns1.acme", "ns2.acme")
-		s.servers["127.0.0.1"] = s.first
-	},
-		want: []Step{
-		{
-			Name: "delegation", Zone: "acme.example.com", Status: Wrong,
-			Found: "the zone above, example.com, does not delegate it, so nobody finds its name servers",
-			Do: "create these records in the zone example.com:",
-			Lines: []string{"acme.example.com. NS ns1.acme.example.com.", "acme.example.com. NS ns2.acme.example.com.", "ns1.acme.example.com. A 192.0.2.5", "ns1.acme.example.com. AAAA 2001:db8::5", "ns2.acme.example.com. A 192.0.2.6"},
+			s.com.remove(t, "acme.example.com. 300 IN NS", "ns1.acme", "ns2.acme")
+			s.servers["127.0.0.1"] = s.first
 		},
+		want: []Step{
+			{
+				Name: "delegation", Zone: "acme.example.com", Status: Wrong,
+				Found: "the zone above, example.com, does not delegate it, so nobody finds its name servers",
+				Do:    "create these records in the zone example.com:",
+				Lines: []string{"acme.example.com. NS ns1.acme.example.com.", "acme.example.com. NS ns2.acme.example.com.", "ns1.acme.example.com. A 192.0.2.5", "ns1.acme.example.com. AAAA 2001:db8::5", "ns2.acme.example.com. A 192.0.2.6"},
+			},
 		},
 	},
 	{
 		name: "not delegated, and nothing known",
 		breakIt: func(t *testing.T, s *setup) {
-		s.com.remove(t, "acme.example.com. 300 IN NS", "ns1.acme", "ns2.acme")
-	},
-		want: []Step{
-		{
-			Name: "delegation", Zone: "acme.example.com", Status: Wrong,
-			Found: "the zone above, example.com, does not delegate it, so nobody finds its name servers",
-			Do: "create these records in the zone example.com:",
-			Lines: []string{"acme.example.com. NS <name server of the zone, from its ns lines or its DNS provider>"},
+			s.com.remove(t, "acme.example.com. 300 IN NS", "ns1.acme", "ns2.acme")
 		},
+		want: []Step{
+			{
+				Name: "delegation", Zone: "acme.example.com", Status: Wrong,
+				Found: "the zone above, example.com, does not delegate it, so nobody finds its name servers",
+				Do:    "create these records in the zone example.com:",
+				Lines: []string{"acme.example.com. NS <name server of the zone, from its ns lines or its DNS provider>"},
+			},
 		},
 	},
 	{
 		name: "one parent server without the delegation",
 		breakIt: func(t *testing.T, s *setup) {
-		old := *s.com
-		old.remove(t, "acme.example.com. 300 IN NS")
-		s.com.add(t, "example.com. 300 NS ns-old.example.com.", "ns-old.example.com. 300 A 192.0.2.4")
-		s.nameserver("192.0.2.4", &old)
-	},
-		want: []Step{
-		{
-			Name: "delegation", Zone: "acme.example.com", Status: Wrong,
-			Found: "it is delegated to ns1.acme.example.com and ns2.acme.example.com, but ns-old.example.com (192.0.2.4) of the zone above, example.com, does not know of it",
-			Do: "if the delegation is new, wait for it to reach all servers of example.com; else see why that one has an old copy of the zone",
+			old := *s.com
+			old.remove(t, "acme.example.com. 300 IN NS")
+			s.com.add(t, "example.com. 300 NS ns-old.example.com.", "ns-old.example.com. 300 A 192.0.2.4")
+			s.nameserver("192.0.2.4", &old)
 		},
+		want: []Step{
+			{
+				Name: "delegation", Zone: "acme.example.com", Status: Wrong,
+				Found: "it is delegated to ns1.acme.example.com and ns2.acme.example.com, but ns-old.example.com (192.0.2.4) of the zone above, example.com, does not know of it",
+				Do:    "if the delegation is new, wait for it to reach all servers of example.com; else see why that one has an old copy of the zone",
+			},
 		},
 	},
 	{
 		name: "glue missing",
 		breakIt: func(t *testing.T, s *setup) {
-		s.com.remove(t, "ns1.acme", "ns2.acme")
-		s.options.Hosted = s.service.hosted
-	},
+			s.com.remove(t, "ns1.acme", "ns2.acme")
+			s.options.Hosted = s.service.hosted
+		},
 		want: []Step{
-		{
-			Name: "glue", Zone: "acme.example.com", Status: Wrong,
-			Found: "its name servers lie in the zone itself, and the zone above, example.com, has no address (glue) for them, so nobody finds the way in",
-			Do: "add this glue in example.com, beside the NS records:",
-			Lines: []string{"ns1.acme.example.com. A 192.0.2.5", "ns1.acme.example.com. AAAA 2001:db8::5", "ns2.acme.example.com. A 192.0.2.6"},
-		},
-		{
-			Name: "resolved", Status: Wrong,
-			Found: "the resolver answers SERVFAIL for _acme-challenge.www.example.org TXT",
-			Do: "mend what is wrong above; if nothing is, look at the zone's name servers from where the resolver is",
-		},
+			{
+				Name: "glue", Zone: "acme.example.com", Status: Wrong,
+				Found: "its name servers lie in the zone itself, and the zone above, example.com, has no address (glue) for them, so nobody finds the way in",
+				Do:    "add this glue in example.com, beside the NS records:",
+				Lines: []string{"ns1.acme.example.com. A 192.0.2.5", "ns1.acme.example.com. AAAA 2001:db8::5", "ns2.acme.example.com. A 192.0.2.6"},
+			},
+			{
+				Name: "resolved", Status: Wrong,
+				Found: "the resolver answers SERVFAIL for _acme-challenge.www.example.org TXT",
+				Do:    "mend what is wrong above; if nothing is, look at the zone's name servers from where the resolver is",
+			},
 		},
 	},
 	{
 		name: "glue missing, and nothing known",
 		breakIt: func(t *testing.T, s *setup) {
-		s.com.remove(t, "ns1.acme", "ns2.acme")
-	},
-		want: []Step{
-		{
-			Name: "glue", Zone: "acme.example.com", Status: Wrong,
-			Found: "its name servers lie in the zone itself, and the zone above, example.com, has no address (glue) for them, so nobody finds the way in",
-			Do: "add this glue in example.com, beside the NS records:",
-			Lines: []string{"ns1.acme.example.com. A <public address of ns1.acme.example.com>", "ns2.acme.example.com. A <public address of ns2.acme.example.com>"},
+			s.com.remove(t, "ns1.acme", "ns2.acme")
 		},
+		want: []Step{
+			{
+				Name: "glue", Zone: "acme.example.com", Status: Wrong,
+				Found: "its name servers lie in the zone itself, and the zone above, example.com, has no address (glue) for them, so nobody finds the way in",
+				Do:    "add this glue in example.com, beside the NS records:",
+				Lines: []string{"ns1.acme.example.com. A <public address of ns1.acme.example.com>", "ns2.acme.example.com. A <public address of ns2.acme.example.com>"},
+			},
 		},
 	},
 	{
 		name: "glue incomplete",
 		breakIt: func(t *testing.T, s *setup) {
-		s.com.remove(t, "ns1.acme.example.com. 300 IN AAAA")
-	},
-		want: []Step{
-		{
-			Name: "glue", Zone: "acme.example.com", Status: Warning,
-			Found: "the zone above, example.com, does not have all addresses of its name servers",
-			Do: "add this glue in example.com:",
-			Lines: []string{"ns1.acme.example.com. AAAA 2001:db8::5"},
+			s.com.remove(t, "ns1.acme.example.com. 300 IN AAAA")
 		},
+		want: []Step{
+			{
+				Name: "glue", Zone: "acme.example.com", Status: Warning,
+				Found: "the zone above, example.com, does not have all addresses of its name servers",
+				Do:    "add this glue in example.com:",
+				Lines: []string{"ns1.acme.example.com. AAAA 2001:db8::5"},
+			},
 		},
 	},
 	{
 		name: "glue of another machine",
 		breakIt: func(t *testing.T, s *setup) {
-		s.com.remove(t, "ns2.acme.example.com. 300 IN A ")
-		s.com.add(t, "ns2.acme.example.com. 300 A 192.0.2.99")
-	},
+			s.com.remove(t, "ns2.acme.example.com. 300 IN A ")
+			s.com.add(t, "ns2.acme.example.com. 300 A 192.0.2.99")
+		},
 		want: []Step{
-		{
-			Name: "glue", Zone: "acme.example.com", Status: Wrong,
-			Found: "the zone above, example.com, has an address for its name server that the zone itself does not: ns2.acme.example.com. A 192.0.2.99",
-			Do: "replace that glue in example.com by these records:",
-			Lines: []string{"ns1.acme.example.com. A 192.0.2.5", "ns1.acme.example.com. AAAA 2001:db8::5", "ns2.acme.example.com. A 192.0.2.6"},
-		},
-		{
-			Name: "server", Zone: "acme.example.com", Status: Wrong,
-			Found: "ns2.acme.example.com (192.0.2.99): refused the connection over UDP; refused the connection over TCP",
-			Do: "start the name server there, have it listen on that address, and let UDP and TCP to port 53 of 192.0.2.99 through every firewall (for the built-in name server, the option below); or take the server out of the zone's NS records",
-			Lines: []string{"listen :53"},
-		},
+			{
+				Name: "glue", Zone: "acme.example.com", Status: Wrong,
+				Found: "the zone above, example.com, has an address for its name server that the zone itself does not: ns2.acme.example.com. A 192.0.2.99",
+				Do:    "replace that glue in example.com by these records:",
+				Lines: []string{"ns1.acme.example.com. A 192.0.2.5", "ns1.acme.example.com. AAAA 2001:db8::5", "ns2.acme.example.com. A 192.0.2.6"},
+			},
+			{
+				Name: "server", Zone: "acme.example.com", Status: Wrong,
+				Found: "ns2.acme.example.com (192.0.2.99): refused the connection over UDP; refused the connection over TCP",
+				Do:    "start the name server there, have it listen on that address, and let UDP and TCP to port 53 of 192.0.2.99 through every firewall (for the built-in name server, the option below); or take the server out of the zone's NS records",
+				Lines: []string{"listen :53"},
+			},
 		},
 	},
 	{
 		name: "other name servers at the parent",
 		breakIt: func(t *testing.T, s *setup) {
-		s.com.remove(t, "acme.example.com. 300 IN NS ns2")
-	},
+			s.com.remove(t, "acme.example.com. 300 IN NS ns2")
+		},
 		want: []Step{
-		{
-			Name: "ns", Zone: "acme.example.com", Status: Warning,
-			Found: "the zone above, example.com, names ns1.acme.example.com, and the zone itself ns1.acme.example.com and ns2.acme.example.com",
-			Do: "make the NS records in example.com those of the zone (or change the zone's ns lines):",
-			Lines: []string{"acme.example.com. NS ns1.acme.example.com.", "acme.example.com. NS ns2.acme.example.com."},
-		},
-		{
-			Name: "redundancy", Zone: "acme.example.com", Status: Warning,
-			Found: "it has a single name server, ns1.acme.example.com: while that is down, no certificate of it can be had",
-			Do: "this is enough to begin with; for more, host the zone with DNS servers of which there are two (provider in its block), or add one in both zones:",
-			Lines: []string{"acme.example.com. NS <second name server>"},
-		},
+			{
+				Name: "ns", Zone: "acme.example.com", Status: Warning,
+				Found: "the zone above, example.com, names ns1.acme.example.com, and the zone itself ns1.acme.example.com and ns2.acme.example.com",
+				Do:    "make the NS records in example.com those of the zone (or change the zone's ns lines):",
+				Lines: []string{"acme.example.com. NS ns1.acme.example.com.", "acme.example.com. NS ns2.acme.example.com."},
+			},
+			{
+				Name: "redundancy", Zone: "acme.example.com", Status: Warning,
+				Found: "it has a single name server, ns1.acme.example.com: while that is down, no certificate of it can be had",
+				Do:    "this is enough to begin with; for more, host the zone with DNS servers of which there are two (provider in its block), or add one in both zones:",
+				Lines: []string{"acme.example.com. NS <second name server>"},
+			},
 		},
 	},
 	{
 		name: "name server without an address",
 		breakIt: func(t *testing.T, s *setup) {
-		for _, z := range []*zonefile{s.com, s.acme} {
-			z.add(t, "acme.example.com. 300 NS ns3.example.org.")
-		}
-	},
-		want: []Step{
-		{
-			Name: "server", Zone: "acme.example.com", Status: Wrong,
-			Found: "the name server ns3.example.org has no address",
-			Do: "create its address record where that name is hosted, or take its NS record out of both zones:",
-			Lines: []string{"ns3.example.org. A <address>"},
+			for _, z := range []*zonefile{s.com, s.acme} {
+				z.add(t, "acme.example.com. 300 NS ns3.example.org.")
+			}
 		},
+		want: []Step{
+			{
+				Name: "server", Zone: "acme.example.com", Status: Wrong,
+				Found: "the name server ns3.example.org has no address",
+				Do:    "create its address record where that name is hosted, or take its NS record out of both zones:",
+				Lines: []string{"ns3.example.org. A <address>"},
+			},
 		},
 	},
 }

@@ -7,32 +7,29 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"errors"
 	"fmt"
+	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http/httptest"
-	"os"
 	"regexp"
+	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
-
-	"github.com/caddy-dns/bestdns/internal/api"
 )
 
 // breakage is one way in which a setup can be broken, and what is said of it.
 type breakage struct {
-	name   string
+	name    string
 	breakIt func(t *testing.T, s *setup)
 	// want are all steps that are not right, as they are printed.
 	want []Step
 }
-
 
 // nothingFor is the answer that there is no such name, remembered for a time.
 func nothingFor(t *testing.T, seconds int) *dns.Msg {
@@ -65,7 +62,7 @@ func (s *setup) serveTLS(t *testing.T, end time.Time, address string, trusted bo
 	}
 	server := httptest.NewUnstartedServer(s.service)
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
-	server.Config.ErrorLog = nil
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // it would tell of what is meant to fail
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	s.options.Endpoint.URL = server.URL

@@ -90,7 +90,7 @@ func (p *Printer) write(s string) { _, _ = io.WriteString(p.Out, s) }
 // comes from strangers' servers.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || !unicode.IsPrint(r) && r != ' ' {
+		if r != '\t' && !unicode.IsPrint(r) {
 			return '\uFFFD'
 		}
 		return r
