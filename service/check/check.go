@@ -155,14 +155,6 @@ func parseSubject(text string) (s subject, err error) {
 	return s, err
 }
 
-// text returns the domain as the user writes it.
-func (s subject) text() string {
-	if s.wildcard {
-		return "*." + plain(s.domain.String())
-	}
-	return plain(s.domain.String())
-}
-
 // plain returns a name without its final dot, for sentences; records have it.
 func plain(name string) string {
 	if name == "." {

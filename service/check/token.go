@@ -18,8 +18,6 @@ type reached struct {
 	service Service
 	// zones are those that the caller may use, by what the service says.
 	zones record.Zones
-	// hosted says more of them, where a configuration is at hand.
-	hosted []HostedZone
 	// client is the caller's name; empty in the running Caddy itself.
 	client string
 	// rights are the caller's; nil in the running Caddy itself.
