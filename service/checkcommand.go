@@ -47,7 +47,7 @@ writes a challenge, looks whether every name server and a resolver have it, and
 removes it again, also when it is interrupted.
 
   caddy bestdns check www.example.org --config Caddyfile
-  BESTDNS_API_TOKEN=… caddy bestdns check '*.example.org' --endpoint https://dns.example.net
+  caddy bestdns check '*.example.org' --endpoint https://dns.example.net --token-file /run/secrets/bestdns
   caddy bestdns check --config /etc/caddy/Caddyfile
 
 The first two ask as a client of the service does, with the token that its
@@ -57,34 +57,40 @@ running Caddy is asked at its admin endpoint.
 
 It ends with 0 if all is right (a warning is no fault), with 1 if something is
 wrong, and with 2 if it could not be checked.`,
-		Args: cobra.MaximumNArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if err := cobra.MaximumNArgs(1)(cmd, args); err != nil {
+				return couldNotCheck(cmd, err)
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				options.domain = args[0]
 			}
 			code, err := options.run(cmd)
 			if err != nil {
-				fmt.Fprintln(cmd.ErrOrStderr(), "Error:", err)
-				code = exitUnknown
+				return couldNotCheck(cmd, err)
 			}
 			return exitWith(cmd, code)
 		},
 	}
-	flags := cmd.Flags()
-	options.admin.register(cmd)
-	flags.Lookup("config").Usage = "The client's or the service's configuration file"
-	flags.StringVar(&options.endpoint, "endpoint", "", "The URL of the service; by default that of the configuration or of BESTDNS_ENDPOINT")
-	flags.StringVar(&options.tokenFile, "token-file", "", "A file with the token; by default that of the configuration or of BESTDNS_API_TOKEN")
-	flags.StringArrayVar(&options.roots, "trusted-roots", nil, "A PEM file with the root certificate of the endpoint's CA")
-	flags.StringArrayVar(&options.resolvers, "resolver", nil, "The address of a resolver, with its port if it is not 53; by default the system's")
-	flags.StringVar(&options.ca, "ca", "letsencrypt.org", "The CA's domain name, as its CAA records have it")
-	flags.StringArrayVar(&options.accounts, "account-uri", nil, "The URI of the ACME account; by default those in Caddy's storage")
-	flags.BoolVar(&options.json, "json", false, "Print one JSON document when it is through")
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		fmt.Fprintln(cmd.ErrOrStderr(), "Error:", err)
-		return exitWith(cmd, exitUnknown)
-	})
+	options.bind(cmd)
+	cmd.SetFlagErrorFunc(couldNotCheck)
 	return cmd
+}
+
+// bind registers the flags.
+func (o *checkOptions) bind(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	o.admin.register(cmd)
+	flags.Lookup("config").Usage = "The client's or the service's configuration file"
+	flags.StringVar(&o.endpoint, "endpoint", "", "The URL of the service; by default that of the configuration or of BESTDNS_ENDPOINT")
+	flags.StringVar(&o.tokenFile, "token-file", "", "A file with the token; by default that of the configuration or of BESTDNS_API_TOKEN")
+	flags.StringArrayVar(&o.roots, "trusted-roots", nil, "A PEM file with the root certificate of the endpoint's CA")
+	flags.StringArrayVar(&o.resolvers, "resolver", nil, "The address of a resolver, with its port if it is not 53; by default the system's")
+	flags.StringVar(&o.ca, "ca", "letsencrypt.org", "The CA's domain name, as its CAA records have it")
+	flags.StringArrayVar(&o.accounts, "account-uri", nil, "The URI of the ACME account; by default those in Caddy's storage")
+	flags.BoolVar(&o.json, "json", false, "Print one JSON document when it is through")
 }
 
 // exitUnknown is what the command ends with when it could not check.
@@ -92,6 +98,12 @@ const exitUnknown = 2
 
 // errSomethingWrong ends the command with 1. It is not printed: the report is.
 var errSomethingWrong = errors.New("something is wrong")
+
+// couldNotCheck tells why, and ends the command with exitUnknown.
+func couldNotCheck(cmd *cobra.Command, err error) error {
+	fmt.Fprintln(cmd.ErrOrStderr(), "Error:", err)
+	return exitWith(cmd, exitUnknown)
+}
 
 // exitWith has the program end with a code, and says no more.
 func exitWith(cmd *cobra.Command, code int) error {
@@ -184,6 +196,9 @@ func (o *checkOptions) apiEndpoint(config *checkedConfig, domain string) (e chec
 	if domain == "" && config.app != nil {
 		client = nil // the service is meant, and not its Caddy's own certificates
 	}
+	if o.admin.address != "" && o.endpoint == "" {
+		return e, nil // the Caddy there is meant
+	}
 	inProcess := client != nil && client.Endpoint == "" && client.APIToken == "" || client == nil && config.app != nil
 	if client != nil && !inProcess {
 		if e, err = config.endpoint(client); err != nil {
@@ -197,6 +212,9 @@ func (o *checkOptions) apiEndpoint(config *checkedConfig, domain string) (e chec
 		return check.Endpoint{}, nil
 	case e.URL == "":
 		e.URL, e.Source = os.Getenv("BESTDNS_ENDPOINT"), "BESTDNS_ENDPOINT"
+	}
+	if e.URL == "" {
+		return check.Endpoint{}, nil
 	}
 	switch token := os.Getenv("BESTDNS_API_TOKEN"); {
 	case o.tokenFile != "":

@@ -20,8 +20,8 @@ type Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 // How long a name server has for an answer. A CA waits about as long.
 const (
 	udpTimeout = 1500 * time.Millisecond // each of udpTries
-	udpTries   = 3
-	tcpTimeout = 4 * time.Second
+	udpTries   = 2
+	tcpTimeout = 3 * time.Second
 )
 
 // dnsPort is where name servers are.

@@ -46,11 +46,16 @@ func (c *checker) cnameAt(ctx context.Context, name string) (string, error) {
 	q := query{name: name, typ: dns.TypeCNAME}
 	if apex, err := c.walk.zoneOf(ctx, parentOf(name)); err == nil {
 		servers, _ := c.walk.nameServers(ctx, apex) // without any, the resolver is left
-		for _, s := range oneEach(servers) {
-			answer, err := c.Dial.ask(ctx, s.address(), q)
+		servers = oneEach(servers)
+		answers := make([]*dns.Msg, len(servers))
+		inParallel(len(servers), func(i int) {
+			if answer, err := c.Dial.ask(ctx, servers[i].address(), q); err == nil && !isFailure(answer) {
+				answers[i] = answer
+			}
+		})
+		for _, answer := range answers {
 			switch {
-			case err != nil || isFailure(answer):
-				continue
+			case answer == nil:
 			case answer.Authoritative:
 				return cnameIn(answer, name), nil
 			case isReferral(answer, name):
