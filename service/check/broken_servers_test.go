@@ -20,6 +20,31 @@ var brokenServers = []breakage{
 		},
 	},
 	{
+		name: "all name servers down, DNS alone",
+		breakIt: func(_ *testing.T, s *setup) {
+			s.options.Endpoint = Endpoint{}
+			for _, server := range []*nameserver{s.first, s.second} {
+				server.noUDP, server.noTCP = true, true
+			}
+			s.servers["2001:db8::5"] = nil
+			s.com.remove(s.t, "ns1.acme.example.com. 300 IN AAAA")
+		},
+		want: []Step{
+			{
+				Name: "server", Zone: "acme.example.com", Status: Wrong,
+				Found: "ns1.acme.example.com (192.0.2.5): refused the connection over UDP; refused the connection over TCP",
+				Do:    "start the name server there, have it listen on that address, and let UDP and TCP to port 53 of 192.0.2.5 through every firewall (for the built-in name server, the option below); or take the server out of the zone's NS records",
+				Lines: []string{"listen :53"},
+			},
+			{
+				Name: "server", Zone: "acme.example.com", Status: Wrong,
+				Found: "ns2.acme.example.com (192.0.2.6): refused the connection over UDP; refused the connection over TCP",
+				Do:    "start the name server there, have it listen on that address, and let UDP and TCP to port 53 of 192.0.2.6 through every firewall (for the built-in name server, the option below); or take the server out of the zone's NS records",
+				Lines: []string{"listen :53"},
+			},
+		},
+	},
+	{
 		name:    "no TCP",
 		breakIt: func(_ *testing.T, s *setup) { s.second.noTCP = true },
 		want: []Step{
@@ -89,6 +114,26 @@ var brokenServers = []breakage{
 				Do:    "start the name server there, have it listen on that address, and let UDP and TCP to port 53 of 2001:db8::5 through every firewall (for the built-in name server, the option below); or take the server out of the zone's NS records",
 				Lines: []string{"listen :53"},
 			},
+		},
+	},
+	{
+		name: "IPv6 address silent, where others answer",
+		breakIt: func(_ *testing.T, s *setup) {
+			s.nameserver("2001:db8::5").silent = true
+		},
+		want: []Step{
+			{
+				Name: "server", Zone: "acme.example.com", Status: Wrong,
+				Found: "ns1.acme.example.com (2001:db8::5): no answer over UDP; no answer over TCP",
+				Do:    "start the name server there, have it listen on that address, and let UDP and TCP to port 53 of 2001:db8::5 through every firewall (for the built-in name server, the option below); or take the server out of the zone's NS records",
+				Lines: []string{"listen :53"},
+			},
+		},
+	},
+	{
+		name: "all IPv6 addresses silent",
+		breakIt: func(_ *testing.T, s *setup) {
+			s.nameserver("2001:db8::2 2001:db8::3 2001:db8::5").silent = true
 		},
 	},
 	{

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
 
 	"github.com/caddy-dns/bestdns/internal/api"
 )
@@ -163,6 +164,63 @@ func serviceSteps(owner string, read Step) []Step {
 		steps[i].Zone = "acme.example.com"
 	}
 	return steps
+}
+
+// TestNested has the zone above served by the same name servers, which then answer
+// from the zone itself and show neither delegation nor glue.
+func TestNested(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.company.zones = append(s.company.zones, s.acme)
+	for _, z := range []*zonefile{s.com, s.acme} {
+		z.remove(t, "acme.example.com. 300 IN NS", "ns1.acme", "ns2.acme")
+		z.add(t, "acme.example.com. 300 NS ns.example.com.")
+	}
+	var got []string
+	for _, step := range s.run(t).Steps {
+		if step.Zone != "" {
+			got = append(got, step.Name+": "+string(step.Status))
+		}
+	}
+	want := []string{"delegation: ok", "server: ok", "server: ok", "soa: ok", "redundancy: warning", "ds: ok", "seen: ok"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestZoneBetween has a resolver that does not show the zone above: the servers of
+// the one further up refer to it.
+func TestZoneBetween(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	soa, err := dns.NewRR("com. 5 SOA ns.tld. hostmaster.tld. 1 3600 600 1209600 5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.stale["example.com.SOA"] = &dns.Msg{Ns: []dns.RR{soa}}
+	for _, step := range s.run(t).Steps {
+		if step.Name == "delegation" && step.Found != zoneSteps[0].Found {
+			t.Errorf("%v", step)
+		}
+	}
+}
+
+// TestZoneOfAlias asks for the zone of an alias, which is not that of its target.
+func TestZoneOfAlias(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	sub := s.zone("sub.example.org.", "sub.example.org. 300 NS ns.example.com.", "www.sub.example.org. 300 CNAME www.example.org.")
+	s.company.zones = append(s.company.zones, sub)
+	s.org.add(t, "sub.example.org. 300 NS ns.example.com.")
+	w := &walker{dial: s.dial, resolvers: []string{resolverAddress}}
+	for name, want := range map[string]string{
+		"www.sub.example.org.": "sub.example.org.", "www.example.org.": "example.org.", "a.b.c.example.org.": "example.org.",
+		"absent.org.": "org.", "Example.ORG.": "example.org.", ".": ".",
+	} {
+		if got, err := w.zoneOf(t.Context(), name); got != want || err != nil {
+			t.Errorf("zone of %s: %s %v, want %s", name, got, err, want)
+		}
+	}
 }
 
 // TestNoIPv6 is for the machine that reaches no IPv6 address: that is no fault of
