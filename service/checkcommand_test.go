@@ -123,7 +123,7 @@ func TestCheckOptions(t *testing.T) {
 			cmd := new(cobra.Command)
 			var options checkOptions
 			options.bind(cmd)
-			if err := cmd.ParseFlags(test.args); err != nil {
+			if err := cmd.ParseFlags(append(test.args, "--resolver", "192.0.2.53")); err != nil {
 				t.Fatal(err)
 			}
 			if rest := cmd.Flags().Args(); len(rest) > 0 {
@@ -147,6 +147,29 @@ func TestCheckOptions(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestCheckSecret prints no token that somebody has put into braces.
+func TestCheckSecret(t *testing.T) {
+	token := api.NewToken()
+	if _, err := resolveToken("{" + token + "}"); err == nil || strings.Contains(err.Error(), token) {
+		t.Error(err)
+	}
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(token+"x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tokenFrom(file); err == nil || strings.Contains(err.Error(), token) {
+		t.Error(err)
+	}
+}
+
+func TestResolverAddresses(t *testing.T) {
+	got, err := resolverAddresses([]string{"192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:5353", "dns.example.net"})
+	want := []string{"192.0.2.1:53", "192.0.2.1:5353", "[2001:db8::1]:53", "[2001:db8::1]:53", "[2001:db8::1]:5353", "dns.example.net:53"}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }
 

@@ -158,7 +158,7 @@ func (c *checkedConfig) endpoint(p *bestdns.Provider) (e check.Endpoint, err err
 	if e.URL, err = replace(repl, p.Endpoint); err != nil {
 		return e, fmt.Errorf("the endpoint in %s: %w", c.file, err)
 	}
-	if e.Identity.Token, err = replace(repl, p.APIToken); err != nil {
+	if e.Identity.Token, err = resolveToken(p.APIToken); err != nil {
 		// Caddy may well have a variable that this shell does not.
 		e.Identity.Token, e.NoToken = "", fmt.Errorf("the token of %s is not known here: %w", c.file, err)
 	}
@@ -186,6 +186,20 @@ func (c *checkedConfig) endpoint(p *bestdns.Provider) (e check.Endpoint, err err
 		return &pair, nil
 	}
 	return e, nil
+}
+
+// resolveToken replaces placeholders. The error names one only where it can be no
+// token with braces around it.
+func resolveToken(text string) (string, error) {
+	return caddy.NewReplacer().ReplaceFunc(text, func(key string, value any) (any, error) {
+		switch {
+		case caddy.ToString(value) != "":
+			return value, nil
+		case strings.HasPrefix(key, "env."), strings.HasPrefix(key, "file."):
+			return nil, fmt.Errorf("there is nothing in {%s}", key)
+		}
+		return nil, errors.New("it has braces around something that is no placeholder")
+	})
 }
 
 // readRoots reads certificates from PEM files. No files give nil.

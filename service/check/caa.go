@@ -12,6 +12,9 @@ import (
 // caaCritical is the flag of a property that a CA must understand (RFC 8659 §4.1).
 const caaCritical = 128
 
+// caaKnown are the properties that CAs understand.
+var caaKnown = []string{"issue", "issuewild", "issuemail", "iodef"}
+
 // issuer is the value of an issue or issuewild property (RFC 8659 §4.2).
 type issuer struct {
 	domain string // in lower case; empty: nobody
@@ -119,7 +122,7 @@ func (s caaSet) judge(ca string, wildcard bool, accounts []string) verdict {
 		return verdict{allowed: true, why: "there are no CAA records, so any CA may issue"}
 	}
 	for _, r := range s.records {
-		if r.Flag&caaCritical != 0 && !slices.Contains([]string{"issue", "issuewild", "iodef", "issuemail", "issuevmc", "contactemail", "contactphone"}, strings.ToLower(r.Tag)) {
+		if r.Flag&caaCritical != 0 && !slices.Contains(caaKnown, strings.ToLower(r.Tag)) {
 			return verdict{
 				why: fmt.Sprintf("the CAA records at %s have a critical property %q that CAs do not know, and so none may issue", plain(s.owner), r.Tag),
 				do:  fmt.Sprintf("remove this record at %s, or its critical flag:", plain(s.owner)), lines: []string{s.line(r)},
@@ -241,13 +244,13 @@ func (c *checker) showAccount(s subject) {
 		return fmt.Sprintf("%s CAA 0 issue %q", owner, c.CA+"; "+paramAccount+"="+account+"; "+paramMethods+"="+methodDNS)
 	}
 	if len(c.Accounts) == 0 {
-		step.Found = "this record would bind issuance to the ACME account, whose URI is not known here"
+		step.Found = fmt.Sprintf("CAA can bind issuance for %s and all below it to the ACME account, whose URI is not known here", plain(owner))
 		step.Do, step.Lines = c.AccountHelp, []string{record("<account URI>")}
 		c.emit(step)
 		return
 	}
-	step.Found = fmt.Sprintf("these records bind issuance for %s and all below it to the ACME account, where no others allow more", plain(owner))
-	step.Do = "to have that, create where the domain is hosted:"
+	step.Found = fmt.Sprintf("CAA can bind issuance for %s and all below it to the ACME account", plain(owner))
+	step.Do = "to have that, create where the domain is hosted, in the place of other issue records:"
 	for _, account := range c.Accounts {
 		step.Lines = append(step.Lines, record(account))
 	}

@@ -37,8 +37,8 @@ func TestGood(t *testing.T) {
 	account := func(domain string) Step {
 		return Step{
 			Name: "account", Status: Note,
-			Found: "these records bind issuance for " + domain + " and all below it to the ACME account, where no others allow more",
-			Do:    "to have that, create where the domain is hosted:",
+			Found: "CAA can bind issuance for " + domain + " and all below it to the ACME account",
+			Do:    "to have that, create where the domain is hosted, in the place of other issue records:",
 			Lines: []string{domain + `. CAA 0 issue "letsencrypt.org; accounturi=https://acme.example/acct/1; validationmethods=dns-01"`},
 		}
 	}
