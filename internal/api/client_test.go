@@ -40,6 +40,9 @@ func newFakeService(faults ...fault) *fakeService {
 	mux.HandleFunc("GET /v1/zones", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, 200, Zones{Zones: []Zone{{Name: "example.org."}}})
 	})
+	mux.HandleFunc("GET /v1/token", func(w http.ResponseWriter, r *http.Request) {
+		writeJSON(w, 200, Token{Client: "web1", Rights: []string{"certificates example.org"}})
+	})
 	mux.HandleFunc("GET /v1/zones/{zone}/records", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, 200, Records{Records: []Record{{Name: "@", Type: "A", TTL: new(int64(60)), Data: new("192.0.2.1")}}})
 	})
@@ -166,6 +169,10 @@ var calls = []struct {
 	{"ListZones", "GET /v1/zones", func(ctx context.Context, c *Client) error {
 		zones, err := c.ListZones(ctx)
 		return differ(err, []Zone{{Name: "example.org."}}, zones)
+	}},
+	{"GetToken", "GET /v1/token", func(ctx context.Context, c *Client) error {
+		token, err := c.GetToken(ctx)
+		return differ(err, Token{Client: "web1", Rights: []string{"certificates example.org"}}, token)
 	}},
 	{"GetRecords", "GET /v1/zones/example.org./records", func(ctx context.Context, c *Client) error {
 		recs, err := c.GetRecords(ctx, "example.org.")

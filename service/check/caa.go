@@ -244,12 +244,12 @@ func (c *checker) showAccount(s subject) {
 		return fmt.Sprintf("%s CAA 0 issue %q", owner, c.CA+"; "+paramAccount+"="+account+"; "+paramMethods+"="+methodDNS)
 	}
 	if len(c.Accounts) == 0 {
-		step.Found = fmt.Sprintf("CAA can bind issuance for %s and all below it to the ACME account, whose URI is not known here", plain(owner))
+		step.Found = fmt.Sprintf("CAA can bind issuance for %s and all below it to DNS-01 and to the ACME account, whose URI is not known here", plain(owner))
 		step.Do, step.Lines = c.AccountHelp, []string{record("<account URI>")}
 		c.emit(step)
 		return
 	}
-	step.Found = fmt.Sprintf("CAA can bind issuance for %s and all below it to the ACME account", plain(owner))
+	step.Found = fmt.Sprintf("CAA can bind issuance for %s and all below it to DNS-01 and to the ACME account", plain(owner))
 	step.Do = "to have that, create where the domain is hosted, in the place of other issue records:"
 	for _, account := range c.Accounts {
 		step.Lines = append(step.Lines, record(account))

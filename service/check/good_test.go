@@ -37,7 +37,7 @@ func TestGood(t *testing.T) {
 	account := func(domain string) Step {
 		return Step{
 			Name: "account", Status: Note,
-			Found: "CAA can bind issuance for " + domain + " and all below it to the ACME account",
+			Found: "CAA can bind issuance for " + domain + " and all below it to DNS-01 and to the ACME account",
 			Do:    "to have that, create where the domain is hosted, in the place of other issue records:",
 			Lines: []string{domain + `. CAA 0 issue "letsencrypt.org; accounturi=https://acme.example/acct/1; validationmethods=dns-01"`},
 		}
