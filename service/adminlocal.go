@@ -132,16 +132,6 @@ func (s runningService) Hosting(ctx context.Context) ([]check.HostedZone, error)
 	return zones, err
 }
 
-// ListZones implements [check.Service].
-func (s runningService) ListZones(ctx context.Context) ([]api.Zone, error) {
-	hosted, err := s.Hosting(ctx)
-	var zones []api.Zone
-	for _, zone := range hosted {
-		zones = append(zones, api.Zone{Name: zone.Name})
-	}
-	return zones, err
-}
-
 // GetRecords implements [check.Service].
 func (s runningService) GetRecords(ctx context.Context, zone string) ([]libdns.Record, error) {
 	answer, err := s.records(ctx, http.MethodGet, zone, nil)

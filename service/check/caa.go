@@ -121,68 +121,78 @@ func (s caaSet) judge(ca string, wildcard bool, accounts []string) verdict {
 	if len(s.records) == 0 {
 		return verdict{allowed: true, why: "there are no CAA records, so any CA may issue"}
 	}
+	at := plain(s.owner)
 	for _, r := range s.records {
 		if r.Flag&caaCritical != 0 && !slices.Contains(caaKnown, strings.ToLower(r.Tag)) {
 			return verdict{
-				why: fmt.Sprintf("the CAA records at %s have a critical property %q that CAs do not know, and so none may issue", plain(s.owner), r.Tag),
-				do:  fmt.Sprintf("remove this record at %s, or its critical flag:", plain(s.owner)), lines: []string{s.line(r)},
+				why: fmt.Sprintf("the CAA records at %s have a critical property %q that CAs do not know, and so none may issue", at, r.Tag),
+				do:  fmt.Sprintf("remove this record at %s, or its critical flag:", at), lines: []string{s.line(r.Flag, r.Tag, r.Value)},
 			}
 		}
 	}
 	tag, relevant := s.relevant(wildcard)
 	if len(relevant) == 0 {
-		return verdict{allowed: true, why: fmt.Sprintf("the CAA records at %s limit no CA", plain(s.owner))}
+		return verdict{allowed: true, why: fmt.Sprintf("the CAA records at %s limit no CA", at)}
 	}
-	var ours, methods, accountOnly []issuer
-	var bound []string
+	limits := limitsFor(ca, relevant, accounts)
+	switch {
+	case limits.free:
+		return verdict{allowed: true, why: fmt.Sprintf("the CAA records at %s allow %s", at, ca)}
+	case len(limits.bound) > 0:
+		return verdict{allowed: true, accounts: limits.bound, why: fmt.Sprintf("the CAA records at %s allow %s, for the ACME account %s", at, ca, joinWords(limits.bound))}
+	case limits.otherMethod != nil:
+		limits.otherMethod.params[paramMethods] += "," + methodDNS
+		return verdict{
+			why: fmt.Sprintf("the CAA records at %s let %s issue, but not by %s", at, ca, methodDNS),
+			do:  fmt.Sprintf("change the record at %s to:", at), lines: []string{s.line(0, tag, limits.otherMethod.String())},
+		}
+	case limits.otherAccount != nil:
+		other := limits.otherAccount.params[paramAccount]
+		limits.otherAccount.params[paramAccount] = accounts[0]
+		return verdict{
+			why: fmt.Sprintf("the CAA records at %s let %s issue for the ACME account %s only, and the account in use is %s", at, ca, other, joinWords(accounts)),
+			do:  fmt.Sprintf("add this record at %s (or put it in the place of the other):", at), lines: []string{s.line(0, tag, limits.otherAccount.String())},
+		}
+	}
+	var values []string
 	for _, r := range relevant {
+		values = append(values, fmt.Sprintf("%s %q", r.Tag, r.Value))
+	}
+	return verdict{
+		why: fmt.Sprintf("the CAA records at %s do not let %s issue: there is %s", at, ca, joinWords(values)),
+		do:  fmt.Sprintf("add this record at %s, beside the others:", at), lines: []string{s.line(0, tag, ca)},
+	}
+}
+
+// limits are what the records that name a CA demand of it. One that is met is
+// enough.
+type limits struct {
+	free  bool     // there is a record that demands nothing that is not met
+	bound []string // accounts, each of a record that demands no more than that
+	// otherMethod and otherAccount are records that demand something else.
+	otherMethod, otherAccount *issuer
+}
+
+func limitsFor(ca string, records []*dns.CAA, accounts []string) (l limits) {
+	for _, r := range records {
 		i, ok := parseIssuer(r.Value)
 		if !ok || i.domain != ca {
 			continue
 		}
-		ours = append(ours, i)
-		if allowed, limited := i.methods(); limited && !slices.Contains(allowed, methodDNS) {
-			methods = append(methods, i)
-			continue
-		}
-		account, limited := i.params[paramAccount]
-		if limited && len(accounts) > 0 && !slices.Contains(accounts, account) {
-			accountOnly = append(accountOnly, i)
-			continue
-		}
-		if !limited {
-			return verdict{allowed: true, why: fmt.Sprintf("the CAA records at %s allow %s", plain(s.owner), ca)}
-		}
-		bound = append(bound, account)
-	}
-	at := plain(s.owner)
-	switch {
-	case len(bound) > 0:
-		return verdict{allowed: true, accounts: bound, why: fmt.Sprintf("the CAA records at %s allow %s, for the ACME account %s", at, ca, joinWords(bound))}
-	case len(ours) == 0:
-		var values []string
-		for _, r := range relevant {
-			values = append(values, fmt.Sprintf("%s %q", r.Tag, r.Value))
-		}
-		return verdict{
-			why: fmt.Sprintf("the CAA records at %s do not let %s issue: there is %s", at, ca, joinWords(values)),
-			do:  fmt.Sprintf("add this record at %s, beside the others:", at), lines: []string{fmt.Sprintf("%s CAA 0 %s %q", s.owner, tag, ca)},
-		}
-	case len(methods) > 0:
-		i := methods[0]
-		i.params[paramMethods] += "," + methodDNS
-		return verdict{
-			why: fmt.Sprintf("the CAA records at %s let %s issue, but not by %s", at, ca, methodDNS),
-			do:  fmt.Sprintf("change the record at %s to:", at), lines: []string{fmt.Sprintf("%s CAA 0 %s %q", s.owner, tag, i)},
+		methods, limited := i.methods()
+		account, bound := i.params[paramAccount]
+		switch {
+		case limited && !slices.Contains(methods, methodDNS):
+			l.otherMethod = &i
+		case bound && len(accounts) > 0 && !slices.Contains(accounts, account):
+			l.otherAccount = &i
+		case bound:
+			l.bound = append(l.bound, account)
+		default:
+			l.free = true
 		}
 	}
-	i := accountOnly[0]
-	other := i.params[paramAccount]
-	i.params[paramAccount] = accounts[0]
-	return verdict{
-		why: fmt.Sprintf("the CAA records at %s let %s issue for the ACME account %s only, and the account in use is %s", at, ca, other, joinWords(accounts)),
-		do:  fmt.Sprintf("add this record at %s (or put it in the place of the other):", at), lines: []string{fmt.Sprintf("%s CAA 0 %s %q", s.owner, tag, i)},
-	}
+	return l
 }
 
 // relevant returns the records that count: for a wildcard, issuewild if there is any.
@@ -204,8 +214,8 @@ func (s caaSet) relevant(wildcard bool) (tag string, records []*dns.CAA) {
 	return tag, records
 }
 
-func (s caaSet) line(r *dns.CAA) string {
-	return fmt.Sprintf("%s CAA %d %s %q", s.owner, r.Flag, r.Tag, r.Value)
+func (s caaSet) line(flag uint8, tag, value string) string {
+	return fmt.Sprintf("%s CAA %d %s %q", s.owner, flag, tag, value)
 }
 
 // checkCAA tells whether the domain's CAA records let the CA issue.

@@ -51,7 +51,6 @@ type Options struct {
 
 // Service is where records are written and read again.
 type Service interface {
-	ListZones(ctx context.Context) ([]api.Zone, error)
 	GetRecords(ctx context.Context, zone string) ([]libdns.Record, error)
 	Change(ctx context.Context, zone string, change api.Change) (api.Records, error)
 }
@@ -124,7 +123,7 @@ type checker struct {
 	walk   *walker
 }
 
-// emit reports a step. What an interrupt cut short has nothing to say.
+// emit reports a step.
 func (c *checker) emit(s Step) {
 	c.report.Steps = append(c.report.Steps, s)
 	if c.Report != nil {

@@ -221,10 +221,6 @@ func (f fakeRunning) String() string { return "the Caddy at localhost:2019" }
 
 func (f fakeRunning) Hosting(context.Context) ([]HostedZone, error) { return f.hosted, f.down }
 
-func (f fakeRunning) ListZones(context.Context) ([]api.Zone, error) {
-	return f.listZones(f.client(true)), f.down
-}
-
 func (f fakeRunning) GetRecords(_ context.Context, zone string) (list []libdns.Record, err error) {
 	answer, p := f.records(zone)
 	if p != nil {

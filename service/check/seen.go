@@ -93,32 +93,32 @@ func (p *probe) textsIn(answer *dns.Msg) (found []string) {
 // checkSeenByResolver asks as a CA does: for the challenge's own name, through
 // whatever CNAMEs there are.
 func (c *checker) checkSeenByResolver(ctx context.Context, s subject, p *probe) {
-	step := p.step
-	step.Name, step.Status = "resolved", OK
 	q := query{name: s.owner.String(), typ: dns.TypeTXT, recurse: true}
 	broken := c.report.count(Wrong) > 0 // then there is nothing to wait for
-	var answer *dns.Msg
-	var err error
 	for began := time.Now(); ; {
-		answer, err = c.walk.resolve(ctx, q)
-		if ctx.Err() != nil {
-			return
-		}
-		if err == nil && len(p.textsIn(answer)) == len(p.values) {
-			step.Found = fmt.Sprintf("a resolver finds it at %s, as a CA would", plain(q.name))
-			c.emit(step)
-			return
-		}
-		// It is not waited for what it remembers for longer than that.
+		answer, err := c.walk.resolve(ctx, q)
 		waited := time.Since(began)
-		if broken || waited > c.patience || err == nil && remembers(answer) > c.patience || err == nil && isFailure(answer) && waited > failureTime || !sleep(ctx, arrivalWait) {
-			break
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil && len(p.textsIn(answer)) == len(p.values):
+			c.emit(Step{Name: "resolved", Status: OK, Found: fmt.Sprintf("a resolver finds it at %s, as a CA would", plain(q.name))})
+			return
+		// It is not waited for what it remembers for longer than that.
+		case !broken && waited < c.patience && (err != nil || remembers(answer) <= c.patience && (!isFailure(answer) || waited < failureTime)):
+			if !sleep(ctx, arrivalWait) {
+				return
+			}
+			continue
 		}
-	}
-	if ctx.Err() != nil {
+		c.emit(c.notResolved(ctx, q, answer, err, broken))
 		return
 	}
-	step.Status = Wrong
+}
+
+// notResolved says why a resolver may not find what every name server has.
+func (c *checker) notResolved(ctx context.Context, q query, answer *dns.Msg, err error, broken bool) Step {
+	step := Step{Name: "resolved", Status: Wrong}
 	switch {
 	case err != nil:
 		step.Status, step.Found = Unknown, "the resolver did not answer: "+err.Error()
@@ -144,7 +144,7 @@ func (c *checker) checkSeenByResolver(ctx context.Context, s subject, p *probe) 
 		step.Do = "if the CNAME above is right, this resolver has a view of its own of the domain (split horizon): ask another with --resolver, and name it to clients too:"
 		step.Lines = []string{"resolvers 1.1.1.1 9.9.9.9"}
 	}
-	c.emit(step)
+	return step
 }
 
 // isFailure tells whether a resolver could not find out.

@@ -169,30 +169,44 @@ func (c *checker) checkSOA(ctx context.Context, zone string, answers []serverAns
 	if len(servers) == 0 {
 		return
 	}
-	var soas map[server]*dns.SOA
+	var first, soas map[server]*dns.SOA
 	for try := range copyTries {
 		if try > 0 && !sleep(ctx, copyWait) {
 			return
 		}
 		soas = c.askSOA(ctx, zone, servers)
+		if first == nil {
+			first = soas
+		}
 		if len(serials(soas)) < 2 {
 			break
 		}
 	}
-	step := Step{Name: "soa", Zone: plain(zone), Status: OK}
+	if step, ok := judgeSOA(zone, servers, first, soas); ok {
+		c.emit(step)
+	}
+}
+
+// judgeSOA compares the SOA records of the servers, as they are and as they were a
+// few seconds before.
+func judgeSOA(zone string, servers []server, before, soas map[server]*dns.SOA) (step Step, ok bool) {
+	step = Step{Name: "soa", Zone: plain(zone), Status: OK}
 	primaries := make(map[string][]server)
 	for _, s := range servers {
 		if soa := soas[s]; soa != nil {
 			primaries[canonical(soa.Ns)] = append(primaries[canonical(soa.Ns)], s)
 		}
 	}
-	bySerial := serials(soas)
 	switch {
 	case len(primaries) > 1:
 		step.Status = Wrong
 		step.Found = "the servers name different primaries in the SOA record, so they do not serve the same zone: " + differing(servers, soas, func(s *dns.SOA) string { return plain(canonical(s.Ns)) })
 		step.Do = "let one server be the primary and the others copy from it, or take those out of the NS records that do not belong to it"
-	case len(bySerial) > 1:
+	case len(serials(soas)) > 1 && !stuck(before, soas):
+		step.Status = Warning
+		step.Found = "the zone changes faster than its servers follow: " + differing(servers, soas, func(s *dns.SOA) string { return fmt.Sprint(s.Serial) })
+		step.Do, step.Lines = "let clients wait for the last of them, beside propagation_timeout -1:", []string{"propagation_delay 30s"}
+	case len(serials(soas)) > 1:
 		step.Status = Wrong
 		step.Found = "the servers have the zone at different serials, so a challenge may be at one and not at another: " + differing(servers, soas, func(s *dns.SOA) string { return fmt.Sprint(s.Serial) })
 		step.Do = "see that the primary notifies the others (NOTIFY) and lets them copy the zone (AXFR); until that is quick, let clients wait, beside propagation_timeout -1:"
@@ -203,9 +217,23 @@ func (c *checker) checkSOA(ctx context.Context, zone string, answers []serverAns
 			break
 		}
 	}
-	if step.Found != "" {
-		c.emit(step)
+	return step, len(soas) > 0
+}
+
+// stuck tells whether a server stands still at another serial than the last.
+func stuck(before, after map[server]*dns.SOA) bool {
+	var last uint32
+	for _, soa := range after {
+		if last == 0 || int32(soa.Serial-last) > 0 { // RFC 1982
+			last = soa.Serial
+		}
 	}
+	for s, soa := range after {
+		if old := before[s]; old != nil && old.Serial == soa.Serial && soa.Serial != last {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *checker) askSOA(ctx context.Context, zone string, servers []server) map[server]*dns.SOA {

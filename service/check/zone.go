@@ -116,64 +116,6 @@ func ownView(ctx context.Context, dial Dialer, zone string, answers []serverAnsw
 	return zoneView{}
 }
 
-// checkGlue compares the addresses that the zone above gives with the zone's own.
-func (c *checker) checkGlue(d *delegation, view zoneView) {
-	step := Step{Name: "glue", Zone: plain(d.zone), Status: OK}
-	hosted, _ := c.hostedZone(d.zone)
-	var missing, foreign, right []string // records
-	for _, name := range d.names {
-		if !dns.IsSubDomain(d.zone, name) {
-			continue // its address is found without this zone
-		}
-		want := view.addrs[name]
-		for _, s := range hosted.servers() {
-			if s.name == name && !slices.Contains(want, s.addr) {
-				want = append(want, s.addr)
-			}
-		}
-		for _, addr := range want {
-			if slices.Contains(d.glue[name], addr) {
-				right = append(right, server{name, addr}.addressRecord())
-			} else {
-				missing = append(missing, server{name, addr}.addressRecord())
-			}
-		}
-		for _, addr := range d.glue[name] {
-			if len(want) > 0 && !slices.Contains(want, addr) {
-				foreign = append(foreign, server{name, addr}.addressRecord())
-			}
-		}
-		if len(want)+len(d.glue[name]) == 0 {
-			missing = append(missing, name+" A <public address of "+plain(name)+">")
-		}
-	}
-	switch {
-	case d.own:
-		return // it shows no glue, and needs none
-	case len(foreign) > 0:
-		step.Status = Wrong
-		step.Found = fmt.Sprintf("the zone above, %s, has an address for its name server that the zone itself does not: %s", plain(d.parent), joinWords(foreign))
-		step.Do = fmt.Sprintf("replace that glue in %s by these records:", plain(d.parent))
-		step.Lines = append(right, missing...)
-	case len(missing) > 0 && len(right) > 0:
-		step.Status = Warning
-		step.Found = fmt.Sprintf("the zone above, %s, does not have all addresses of its name servers", plain(d.parent))
-		step.Do, step.Lines = fmt.Sprintf("add this glue in %s:", plain(d.parent)), missing
-	case len(missing) > 0:
-		step.Status = Wrong
-		step.Found = fmt.Sprintf("its name servers lie in the zone itself, and the zone above, %s, has no address (glue) for them, so nobody finds the way in", plain(d.parent))
-		step.Do, step.Lines = fmt.Sprintf("add this glue in %s, beside the NS records:", plain(d.parent)), missing
-	case len(right) > 0:
-		step.Found = "the addresses at the zone above are right: " + joinWords(right)
-	case len(d.glue) == 0 || !view.known:
-		step.Found = "its name servers lie outside the zone, and need none"
-	}
-	if step.Found == "" {
-		step.Found = "nothing speaks against the addresses at the zone above"
-	}
-	c.emit(step)
-}
-
 // checkNames compares the NS records above the cut with those below it.
 func (c *checker) checkNames(d *delegation, view zoneView) {
 	if !view.known || d.own {

@@ -1,0 +1,43 @@
+package check
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/miekg/dns"
+)
+
+// TestJudgeSOA tells servers that follow from one that stands still.
+func TestJudgeSOA(t *testing.T) {
+	const last, wrapped = 1<<32 - 1, 3 // serials go round (RFC 1982)
+	for name, test := range map[string]struct {
+		before, after []uint32 // by server; 0: no answer
+		want          Status
+	}{
+		"the same":             {[]uint32{7, 7}, []uint32{7, 7}, OK},
+		"following":            {[]uint32{7, 6}, []uint32{9, 8}, Warning},
+		"caught up":            {[]uint32{7, 6}, []uint32{8, 8}, OK},
+		"standing still":       {[]uint32{7, 6}, []uint32{9, 6}, Wrong},
+		"both standing still":  {[]uint32{7, 6}, []uint32{7, 6}, Wrong},
+		"one went silent":      {[]uint32{7, 6}, []uint32{7, 0}, OK},
+		"still, round the end": {[]uint32{wrapped, last}, []uint32{wrapped, last}, Wrong},
+		"following, round":     {[]uint32{last, last - 1}, []uint32{wrapped, last}, Warning},
+	} {
+		servers := make([]server, 2)
+		soas := func(serials []uint32) map[server]*dns.SOA {
+			found := make(map[server]*dns.SOA)
+			for i, serial := range serials {
+				servers[i] = server{fmt.Sprintf("ns%d.example.", i), netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})}
+				if serial != 0 {
+					found[servers[i]] = &dns.SOA{Ns: "ns0.example.", Serial: serial}
+				}
+			}
+			return found
+		}
+		before, after := soas(test.before), soas(test.after)
+		if step, ok := judgeSOA("example.", servers, before, after); !ok || step.Status != test.want || (step.Do == "") != (step.Status == OK) {
+			t.Errorf("%s: %v", name, step)
+		}
+	}
+}
