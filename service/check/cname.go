@@ -205,7 +205,8 @@ func (c *checker) zoneOfTarget(ctx context.Context, target string, r *reached) (
 		c.emit(Step{Name: "delegation", Status: Unknown, Found: fmt.Sprintf("the zone of %s was not found: %s", plain(target), err),
 			Do: "ask another resolver with --resolver ADDRESS"})
 		return "", false
-	case dns.CountLabel(apex) < 2 && apex != target:
+	case dns.CountLabel(apex) < 2 && !c.walk.exists(ctx, target) && !c.walk.exists(ctx, parentOf(target)):
+		// A zone of one label can hold the domain itself, in a network of one's own.
 		c.emit(Step{Name: "delegation", Status: Wrong, Found: fmt.Sprintf("no zone holds %s: the first that exists above it is %s", plain(target), plain(apex)),
 			Do: "see that the domain is written right, registered, and delegated to name servers by its registrar"})
 		return "", false

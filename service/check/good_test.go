@@ -188,6 +188,21 @@ func TestNested(t *testing.T) {
 	}
 }
 
+// TestPrivateNames has a zone of one label, as networks have for names of their own.
+func TestPrivateNames(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.options.Domain, s.options.Endpoint = "host.corp", Endpoint{}
+	s.company.zones = append(s.company.zones, s.zone("corp.", "corp. 300 NS ns.example.com.", "host.corp. 300 A 192.0.2.81"))
+	s.zones["."].add(t, "corp. 300 NS ns.example.com.")
+	want := Step{Name: "delegation", Zone: "corp", Status: OK, Found: "the root zone delegates it to ns.example.com"}
+	for _, step := range s.run(t).Steps {
+		if step.Name == "delegation" && !cmp.Equal(step, want) || step.Status == Wrong {
+			t.Errorf("%v", step)
+		}
+	}
+}
+
 // TestZoneBetween has a resolver that does not show the zone above: the servers of
 // the one further up refer to it.
 func TestZoneBetween(t *testing.T) {

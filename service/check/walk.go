@@ -114,6 +114,12 @@ func soaOwner(answer *dns.Msg, name string) string {
 	return ""
 }
 
+// exists tells whether the resolver knows of a name, or of any below it.
+func (w *walker) exists(ctx context.Context, name string) bool {
+	answer, err := w.found(ctx, name, dns.TypeSOA)
+	return err == nil && answer.Rcode == dns.RcodeSuccess
+}
+
 func parentOf(name string) string {
 	next, end := dns.NextLabel(name, 0)
 	if end {
