@@ -284,15 +284,26 @@ func TestCheckInterrupted(t *testing.T) {
 	cmd := w.command(t, elsewhere, "--config", testdata(t, "client.caddyfile"))
 	var out bytes.Buffer
 	cmd.Stdout = &out
+	written, signalled := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	w.Recorder.OnAnswer(func(req Request) {
 		if kind, _ := req.kind(); kind == "append" {
-			once.Do(func() { cmd.Process.Signal(os.Interrupt) })
+			once.Do(func() {
+				close(written)
+				<-signalled // before the answer is out
+			})
 		}
 	})
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	select {
+	case <-written:
+		cmd.Process.Signal(os.Interrupt)
+	case <-time.After(startTimeout):
+		t.Error("nothing was written")
+	}
+	close(signalled)
 	stuck := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
 	defer stuck.Stop()
 	var exit *exec.ExitError
@@ -300,13 +311,13 @@ func TestCheckInterrupted(t *testing.T) {
 		t.Errorf("it ended with %v:\n%s", err, out.String())
 	}
 	w.AssertNoChallenge(t, hostedZone, elsewhere)
-	var written []api.Record
+	var left []api.Record
 	for _, r := range w.Records(t, hostedZone) {
 		if r.Type == "TXT" {
-			written = append(written, r)
+			left = append(left, r)
 		}
 	}
-	if written != nil || !strings.Contains(out.String(), "interrupted") {
-		t.Errorf("left: %v\n%s", written, out.String())
+	if left != nil || !strings.Contains(out.String(), "interrupted") {
+		t.Errorf("left: %v\n%s", left, out.String())
 	}
 }
