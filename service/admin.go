@@ -27,6 +27,7 @@ func init() {
 //	GET  /bestdns/zones/{zone}            the zone as a master file
 //	POST /bestdns/zones/{zone}?replace=   adds the records of a master file
 //	GET  /bestdns/backup                  a new store file
+//	GET  /bestdns/activity                clients by last use, and the last changes
 //
 // and what the command check asks for, in adminlocal.go.
 type adminAPI struct{}
@@ -41,8 +42,9 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 
 // Where the endpoints are.
 const (
-	adminZones  = "/bestdns/zones/"
-	adminBackup = "/bestdns/backup"
+	adminZones    = "/bestdns/zones/"
+	adminBackup   = "/bestdns/backup"
+	adminActivity = "/bestdns/activity"
 )
 
 // masterFileType is the media type of master files (RFC 4027).
@@ -53,6 +55,7 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: adminZones, Handler: caddy.AdminHandlerFunc(serveAdminZone)},
 		{Pattern: adminBackup, Handler: caddy.AdminHandlerFunc(serveAdminBackup)},
+		{Pattern: adminActivity, Handler: caddy.AdminHandlerFunc(serveAdminActivity)},
 		{Pattern: adminHosting, Handler: caddy.AdminHandlerFunc(serveAdminHosting)},
 		{Pattern: adminRecords, Handler: caddy.AdminHandlerFunc(serveAdminRecords)},
 	}

@@ -311,6 +311,7 @@ func (a *App) Cleanup() error {
 	}
 	if a.live {
 		liveApps.remove(a)
+		seen.keep(liveApps.all())
 		a.live = false
 	}
 	if a.config != nil {

@@ -2,6 +2,7 @@ package service
 
 import (
 	"crypto/sha256"
+	"errors"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -28,9 +29,16 @@ func (a *App) authenticate(r *http.Request, who caller) (*access.Client, *proble
 			return nil, p
 		}
 	}
-	if err := client.Accepts(time.Now(), address); err != nil {
+	now := time.Now()
+	if err := client.Accepts(now, address); err != nil {
+		if errors.Is(err, access.ErrExpired) {
+			seen.deny(clientExpired)
+		} else {
+			seen.deny(clientElsewhere)
+		}
 		return nil, newProblem(api.Unauthorized, "%w", err)
 	}
+	a.noteUse(client, who, now)
 	return client, nil
 }
 
@@ -49,6 +57,7 @@ func authenticatedUser(r *http.Request) string {
 func (a *App) byTokenOrCertificate(r *http.Request, address netip.Addr) (*access.Client, *problem) {
 	if len(r.Header.Values("Authorization")) > 1 {
 		// A proxy before this server may have looked at the other one.
+		seen.deny(wrongTokenGiven)
 		return nil, newProblem(api.Unauthorized, "there are several Authorization headers: send one token")
 	}
 	if token, ok := tokenOf(r); ok {
@@ -63,8 +72,10 @@ func (a *App) byTokenOrCertificate(r *http.Request, address netip.Addr) (*access
 		if client := a.clients.ByCertificate(sha256.Sum256(r.TLS.PeerCertificates[0].Raw)); client != nil {
 			return client, nil
 		}
+		seen.deny(unknownCertificate)
 		return nil, newProblem(api.Unauthorized, "no token, and no client of this service is known by your TLS client certificate")
 	}
+	seen.deny(noToken)
 	return nil, newProblem(api.Unauthorized, "no token: send it as \"Authorization: Bearer TOKEN\", or as the password of Basic authentication")
 }
 
@@ -85,10 +96,12 @@ func tokenOf(r *http.Request) (string, bool) {
 // is never throttled: whoever guesses must not lock out their neighbours.
 func wrongToken(token string, address netip.Addr) *problem {
 	if wait := wrongTokens.wait(address, time.Now()); wait > 0 {
+		seen.deny(tooManyWrongTokens)
 		p := newProblem(api.TooManyRequests, "too many wrong tokens from your address; a right one is accepted all the while")
 		p.retryAfter = wait
 		return p
 	}
+	seen.deny(wrongTokenGiven)
 	if err := api.CheckToken(token); err != nil {
 		return newProblem(api.Unauthorized, "the token is not accepted: %w", err)
 	}

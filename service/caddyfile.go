@@ -52,6 +52,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //			provider <module> ...
 //		}
 //		client <name> {
+//			description  <text>
 //			token        sha256:<hash>...
 //			certificate  sha256:<hash>...
 //			user         <name>...
@@ -179,12 +180,16 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 	var seen once
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option, args := d.Val(), []string(nil)
-		if option != "expires" {
+		if option != "description" && option != "expires" {
 			if args = d.RemainingArgs(); len(args) == 0 {
 				return d.ArgErr()
 			}
 		}
 		switch option {
+		case "description":
+			if err := seen.argument(d, &c.Description); err != nil {
+				return err
+			}
 		case "token":
 			c.Tokens = append(c.Tokens, args...)
 		case "certificate":
@@ -204,7 +209,7 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 				return err
 			}
 		default:
-			return d.Errf("unknown option %q of a client; there are token, certificate, user, certificates, allow, read, client_ip and expires", option)
+			return d.Errf("unknown option %q of a client; there are description, token, certificate, user, certificates, allow, read, client_ip and expires", option)
 		}
 	}
 	return nil

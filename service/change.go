@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -43,6 +44,7 @@ func (a *App) change(ctx context.Context, who caller, zone string, body api.Chan
 		failure.RequestID = who.requestID
 	}
 	a.logChange(who, p, op, body, done.serial, time.Since(started), failure)
+	seen.providerError(p.zone, failure)
 	if failure != nil {
 		return api.Records{}, failure
 	}
@@ -216,13 +218,18 @@ func forbidden(client *access.Client, op record.Op, t record.Type, name, zone re
 
 // logChange writes the audit line of a change, refused or not.
 func (a *App) logChange(who caller, p *placer, op record.Op, body api.Change, serial uint32, took time.Duration, failure *problem) {
+	records := auditRecords(p.asked, body)
+	seen.change(p.zone, changeSeen{
+		Time: time.Now(), RequestID: who.requestID, Client: who.client.Name(), Address: who.address,
+		Zone: p.apex().String(), Op: op.String(), Records: records, Serial: serial, Reason: failure.reason(),
+	}, outcomeOf(failure), took)
 	fields := []zap.Field{
 		zap.String("request_id", who.requestID),
 		zap.String("client", who.client.Name()),
 		zap.String("remote_ip", who.address),
 		zap.String("zone", p.apex().String()),
 		zap.Stringer("op", op),
-		zap.Strings("records", auditRecords(p.asked, body)),
+		zap.Strings("records", records),
 		zap.Duration("duration", took),
 	}
 	if failure == nil {
@@ -250,8 +257,18 @@ func auditRecords(zone record.Name, body api.Change) []string {
 			if owner, err := record.ParseOwner(r.Name, zone); err == nil {
 				name = owner.String()
 			}
-			names = append(names, name+" "+r.Type)
+			names = append(names, clipped(name+" "+r.Type))
 		}
 	}
 	return names
+}
+
+// clipped cuts what a caller wrote and no parser has bounded: a name that is none can
+// be as long as the body.
+func clipped(text string) string {
+	const most = 1200 // a name with each octet escaped, and its type, fit
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
 }

@@ -22,6 +22,10 @@ type Client struct {
 	// The client's name, for the log.
 	Name string `json:"name,omitempty"`
 
+	// Whose client it is, or what it is for. It stands beside the name where the log
+	// speaks of the client itself, and in the answer to `GET /v1/token`.
+	Description string `json:"description,omitempty"`
+
 	// The hashes of the client's token, `sha256:` and 64 hexadecimal digits, as
 	// `caddy bestdns token` prints them. More than one is for changing the token
 	// without an outage: add the new one's, give out the new token, remove the old
@@ -69,6 +73,9 @@ func (c *Client) access(repl *caddy.Replacer) (access.Config, error) {
 		return config, errors.New("it needs a name, which stands in the log for it")
 	}
 	var err error
+	if config.Description, err = replace(repl, c.Description); err != nil {
+		return config, fmt.Errorf("description: %w", err)
+	}
 	if config.Digests, err = parseDigests(repl, c.Tokens); err != nil {
 		return config, fmt.Errorf("token: %w", err)
 	}

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -100,9 +102,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req
 	}
 	serve, ok := route.methods[method]
 	if !ok {
-		for allowed := range route.methods {
-			w.Header().Add("Allow", allowed)
-		}
+		w.Header().Set("Allow", allowed(route.methods))
 		return newProblem(api.MethodNotAllowed, "%s is not a method of %s", r.Method, r.URL.Path)
 	}
 	if !route.open {
@@ -113,6 +113,17 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req
 		req.who.client = client
 	}
 	return serve(h, w, r, req)
+}
+
+// allowed returns what stands in the header Allow: the methods of a route in
+// alphabetical order, and HEAD wherever GET is.
+func allowed(methods map[string]serve) string {
+	names := slices.Collect(maps.Keys(methods))
+	if methods[http.MethodGet] != nil {
+		names = append(names, http.MethodHead)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
 }
 
 var (
@@ -222,7 +233,7 @@ func isEarlyData(r *http.Request) bool {
 
 func (h *Handler) getToken(w http.ResponseWriter, _ *http.Request, req request) *problem {
 	client := req.who.client
-	token := api.Token{Client: client.Name(), Rights: []string{}}
+	token := api.Token{Client: client.Name(), Description: client.Description(), Rights: []string{}}
 	for _, rule := range client.Rules() {
 		token.Rights = append(token.Rights, rule.String())
 	}

@@ -473,8 +473,14 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("%s %s: %d %s, want %d %s", test.method, test.path, a.status, a.body, test.status, test.want)
 		}
 	}
-	if a := s.call(t, "ops", "DELETE", "/v1/zones", ""); a.header.Get("Allow") != "GET" {
-		t.Errorf("Allow: %q", a.header.Get("Allow"))
+	for path, want := range map[string]string{
+		"/v1/zones":                      "GET, HEAD",
+		"/v1/health":                     "GET, HEAD",
+		"/v1/zones/example.test/records": "GET, HEAD, PATCH",
+	} {
+		if a := s.call(t, "ops", "DELETE", path, ""); !slices.Equal(a.header.Values("Allow"), []string{want}) {
+			t.Errorf("Allow of %s: %q, want %q", path, a.header.Values("Allow"), want)
+		}
 	}
 }
 

@@ -34,6 +34,20 @@ func newProblem(kind, format string, args ...any) *problem {
 // Error says what the caller is told, and the cause where it adds to that.
 func (p *problem) Error() string { return p.Problem.Error() }
 
+// reason is what the caller is told, "" where there is no problem.
+func (p *problem) reason() string {
+	if p == nil {
+		return ""
+	}
+	return clipped(p.Detail)
+}
+
+// isProviderError tells whether it is a zone's DNS provider that failed.
+func isProviderError(p *problem) bool {
+	var provider providerError
+	return p != nil && errors.As(p.cause, &provider)
+}
+
 // Unwrap returns the cause.
 func (p *problem) Unwrap() error { return p.cause }
 

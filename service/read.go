@@ -44,6 +44,7 @@ func (a *App) list(ctx context.Context, who caller, zone string, want filter) (i
 	if err != nil {
 		failure := asProblem(err, hosted.apex)
 		failure.Unchanged = true
+		seen.providerError(hosted, failure)
 		return nil, failure
 	}
 	return func(yield func(api.Record) bool) {

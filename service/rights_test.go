@@ -707,7 +707,6 @@ func TestHiddenZoneToTheByte(t *testing.T) {
 					id := a.header.Get("X-Request-Id")
 					a.header.Del("Date")
 					a.header.Del("X-Request-Id")
-					slices.Sort(a.header["Allow"])
 					return strings.NewReplacer(zone, "ZONE", id, "ID").Replace(fmt.Sprint(a.status, a.header, a.body))
 				}
 				if diff := cmp.Diff(ask(missing), ask(hidden)); diff != "" {

@@ -52,6 +52,8 @@ func (d Digest) String() string { return digestPrefix + hex.EncodeToString(d[:])
 type Config struct {
 	// Name is what logs call the client. It must be the only one of that name.
 	Name string
+	// Description is for people: whose client it is, what it is for. May be empty.
+	Description string
 	// Digests are those of its tokens, two while a token is changed.
 	Digests []Digest
 	// Certificates are the SHA-256 of the TLS client certificates by which it is
@@ -71,6 +73,7 @@ type Config struct {
 // Clients are the clients of one configuration, found by what they are known by.
 type Clients struct {
 	inOrder       []*Client
+	byName        map[string]*Client
 	byDigest      map[Digest]*Client
 	byCertificate map[Digest]*Client
 	byUser        map[string]*Client
@@ -89,21 +92,21 @@ func New(zones record.Zones, cnameTarget record.Name, configs []Config) (*Client
 	}
 	h := newHosting(maps.Clone(zones), cnameTarget)
 	cs := &Clients{
+		byName:        make(map[string]*Client, len(configs)),
 		byDigest:      make(map[Digest]*Client, len(configs)),
 		byCertificate: make(map[Digest]*Client),
 		byUser:        make(map[string]*Client),
 	}
-	names := make(map[string]struct{}, len(configs))
 	for _, config := range configs {
-		if _, taken := names[config.Name]; taken {
+		if cs.Has(config.Name) {
 			return nil, fmt.Errorf("client %q: there are two of that name", config.Name)
 		}
-		names[config.Name] = struct{}{}
 		c, err := newClient(h, config)
 		if err != nil {
 			return nil, fmt.Errorf("client %q: %w", config.Name, err)
 		}
 		cs.inOrder = append(cs.inOrder, c)
+		cs.byName[c.name] = c
 		if err := cs.know(c, config); err != nil {
 			return nil, fmt.Errorf("client %q: %w", config.Name, err)
 		}
@@ -155,10 +158,11 @@ func newClient(h *hosting, config Config) (*Client, error) {
 		}
 	}
 	c := &Client{
-		name:    config.Name,
-		rules:   cloneRules(config.Rules),
-		expires: config.Expires,
-		rights:  h.compile(config.Rules),
+		name:        config.Name,
+		description: config.Description,
+		rules:       cloneRules(config.Rules),
+		expires:     config.Expires,
+		rights:      h.compile(config.Rules),
 	}
 	for _, p := range config.Networks {
 		if !p.IsValid() {
@@ -193,16 +197,23 @@ func (cs *Clients) ByCertificate(d Digest) *Client { return cs.byCertificate[d] 
 // ByUser returns the client that is known by the name of a user, nil if none is.
 func (cs *Clients) ByUser(name string) *Client { return cs.byUser[name] }
 
+// Has tells whether there is a client of that name.
+func (cs *Clients) Has(name string) bool {
+	_, ok := cs.byName[name]
+	return ok
+}
+
 // All returns the clients in the order of the configuration.
 func (cs *Clients) All() iter.Seq[*Client] { return slices.Values(cs.inOrder) }
 
 // Client is one who may call the service.
 type Client struct {
-	name     string
-	rules    []Rule
-	networks []netip.Prefix
-	expires  time.Time
-	rights   rights
+	name        string
+	description string
+	rules       []Rule
+	networks    []netip.Prefix
+	expires     time.Time
+	rights      rights
 }
 
 // LocalName is the name of the client that [Local] returns.
@@ -249,6 +260,10 @@ func (c *Client) Accepts(now time.Time, addr netip.Addr) error {
 
 // Name returns the client's name.
 func (c *Client) Name() string { return c.name }
+
+// Description returns what the configuration says of the client to people; it may
+// be empty.
+func (c *Client) Description() string { return c.description }
 
 // Rules returns the client's rights in the order of the configuration.
 func (c *Client) Rules() []Rule { return cloneRules(c.rules) }

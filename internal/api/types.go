@@ -71,6 +71,8 @@ type Zone struct {
 type Token struct {
 	// Client is the name that the configuration gives the caller.
 	Client string `json:"client"`
+	// Description is what the configuration says of the caller to people. May be empty.
+	Description string `json:"description,omitempty"`
 	// Rights are in the grammar of the configuration: a verb (certificates,
 	// allow, read), then "[under] NAME [TYPE…]".
 	Rights []string `json:"rights"`

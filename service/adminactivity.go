@@ -1,0 +1,54 @@
+package service
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// activityAnswer is what the admin endpoint says of what happened lately.
+type activityAnswer struct {
+	Clients []clientSeen `json:"clients"`
+	// Changes are the last ones, refused ones too, the newest first.
+	Changes []*changeSeen `json:"changes"`
+}
+
+// clientSeen is a client of the configuration.
+type clientSeen struct {
+	Client      string `json:"client"`
+	Description string `json:"description,omitempty"`
+	// Expires is the first instant at which it is no longer accepted.
+	Expires *time.Time `json:"expires,omitempty"`
+	// LastUsed is absent if it was not used since the process started.
+	LastUsed *time.Time `json:"last_used,omitempty"`
+}
+
+func serveAdminActivity(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet {
+		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("%s is not a method of %s", r.Method, r.URL.Path)}
+	}
+	app := liveApps.newest(nil)
+	if app == nil {
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the app bestdns is not running in this Caddy")}
+	}
+	answer := activityAnswer{
+		Clients: []clientSeen{},
+		Changes: seen.recent(func(*changeSeen) bool { return true }),
+	}
+	for client := range app.clients.All() {
+		c := clientSeen{Client: client.Name(), Description: client.Description()}
+		if expires := client.Expires(); !expires.IsZero() {
+			c.Expires = &expires
+		}
+		if used := seen.lastUse(client.Name()); !used.IsZero() {
+			c.LastUsed = &used
+		}
+		answer.Clients = append(answer.Clients, c)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(answer)
+}
