@@ -72,6 +72,7 @@ func (a *App) publish() {
 	}
 	liveApps.push(a)
 	a.live = true
+	a.announceExpiry()
 	close(a.ready)
 }
 

@@ -1,0 +1,75 @@
+package service
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// expiryNotice is how long before its end a client is announced.
+const expiryNotice = 14 * 24 * time.Hour
+
+// announceExpiry warns of clients whose access ends soon or has ended: now, and then
+// at each midnight in UTC, which is when access ends, until the app is cleaned up.
+func (a *App) announceExpiry() {
+	if !a.anyExpires() {
+		return
+	}
+	now := time.Now()
+	a.warnOfExpiry(now)
+	go a.announceDaily(midnightAfter(now))
+}
+
+func (a *App) announceDaily(next time.Time) {
+	for {
+		// At most an hour at a time, for timers do not follow when the clock is set.
+		timer := time.NewTimer(min(time.Until(next), time.Hour))
+		select {
+		case <-timer.C:
+		case <-a.closed:
+			timer.Stop()
+			return
+		}
+		if now := time.Now(); !now.Before(next) {
+			a.warnOfExpiry(now)
+			next = midnightAfter(now)
+		}
+	}
+}
+
+func midnightAfter(now time.Time) time.Time {
+	year, month, day := now.UTC().Date()
+	return time.Date(year, month, day+1, 0, 0, 0, 0, time.UTC)
+}
+
+// warnOfExpiry warns of the clients that are to be announced at that time.
+func (a *App) warnOfExpiry(now time.Time) {
+	for client := range a.clients.All() {
+		end := client.Expires()
+		if end.IsZero() || end.Sub(now) > expiryNotice {
+			continue
+		}
+		fields := []zap.Field{
+			zap.String("client", client.Name()),
+			zap.String("description", client.Description()),
+			zap.Time("expires", end.UTC()),
+		}
+		if end.After(now) {
+			left := end.Sub(now)
+			a.logger.Warn("a client's access ends soon: set a later date in its \"expires\" if it is to go on",
+				append(fields, zap.Int("days_left", int(left/(24*time.Hour))))...)
+			continue
+		}
+		a.logger.Warn("a client's access has ended: set a later date in its \"expires\", or take it out of the configuration", fields...)
+	}
+}
+
+// anyExpires tells whether the access of any client ends one day.
+func (a *App) anyExpires() bool {
+	for client := range a.clients.All() {
+		if !client.Expires().IsZero() {
+			return true
+		}
+	}
+	return false
+}
