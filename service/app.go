@@ -143,12 +143,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionClients(repl); err != nil {
 		return err
 	}
+	if err := ctx.GetMetricsRegistry().Register(collector{a}); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
 	if a.hasBuiltin() {
 		if err := a.provisionListeners(repl); err != nil {
 			return err
-		}
-		if err := ctx.GetMetricsRegistry().Register(nameServerCollector{a}); err != nil {
-			return fmt.Errorf("registering metrics: %w", err)
 		}
 	}
 	return a.subscribe(ctx)

@@ -1,48 +1,171 @@
 package service
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// What the built-in name server has counted, for Caddy's metrics. The counts live in
-// the shared server, so that they go on across configurations; each configuration
-// has a registry of its own in which they are shown.
+// What the process and its name server have counted, for Caddy's metrics. The counts
+// live outside of configurations, so that they go on across reloads; each
+// configuration has a registry of its own in which they are shown, for the zones and
+// clients that it has.
 var (
-	queriesDesc = prometheus.NewDesc("bestdns_dns_queries_total",
+	queriesDesc = desc("bestdns_dns_queries_total",
 		"DNS queries answered, by zone (empty for those outside of all), type (the rare ones as other) and response code.",
-		[]string{"zone", "type", "rcode"}, nil)
-	limitedDesc = prometheus.NewDesc("bestdns_dns_limited_total",
+		"zone", "type", "rcode")
+	limitedDesc = desc("bestdns_dns_limited_total",
 		"What the limits of the name server did: answers over the rate limit that were truncated or dropped, "+
 			"TCP connections that were refused, or closed while idle to make room.",
-		[]string{"limit", "action"}, nil)
+		"limit", "action")
+
+	healthyDesc = desc("bestdns_healthy",
+		"1 if the service can do its work, as GET /v1/health tells; 0 if the name server is not up or its store cannot be written.")
+	changesDesc = desc("bestdns_changes_total",
+		"Changes of records, by zone (empty for those that were for no hosted one) and outcome: changed, refused "+
+			"(for a reason that lies with the caller), failed (for one that lies with the service or the zone's DNS provider).",
+		"zone", "outcome")
+	durationDesc = desc("bestdns_change_duration_seconds",
+		"Time from a change's arrival until it was on disk and in DNS, or its zone's DNS provider had made it.", "zone")
+	providerDesc = desc("bestdns_provider_errors_total",
+		"Failures of the DNS providers of zones: failed (an answer that is an error), timeout, unreachable.", "zone", "kind")
+	deniedDesc = desc("bestdns_denied_requests_total",
+		"Requests that were not let in: no_token, wrong_token, throttled (after too many wrong tokens from one address), "+
+			"unknown_certificate, expired, network (a client outside of its networks).", "reason")
+
+	recordsDesc = desc("bestdns_records",
+		"Records in a built-in zone, those that the name server makes included.", "zone")
+	challengesDesc = desc("bestdns_challenge_records",
+		"Records of challenges in a built-in zone: what was written under a certificates right and is not yet removed.", "zone")
+	oldestDesc = desc("bestdns_oldest_challenge_timestamp_seconds",
+		"When the oldest of a built-in zone's challenges was written, as Unix time. Absent without any.", "zone")
+
+	expiresDesc = desc("bestdns_client_expires_timestamp_seconds",
+		"When a client's access ends or has ended, as Unix time. Absent for one whose access does not end.", "client")
+	lastUsedDesc = desc("bestdns_client_last_used_timestamp_seconds",
+		"When a client was last let in, as Unix time. Absent for one that was not since the process started.", "client")
 )
 
-// nameServerCollector shows the counts of an app's name server, once it has one.
-type nameServerCollector struct{ app *App }
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+// collector shows what there is to know about an app.
+type collector struct{ app *App }
 
 // Describe implements prometheus.Collector.
-func (nameServerCollector) Describe(descs chan<- *prometheus.Desc) {
-	descs <- queriesDesc
-	descs <- limitedDesc
+func (collector) Describe(descs chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		queriesDesc, limitedDesc, healthyDesc, changesDesc, durationDesc, providerDesc, deniedDesc,
+		recordsDesc, challengesDesc, oldestDesc, expiresDesc, lastUsedDesc,
+	} {
+		descs <- d
+	}
 }
 
 // Collect implements prometheus.Collector.
-func (c nameServerCollector) Collect(metrics chan<- prometheus.Metric) {
+func (c collector) Collect(metrics chan<- prometheus.Metric) {
+	out := exposition{metrics}
+	healthy := 0.0
+	if c.app.health() == nil {
+		healthy = 1
+	}
+	out.gauge(healthyDesc, healthy)
+	c.collectActivity(out)
+	c.collectClients(out)
+	if server := c.app.nameServer(); server != nil {
+		c.collectQueries(out, server)
+		c.collectContents(out, server)
+	}
+}
+
+// nameServer returns the app's name server, nil if it has none or not yet.
+func (a *App) nameServer() *sharedServer {
 	select {
-	case <-c.app.ready:
+	case <-a.ready:
+		return a.shared
 	default:
-		return
+		return nil
 	}
-	count := func(desc *prometheus.Desc, n uint64, labels ...string) {
-		metrics <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
-	}
-	server := c.app.shared
+}
+
+func (c collector) collectQueries(out exposition, server *sharedServer) {
 	for _, q := range server.QueryCounts() {
-		count(queriesDesc, q.Queries, q.Zone.String(), q.Type, q.Rcode)
+		out.count(queriesDesc, q.Queries, q.Zone.String(), q.Type, q.Rcode)
 	}
 	limits := server.LimitCounts()
-	count(limitedDesc, limits.Truncated, "rate", "truncated")
-	count(limitedDesc, limits.Dropped, "rate", "dropped")
-	count(limitedDesc, limits.RefusedConnections, "connections", "refused")
-	count(limitedDesc, limits.ClosedConnections, "connections", "closed")
+	out.count(limitedDesc, limits.Truncated, "rate", "truncated")
+	out.count(limitedDesc, limits.Dropped, "rate", "dropped")
+	out.count(limitedDesc, limits.RefusedConnections, "connections", "refused")
+	out.count(limitedDesc, limits.ClosedConnections, "connections", "closed")
+}
+
+func (c collector) collectContents(out exposition, server *sharedServer) {
+	for _, contents := range server.Contents() {
+		zone := c.app.hosted[contents.Zone]
+		if zone == nil || !zone.builtin {
+			continue // the store remembers what a configuration had once
+		}
+		out.gauge(recordsDesc, float64(contents.Records), contents.Zone.String())
+		out.gauge(challengesDesc, float64(contents.Expiring), contents.Zone.String())
+		if !contents.Next.IsZero() {
+			written := contents.Next.Add(-time.Duration(zone.ChallengeLifetime))
+			out.gauge(oldestDesc, float64(written.Unix()), contents.Zone.String())
+		}
+	}
+}
+
+func (c collector) collectActivity(out exposition) {
+	seen.mu.Lock()
+	defer seen.mu.Unlock()
+	out.count(changesDesc, seen.refused, "", refused.String())
+	for apex, zone := range c.app.hosted {
+		z := seen.zones[apex]
+		if z == nil {
+			z = new(zoneActivity) // a counter that begins at 1 has no increase
+		}
+		for i, n := range z.outcomes {
+			out.count(changesDesc, n, apex.String(), outcome(i).String())
+		}
+		if z.took.n > 0 {
+			out.histogram(durationDesc, &z.took, apex)
+		}
+		if zone.builtin {
+			continue
+		}
+		for i, n := range z.providerErrors {
+			out.count(providerDesc, n, apex.String(), providerErrorLabels[i])
+		}
+	}
+	for i, n := range seen.denied {
+		out.count(deniedDesc, n, denialLabels[i])
+	}
+}
+
+func (c collector) collectClients(out exposition) {
+	for client := range c.app.clients.All() {
+		if end := client.Expires(); !end.IsZero() {
+			out.gauge(expiresDesc, float64(end.Unix()), client.Name())
+		}
+		if used := seen.lastUse(client.Name()); !used.IsZero() {
+			out.gauge(lastUsedDesc, float64(used.UnixMilli())/1000, client.Name())
+		}
+	}
+}
+
+// exposition takes the metrics of one scrape.
+type exposition struct{ metrics chan<- prometheus.Metric }
+
+func (e exposition) count(desc *prometheus.Desc, n uint64, labels ...string) {
+	e.metrics <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
+}
+
+func (e exposition) gauge(desc *prometheus.Desc, value float64, labels ...string) {
+	e.metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+}
+
+func (e exposition) histogram(desc *prometheus.Desc, l *latency, zone record.Name) {
+	e.metrics <- prometheus.MustNewConstHistogram(desc, l.n, l.sum, l.cumulative(), zone.String())
 }

@@ -543,6 +543,9 @@ func TestIndexAndStoreAgree(t *testing.T) {
 	if fresh.cuts != z.cuts || fresh.wildcards != z.wildcards {
 		t.Errorf("seed %d: %d cuts and %d wildcards are counted, there are %d and %d", seed, z.cuts, z.wildcards, fresh.cuts, fresh.wildcards)
 	}
+	if fresh.records != z.records || fresh.expiring != z.expiring || fresh.expiring == 0 {
+		t.Errorf("seed %d: %d records are counted, %d of which expire; there are %d and %d", seed, z.records, z.expiring, fresh.records, fresh.expiring)
+	}
 	if want, got := deadlines.order.Items(), s.deadlines.order.Items(); len(want) == 0 || !slices.Equal(want, got) {
 		t.Errorf("seed %d: deadlines %v, want %v", seed, got, want)
 	}

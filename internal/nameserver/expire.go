@@ -25,7 +25,7 @@ type deadline struct {
 }
 
 // deadlines are the names with records that expire, in the order in which they
-// will. It is the committer's.
+// will. Only the committer changes it; it has a lock for those who look.
 type deadlines struct{ order *btree.BTreeG[deadline] }
 
 func newDeadlines() deadlines {
@@ -37,7 +37,7 @@ func newDeadlines() deadlines {
 			return a.zone.name < b.zone.name
 		}
 		return a.key < b.key
-	}, btree.Options{NoLocks: true})}
+	}, btree.Options{})}
 }
 
 // move notes that the first expiry at a name is now another; 0 is never.

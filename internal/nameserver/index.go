@@ -37,6 +37,8 @@ type Snapshot struct {
 	// those with a label "*". Zones without, that is most, are spared the search for
 	// them.
 	cuts, wildcards int
+	// records and expiring count the records in tree, and those that expire.
+	records, expiring int
 }
 
 // Serial returns the serial of the zone's SOA.
@@ -115,7 +117,13 @@ func (z *Snapshot) load(key string, n node) {
 }
 
 func (z *Snapshot) count(key string, n node, by int) {
-	if n == "" || key == z.key {
+	if n == "" {
+		return
+	}
+	records, expiring := n.counts()
+	z.records += by * records
+	z.expiring += by * expiring
+	if key == z.key {
 		return
 	}
 	if n.find(record.TypeNS) != "" {

@@ -182,7 +182,9 @@ func (s *Server) loadIndex() error {
 		}
 		z.current.Store(next)
 	}
+	s.mu.Lock()
 	s.deadlines = deadlines
+	s.mu.Unlock()
 	s.zones.Store(&zones)
 	s.publishView()
 	return nil

@@ -1,0 +1,74 @@
+package nameserver
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// Contents is how much is in a zone.
+type Contents struct {
+	Zone record.Name
+	// Records are all, those that the server makes included.
+	Records int
+	// Expiring are those that expire by themselves.
+	Expiring int
+	// Next is when the first of them does; zero if there is none.
+	Next time.Time
+}
+
+// Contents returns how much is in each zone that a configuration or the store has,
+// in order of names. It takes time in the number of zones and, where some have
+// nothing that expires soon, of names with something that expires; in that time no
+// commit is published.
+func (s *Server) Contents() []Contents {
+	zones := *s.zones.Load()
+	list := make([]Contents, 0, len(zones))
+	index := make(map[record.Name]int, len(zones))
+	waiting := 0 // zones with something that expires, whose first is yet to be found
+	for _, name := range slices.Sorted(maps.Keys(zones)) {
+		current := zones[name].current.Load()
+		if current == nil {
+			continue
+		}
+		c := Contents{Zone: name, Records: current.records, Expiring: current.expiring}
+		if current.made != nil {
+			c.Records++ // the SOA is apart
+		}
+		if c.Expiring > 0 {
+			waiting++
+		}
+		index[name] = len(list)
+		list = append(list, c)
+	}
+	s.mu.Lock()
+	order := s.deadlines.order
+	s.mu.Unlock()
+	order.Scan(func(d deadline) bool {
+		if i, ok := index[d.zone.name]; ok && list[i].Next.IsZero() {
+			list[i].Next = time.Unix(d.at, 0)
+			waiting--
+		}
+		return waiting > 0
+	})
+	return list
+}
+
+// counts returns how many records stand at a name, and how many of them expire.
+func (n node) counts() (all, expiring int) {
+	for n != "" {
+		var set rrset
+		_, set, n = n.next()
+		for set != "" {
+			var r packedRecord
+			r, set = set.next()
+			all++
+			if r.expires != 0 {
+				expiring++
+			}
+		}
+	}
+	return all, expiring
+}

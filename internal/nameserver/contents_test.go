@@ -1,0 +1,46 @@
+package nameserver
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestContents compares what is counted with what was put there, before and after
+// the store is opened again.
+func TestContents(t *testing.T) {
+	path := storePath(t)
+	s := open(t, path)
+	one, two, empty := zoneConfig(t, "one.example"), zoneConfig(t, "two.example"), zoneConfig(t, "empty.example", "ns.example.net")
+	push(t, s, one, two, empty)
+	soon, later := time.Now().Add(time.Hour).Truncate(time.Second), time.Now().Add(2*time.Hour).Truncate(time.Second)
+	apply(t, s, one.Name, appending(
+		expiring(rr(t, one.Name, "www 60 TXT later"), time.Until(later)+time.Second/2),
+		expiring(rr(t, one.Name, "www 60 TXT soon"), time.Until(soon)+time.Second/2),
+		rr(t, one.Name, "www 60 A 192.0.2.1"), rr(t, one.Name, "@ 60 TXT apex"),
+	))
+	gone := rr(t, two.Name, "gone 60 TXT x")
+	apply(t, s, two.Name, appending(
+		expiring(gone, time.Minute),
+		expiring(rr(t, two.Name, "www 60 TXT x"), time.Until(later)+time.Second/2),
+	))
+	apply(t, s, two.Name, deleting(gone))
+
+	want := []Contents{
+		{Zone: one.Name, Records: 7, Expiring: 2, Next: soon},
+		{Zone: two.Name, Records: 4, Expiring: 1, Next: later},
+		{Zone: empty.Name, Records: 2}, // SOA, NS
+	}
+	if diff := cmp.Diff(want, s.Contents()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, path)
+	push(t, s, one, two, empty)
+	if diff := cmp.Diff(want, s.Contents()); diff != "" {
+		t.Errorf("opened again (-want +got):\n%s", diff)
+	}
+}
