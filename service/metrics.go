@@ -92,8 +92,19 @@ func (a *App) nameServer() *sharedServer {
 }
 
 func (c collector) collectQueries(out exposition, server *sharedServer) {
+	asked := make(map[record.Name]bool)
 	for _, q := range server.QueryCounts() {
 		out.count(queriesDesc, q.Queries, q.Zone.String(), q.Type, q.Rcode)
+		if q.Type == "TXT" && q.Rcode == "NOERROR" {
+			asked[q.Zone] = true
+		}
+	}
+	// A counter that begins with its first query has no increase then, and a zone that
+	// nobody asks about is what one wants to be told of.
+	for apex, zone := range c.app.hosted {
+		if zone.builtin && !asked[apex] {
+			out.count(queriesDesc, 0, apex.String(), "TXT", "NOERROR")
+		}
 	}
 	limits := server.LimitCounts()
 	out.count(limitedDesc, limits.Truncated, "rate", "truncated")
