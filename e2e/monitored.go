@@ -128,12 +128,13 @@ func (m *Monitored) ask(name string, qtype uint16) {
 }
 
 // renew is what a certificate's renewal asks of the service: the client's change, the
-// CA's questions, and the client's change back.
-func (m *Monitored) renew(t testing.TB, client, domain, zone string) {
+// CA's questions after some time, and the client's change back.
+func (m *Monitored) renew(t testing.TB, client, domain, zone string, takes time.Duration) {
 	value := make([]byte, 32)
 	rand.Read(value)
 	challenge := []api.Record{text("_acme-challenge."+domain+"."+zone+".", base64.RawURLEncoding.EncodeToString(value))}
 	m.change(t, client, zone, api.Change{Append: challenge})
+	time.Sleep(takes)
 	for range 3 { // perspectives
 		m.ask("_acme-challenge."+domain+"."+zone, dns.TypeTXT)
 		m.ask(domain+"."+zone, dns.TypeCAA)
@@ -144,6 +145,12 @@ func (m *Monitored) renew(t testing.TB, client, domain, zone string) {
 // live lets things happen until ctx ends, as they do in a day of a service: clients
 // renew, hosts and strangers ask, and some do what they may not.
 func (m *Monitored) live(ctx context.Context, t testing.TB) {
+	const hosts = 300
+	var there []api.Record
+	for i := range hosts {
+		there = append(there, api.Record{Name: fmt.Sprintf("host%d", i), Type: "A", Data: new("192.0.2.1")})
+	}
+	m.change(t, "inside", "internal.example", api.Change{Append: there})
 	var all sync.WaitGroup
 	begin := time.Now()
 	every := func(mean time.Duration, do func()) {
@@ -161,20 +168,24 @@ func (m *Monitored) live(ctx context.Context, t testing.TB) {
 		})
 	}
 	host := func(n int) string { return fmt.Sprintf("host%d", random.IntN(n)) }
-	every(400*time.Millisecond, func() { m.renew(t, "web", host(500), "acme.example") })
-	every(900*time.Millisecond, func() { m.renew(t, "inside", host(100), "internal.example") })
+	renew := func(client, zone string) {
+		takes := time.Duration(random.ExpFloat64() * float64(2*time.Second))
+		all.Go(func() { m.renew(t, client, host(500), zone, min(takes, 10*time.Second)) })
+	}
+	every(400*time.Millisecond, func() { renew("web", "acme.example") })
+	every(900*time.Millisecond, func() { renew("inside", "internal.example") })
 	every(1500*time.Millisecond, func() {
 		m.change(t, "partner", "partner.example", api.Change{Append: []api.Record{text(host(50), "x")}})
 	})
 	every(2*time.Second, func() {
 		m.change(t, "inside", "internal.example", api.Change{Set: []api.Record{
-			{Name: host(5000), Type: "A", Data: new(fmt.Sprintf("10.0.%d.%d", random.IntN(256), random.IntN(256)))},
+			{Name: host(hosts + hosts/2), Type: "A", Data: new(fmt.Sprintf("10.0.%d.%d", random.IntN(256), random.IntN(256)))},
 		}})
 	})
 	for range 4 {
 		every(20*time.Millisecond, func() {
-			zone := []string{"acme.example", "internal.example", "internal.example"}[random.IntN(3)]
-			m.ask(host(5000)+"."+zone, []uint16{dns.TypeA, dns.TypeA, dns.TypeAAAA, dns.TypeHTTPS}[random.IntN(4)])
+			zone := []string{"acme.example", "internal.example", "internal.example", "internal.example"}[random.IntN(4)]
+			m.ask(host(hosts+hosts/10)+"."+zone, []uint16{dns.TypeA, dns.TypeA, dns.TypeAAAA, dns.TypeHTTPS}[random.IntN(4)])
 		})
 	}
 	every(150*time.Millisecond, func() { m.ask("ns1.acme.example", dns.TypeA) })

@@ -149,7 +149,7 @@ func (e exposed) check(expr string) error {
 func TestMonitoringNames(t *testing.T) {
 	t.Parallel()
 	m := StartMonitored(t)
-	m.renew(t, "web", "www", "acme.example")
+	m.renew(t, "web", "www", "acme.example", 0)
 	m.change(t, "web", "acme.example", api.Change{Append: []api.Record{text("_acme-challenge.left", strings.Repeat("x", 43))}})
 	metrics := m.exposed(t)
 

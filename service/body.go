@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/caddy-dns/bestdns/internal/api"
@@ -97,11 +99,14 @@ var changeKeys = []string{"append", "set", "delete", "name", "type", "ttl", "dat
 
 // checkJSON refuses what Go's decoder lets pass: a key in another case, or a second
 // time, of which others may read the first; null, which would be nothing at all,
-// and in a delete that means anything; octets that are not UTF-8, which would be
-// replaced; and text behind the value.
+// and in a delete that means anything; octets that are not UTF-8 and half of a
+// surrogate pair, which would be replaced; and text behind the value.
 func checkJSON(text []byte) error {
 	if !utf8.Valid(text) {
 		return errors.New("it is not UTF-8; a text that is not travels as type TYPE16")
+	}
+	if escape, ok := halfSurrogate(text); ok {
+		return fmt.Errorf("%s is half of a character: a surrogate without its other half (RFC 8259 §8.2); a text that is not UTF-8 travels as type TYPE16", escape)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	if err := checkKeys(decoder); err != nil {
@@ -111,6 +116,37 @@ func checkJSON(text []byte) error {
 		return errors.New("something follows the JSON object")
 	}
 	return nil
+}
+
+// halfSurrogate finds the escape of a surrogate that is no part of a pair. JSON that
+// has a backslash outside of a string is none, so it need not know where strings are.
+func halfSurrogate(text []byte) (escape string, found bool) {
+	const length = len(`\u0000`)
+	unit := func(at int) rune {
+		if at+length > len(text) || text[at] != '\\' || text[at+1] != 'u' {
+			return 0
+		}
+		n, err := strconv.ParseUint(string(text[at+2:at+length]), 16, 16)
+		if err != nil {
+			return 0 // the decoder says what is wrong with it
+		}
+		return rune(n)
+	}
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' {
+			continue
+		}
+		r := unit(i)
+		if !utf16.IsSurrogate(r) {
+			i++ // what follows is escaped, another backslash too
+			continue
+		}
+		if utf16.DecodeRune(r, unit(i+length)) == utf8.RuneError {
+			return string(text[i : i+length]), true
+		}
+		i += 2*length - 1
+	}
+	return "", false
 }
 
 // checkKeys reads one value of JSON. It keeps the keys of each object that is open,

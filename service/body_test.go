@@ -34,6 +34,16 @@ func TestParseChangeStrict(t *testing.T) {
 		{"no name in the second", `{"delete":[{"name":"x"},{"type":"A"}]}`, "record 2 has no name"},
 		{"empty name", `{"delete":[{"name":""}]}`, "no name"},
 		{"not UTF-8", "{\"append\":[{\"name\":\"x\",\"type\":\"TXT\",\"data\":\"\xff\"}]}", "not UTF-8"},
+		{"half of a pair in data", `{"append":[{"name":"x","type":"TXT","data":"\ud800"}]}`, `\ud800 is half of a character`},
+		{"half of a pair in a name", `{"append":[{"name":"\uDFFFx","type":"TXT","data":"x"}]}`, `\uDFFF is half of a character`},
+		{"half of a pair in a delete", `{"delete":[{"name":"x","data":"a\udbffb"}]}`, "half of a character"},
+		{"half of a pair behind a pair", `{"delete":[{"name":"\ud83d\ude00\ude00"}]}`, `\ude00 is half`},
+		{"two first halves", `{"delete":[{"name":"\ud83d\ud83d\ude00"}]}`, `\ud83d is half`},
+		{"halves in the wrong order", `{"delete":[{"name":"\ude00\ud83d"}]}`, `\ude00 is half`},
+		{"halves with something between", `{"delete":[{"name":"\ud83dx\ude00"}]}`, `\ud83d is half`},
+		{"half of a pair behind a backslash", `{"delete":[{"name":"\\\ud83d"}]}`, `\ud83d is half`},
+		{"escape that is cut off", `{"delete":[{"name":"\ud83d\ude`, `\ud83d is half`},
+		{"escape that is none", `{"delete":[{"name":"\uZZZZ"}]}`, "invalid character"},
 		{"key of a record outside", `{"name":"x"}`, "name"},
 		{"kind in a record", `{"append":[{"name":"x","append":[]}]}`, "append"},
 		{"list", `[]`, "array"},
@@ -61,12 +71,33 @@ func TestParseChangeStrict(t *testing.T) {
 	}
 }
 
+// TestSurrogates: pairs are characters, and an escaped backslash begins no escape.
+func TestSurrogates(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"append":[{"name":"x","data":"\ud83d\ude00"}]}`:       "😀",
+		`{"append":[{"name":"x","data":"\uD83D\uDE00\u0041"}]}`: "😀A",
+		`{"append":[{"name":"x","data":"\\ud800"}]}`:            `\ud800`,
+		`{"append":[{"name":"x","data":"\\\\ud800\n"}]}`:        "\\\\ud800\n",
+		`{"append":[{"name":"x","data":"\ufffd\ud7ff\ue000"}]}`: "\ufffd\ud7ff\ue000",
+	} {
+		change, err := parseChange([]byte(body))
+		if err != nil {
+			t.Errorf("%s: %v", body, err)
+			continue
+		}
+		if got := *change.Append[0].Data; got != want {
+			t.Errorf("%s: read as %q, want %q", body, got, want)
+		}
+	}
+}
+
 // FuzzParseChange: what is accepted is the same change when it is written again,
 // and to a decoder that knows nothing of types has no more in it.
 func FuzzParseChange(f *testing.F) {
 	f.Add([]byte(`{"append":[{"name":"x","type":"TXT","ttl":60,"data":"a"}]}`))
 	f.Add([]byte(`{"delete":[{"name":"@"}],"delete":[]}`))
 	f.Add([]byte(`{"Set":[]}`))
+	f.Add([]byte(`{"set":[{"name":"\ud83d\ude00","data":"\\\ud800"}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		change, err := parseChange(text)
 		if err != nil {
@@ -75,6 +106,10 @@ func FuzzParseChange(f *testing.F) {
 		again, err := json.Marshal(change)
 		if err != nil {
 			t.Fatal(err)
+		}
+		const replacement = "\ufffd"
+		if strings.Contains(string(again), replacement) && !strings.Contains(strings.ToLower(string(text)), `\ufffd`) && !strings.Contains(string(text), replacement) {
+			t.Errorf("something was replaced: %s", again)
 		}
 		var asSent, asRead map[string][]map[string]any
 		if err := json.Unmarshal(text, &asSent); err != nil {

@@ -216,6 +216,13 @@ func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req reque
 	if p != nil {
 		return p
 	}
+	// The body may have taken its time, and a reload in the meantime its right.
+	if newest := liveApps.newest(h.app); newest != req.app {
+		req.app = newest
+		if req.who.client, p = newest.authenticate(r, req.who); p != nil {
+			return p
+		}
+	}
 	answer, p := req.app.change(r.Context(), req.who, req.zone, change)
 	if p != nil {
 		return p

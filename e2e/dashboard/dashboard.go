@@ -29,6 +29,7 @@ type Panel struct {
 	FieldConfig struct {
 		Defaults struct {
 			Unit       string `json:"unit"`
+			Decimals   *int   `json:"decimals"`
 			Thresholds struct {
 				Steps []Step `json:"steps"`
 			} `json:"thresholds"`

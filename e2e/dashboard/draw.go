@@ -15,7 +15,7 @@ const (
 	column  = 58
 	row     = 30
 	gap     = 4
-	left    = 52 // of a plot, for what stands at its axis
+	left    = 58 // of a plot, for what stands at its axis
 	top     = 34
 	line    = 15 // of text
 	bottom  = 22
@@ -119,6 +119,10 @@ func (p Panel) color(value float64) string {
 }
 
 func (c *canvas) stat(p Panel, value, x, y, w, h float64) {
+	if decimals := p.FieldConfig.Defaults.Decimals; decimals != nil {
+		shift := math.Pow10(*decimals)
+		value = math.Round(value*shift) / shift
+	}
 	c.rect(x, y, w, h, p.color(value))
 	c.text(x+10, y+20, "start", "font-weight:bold;font-size:12px;fill:#fff", p.Title)
 	c.text(x+w/2, y+h/2+26, "middle", "font-size:34px;fill:#fff", format(value, p.FieldConfig.Defaults.Unit))

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,6 +42,8 @@ func (p *Point) UnmarshalJSON(text []byte) error {
 	return err
 }
 
+var placeholder = regexp.MustCompile(`\{\{[a-z_]+\}\}`)
+
 // Last returns the newest value.
 func (s Series) Last() float64 { return s.Points[len(s.Points)-1].Value }
 
@@ -49,6 +52,7 @@ func (s Series) Name(format string) string {
 	for label, value := range s.Labels {
 		format = strings.ReplaceAll(format, "{{"+label+"}}", value)
 	}
+	format = placeholder.ReplaceAllString(format, "") // a label without a value is no label
 	if format = strings.TrimSpace(format); format == "" {
 		return "(none)"
 	}
