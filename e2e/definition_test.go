@@ -78,7 +78,7 @@ func startInThisProcess(t *testing.T, token string) string {
 			"bestdns": object{
 				"listen": []string{freeAddr(t)}, "store": filepath.Join(dir, "records.db"), "zones": zones,
 				"clients": []object{{
-					"name": "all", "token": []string{digest(token)}, "allow": allowed,
+					"name": "all", "description": "has every right", "token": []string{digest(token)}, "allow": allowed,
 					"certificates": []string{elsewhere}, "client_ip": []string{"127.0.0.0/8"}, "expires": "2999-12-31",
 				}},
 			},

@@ -169,6 +169,9 @@ func (c *canvas) plot(p Panel, curves []curve, span Span, x, y, w, h float64) {
 		}
 	}
 	tick := niceTick(highest)
+	if p.FieldConfig.Defaults.Unit == "s" && highest > 60 {
+		tick = 60 * math.Ceil(highest/60/5) // whole minutes
+	}
 	most := tick * max(1, math.Ceil(highest/tick))
 	for value := 0.0; value <= most+tick/2; value += tick {
 		at := y0 + h0 - value/most*h0
