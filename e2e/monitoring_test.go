@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
 
@@ -118,7 +117,7 @@ func (e exposed) check(expr string) error {
 			known[label] = true
 		}
 		for _, m := range selector.LabelMatchers {
-			if m.Name == labels.MetricName || m.Name == "instance" {
+			if m.Name == "__name__" || m.Name == "instance" {
 				continue
 			}
 			values := slices.Collect(maps.Keys(metric[m.Name]))
