@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/google/uuid"
 
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
@@ -70,7 +74,9 @@ func serveAdminZone(w http.ResponseWriter, r *http.Request) error {
 	case http.MethodGet:
 		return zone.export(w)
 	case http.MethodPost:
-		done, err := zone.importFile(r.Context(), r.Body, r.URL.Query().Get("replace") == "true")
+		started, replace := time.Now(), r.URL.Query().Get("replace") == "true"
+		done, err := zone.importFile(r.Context(), r.Body, replace)
+		zone.logImport(r, replace, done, time.Since(started), err)
 		if err != nil {
 			return caddy.APIError{HTTPStatus: http.StatusUnprocessableEntity, Err: err}
 		}
@@ -123,6 +129,32 @@ type importDone struct {
 	// them itself: SOA, NS at the apex, addresses of name servers.
 	Made   int    `json:"made"`
 	Serial uint32 `json:"serial"`
+}
+
+// adminName stands in the audit log for who uses the admin endpoint: nobody tells it
+// who that is, and it may do everything.
+const adminName = "(admin endpoint)"
+
+// logImport writes the audit line of an import, which is one change however many
+// records it has.
+func (z builtinZone) logImport(r *http.Request, replace bool, done importDone, took time.Duration, err error) {
+	c := changeSeen{
+		RequestID: uuid.NewString(), Client: adminName, Zone: z.apex.String(), Op: "import", Serial: done.Serial,
+		Records: []string{fmt.Sprintf("%d of a master file", done.Records)},
+	}
+	if replace {
+		c.Op = "replace"
+	}
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil { // a Unix socket has none
+		c.Address = peer.Addr().String()
+	}
+	var failure *problem
+	if err != nil {
+		if failure = asProblem(err, z.apex); failure.Kind() == api.Internal {
+			failure = newProblem(api.InvalidRecord, "%w", err) // the file was none
+		}
+	}
+	z.app.logOutcome(z.app.hosted[z.apex], c, took, failure)
 }
 
 // importFile adds the records of a master file to the zone, or puts them in the

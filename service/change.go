@@ -218,22 +218,28 @@ func forbidden(client *access.Client, op record.Op, t record.Type, name, zone re
 
 // logChange writes the audit line of a change, refused or not.
 func (a *App) logChange(who caller, p *placer, op record.Op, body api.Change, serial uint32, took time.Duration, failure *problem) {
-	records := auditRecords(p.asked, body)
-	seen.change(p.zone, changeSeen{
-		Time: time.Now(), RequestID: who.requestID, Client: who.client.Name(), Address: who.address,
-		Zone: p.apex().String(), Op: op.String(), Records: records, Serial: serial, Reason: failure.reason(),
-	}, outcomeOf(failure), took)
+	a.logOutcome(p.zone, changeSeen{
+		RequestID: who.requestID, Client: who.client.Name(), Address: who.address,
+		Zone: p.apex().String(), Op: op.String(), Records: auditRecords(p.asked, body), Serial: serial,
+	}, took, failure)
+}
+
+// logOutcome writes the audit line of what was tried in a zone, nil for one that is
+// not hosted, and remembers it.
+func (a *App) logOutcome(zone *Zone, c changeSeen, took time.Duration, failure *problem) {
+	c.Time, c.Reason = time.Now(), failure.reason()
+	seen.change(zone, c, outcomeOf(failure), took)
 	fields := []zap.Field{
-		zap.String("request_id", who.requestID),
-		zap.String("client", who.client.Name()),
-		zap.String("remote_ip", who.address),
-		zap.String("zone", p.apex().String()),
-		zap.Stringer("op", op),
-		zap.Strings("records", records),
+		zap.String("request_id", c.RequestID),
+		zap.String("client", c.Client),
+		zap.String("remote_ip", c.Address),
+		zap.String("zone", c.Zone),
+		zap.String("op", c.Op),
+		zap.Strings("records", c.Records),
 		zap.Duration("duration", took),
 	}
 	if failure == nil {
-		a.audit.Info("changed", append(fields, zap.Uint32("serial", serial))...)
+		a.audit.Info("changed", append(fields, zap.Uint32("serial", c.Serial))...)
 		return
 	}
 	fields = append(fields, zap.Int("status", failure.Status), zap.String("reason", failure.Detail), zap.Bool("unchanged", failure.Unchanged))

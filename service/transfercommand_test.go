@@ -105,6 +105,21 @@ func TestImport(t *testing.T) {
 	if out, err := s.run(t, importCommand(), "", "example.test", file, "--replace"); err != nil {
 		t.Fatalf("%s %v", out, err)
 	}
+	byAdmin := func(message string) (lines []string) {
+		for _, line := range s.logged(t, message, "logger", "client", "remote_ip", "zone", "op", "records") {
+			if line[1] == adminName {
+				lines = append(lines, strings.Join(line, " "))
+			}
+		}
+		return lines
+	}
+	const who = "bestdns.audit (admin endpoint) 127.0.0.1 example.test. "
+	if diff := cmp.Diff([]string{who + "replace [1 of a master file]"}, byAdmin("changed")); diff != "" {
+		t.Errorf("in the audit log (-want +got):\n%s", diff)
+	}
+	if refused := byAdmin("refused"); len(refused) != 4 || !strings.HasPrefix(refused[0], who+"import ") {
+		t.Errorf("refused imports in the audit log: %q", refused)
+	}
 	for name, want := range map[string]int{"old": 0, "new": 1, "_acme-challenge.web1": 1, "ns1": 1} {
 		if got := s.call(t, "ops", "GET", "/v1/zones/example.test/records?name="+name, "").records; len(got) != want {
 			t.Errorf("%d records at %s, want %d", len(got), name, want)
