@@ -224,6 +224,14 @@ func (a *App) logChange(who caller, p *placer, op record.Op, body api.Change, se
 	}, took, failure)
 }
 
+// logUnread writes the audit line of a change that nobody got to read.
+func (a *App) logUnread(who caller, zone string, failure *problem) {
+	a.logOutcome(nil, changeSeen{
+		RequestID: who.requestID, Client: who.client.Name(), Address: who.address,
+		Zone: clipped(zone), Op: "unread", Records: []string{},
+	}, 0, failure)
+}
+
 // logOutcome writes the audit line of what was tried in a zone, nil for one that is
 // not hosted, and remembers it.
 func (a *App) logOutcome(zone *Zone, c changeSeen, took time.Duration, failure *problem) {

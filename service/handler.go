@@ -210,10 +210,13 @@ func streamRecords(w http.ResponseWriter, records iter.Seq[api.Record]) error {
 
 func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req request) *problem {
 	if isEarlyData(r) {
-		return newProblem(api.TooEarly, "early data can be replayed; send the change again on the finished connection")
+		p := newProblem(api.TooEarly, "early data can be replayed; send the change again on the finished connection")
+		req.app.logUnread(req.who, req.zone, p)
+		return p
 	}
 	change, p := readChange(w, r)
 	if p != nil {
+		req.app.logUnread(req.who, req.zone, p)
 		return p
 	}
 	// The body may have taken its time, and a reload in the meantime its right.

@@ -506,6 +506,7 @@ func TestAudit(t *testing.T) {
 	body := fmt.Sprintf(`{"append":[{"name":"_acme-challenge.web1","type":"TXT","data":%q}]}`, challengeValue)
 	done := s.must(t, "web1", "example.test", body)
 	refused := s.patch(t, "web1", "example.test", `{"set":[{"name":"www","type":"A","data":"192.0.2.1"}]}`)
+	unread := s.patch(t, "web1", "example.test", `{"append":`)
 	lines := make(map[string]map[string]any)
 	for line := range strings.Lines(s.log(t)) {
 		var entry map[string]any
@@ -518,6 +519,9 @@ func TestAudit(t *testing.T) {
 	}
 	if line := lines[refused.problem.RequestID]; line["msg"] != "refused" || line["status"] != 403.0 {
 		t.Errorf("the refusal: %v", line)
+	}
+	if line := lines[unread.problem.RequestID]; line["msg"] != "refused" || line["status"] != 400.0 || line["client"] != "web1" || line["op"] != "unread" {
+		t.Errorf("what could not be read: %v", line)
 	}
 	if strings.Contains(s.log(t), challengeValue) || strings.Contains(s.log(t), s.token["web1"]) {
 		t.Error("a value or a token stands in the log")

@@ -155,6 +155,14 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is %v (there: %v), want %v", series, got, there, want)
 		}
 	}
+	for range 2 * wrongTokenBurst {
+		s.call(t, "nobody", "GET", records, "")
+	}
+	guessed := grown(after, s.metrics(t), `bestdns_denied_requests_total`)
+	wrong, throttled := guessed[`bestdns_denied_requests_total{reason="wrong_token"}`], guessed[`bestdns_denied_requests_total{reason="throttled"}`]
+	if wrong == 0 || throttled == 0 || wrong+throttled != 2*wrongTokenBurst {
+		t.Errorf("of %d wrong tokens %v were answered and %v throttled", 2*wrongTokenBurst, wrong, throttled)
+	}
 	for client, want := range map[string]bool{"ops": true, "hosted": true, "expired": false, "far": false, "web1": false} {
 		used, there := after[fmt.Sprintf("bestdns_client_last_used_timestamp_seconds{client=%q}", client)]
 		if there != want || there && time.Since(time.Unix(int64(used), 0)) > time.Minute {
