@@ -32,12 +32,13 @@ func TestREADMECurl(t *testing.T) {
 	}
 
 	w := NewWorld(t)
-	StartCaddy(t, caddyBinary, "curl.caddyfile", w.Env(t))
+	caddy := StartCaddy(t, caddyBinary, "curl.caddyfile", w.Env(t))
+	addresses := strings.NewReplacer("https://dns.example.net", "http://"+w.API, "127.0.0.1:2019", caddy.admin)
 	changed := false
 	for _, example := range examples {
-		line := strings.ReplaceAll(example, "https://dns.example.net", "http://"+w.API)
+		line := addresses.Replace(example)
 		if line == example {
-			t.Errorf("the example does not call https://dns.example.net:\n%s", example)
+			t.Errorf("the example calls neither https://dns.example.net nor 127.0.0.1:2019:\n%s", example)
 			continue
 		}
 		cmd := exec.Command("sh", "-c", line)

@@ -54,6 +54,7 @@ func init() {
 //		"clients": [
 //			{
 //				"name": "web1",
+//				"description": "the shop, team Harbour",
 //				"token": ["sha256:3b64db95cb55c763391c707108489ae18b4112d783300de38e033b4c98c3deaf"],
 //				"certificates": ["web1.example.org", "under apps.example.org"],
 //				"client_ip": ["10.0.0.0/8"],

@@ -55,6 +55,7 @@ CNAME records are needed.`,
 	flags.StringArrayVar(&options.client.Read, "read", nil, "A name at which the client may read records: [under] NAME")
 	flags.StringArrayVar(&options.client.ClientIP, "client-ip", nil, "A network from which the token is accepted, or private_ranges")
 	flags.StringVar(&options.client.Expires, "expires", "", "The last day on which the token is accepted, such as 2027-06-30")
+	flags.StringVar(&options.client.Description, "description", "", "Whose client it is, for people")
 	flags.StringVar(&options.endpoint, "endpoint", "", "The URL of the service, for the client's lines")
 	flags.StringVarP(&options.config, "config", "c", "", "The service's configuration file, to read its zones")
 	flags.StringVarP(&options.adapter, "adapter", "a", "", "The config adapter for --config; by default Caddy's choice")
@@ -130,6 +131,9 @@ func (c Client) caddyfile() string {
 	var b strings.Builder
 	line := func(option, value string) { fmt.Fprintf(&b, "\t\t%s %s\n", option, value) }
 	fmt.Fprintf(&b, "\tclient %s {\n", quote(c.Name))
+	if c.Description != "" {
+		line("description", quote(c.Description))
+	}
 	for _, token := range c.Tokens {
 		line("token", token)
 	}

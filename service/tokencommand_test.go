@@ -51,8 +51,8 @@ func TestTokenCommand(t *testing.T) {
 			[]string{"_acme-challenge.web1.example.org. CNAME web1.example.org.<your zone>.", "--config"}, nil,
 		},
 		{
-			"all of it", []string{"ops team", "--allow", "under example.org", "--read", "example.net", "--client-ip", "10.0.0.0/8", "--expires", "2027-06-30"},
-			[]string{`client "ops team" {`, "allow under example.org", "read example.net", "client_ip 10.0.0.0/8", "expires 2027-06-30"},
+			"all of it", []string{"ops team", "--allow", "under example.org", "--read", "example.net", "--client-ip", "10.0.0.0/8", "--expires", "2027-06-30", "--description", `the "ops" team`},
+			[]string{`client "ops team" {`, `description "the \"ops\" team"`, "allow under example.org", "read example.net", "client_ip 10.0.0.0/8", "expires 2027-06-30"},
 			[]string{"CNAME", "propagation_timeout"},
 		},
 	}
