@@ -257,4 +257,3 @@ func (c *sessionCache) Put(key string, state *tls.ClientSessionState) {
 	default:
 	}
 }
-
