@@ -49,14 +49,19 @@ func TestParseChangeStrict(t *testing.T) {
 		{"list", `[]`, "array"},
 		{"list of changes", `[{"append":[]}]`, "array"},
 		{"string", `"append"`, "string"},
-		{"something behind", `{"append":[]} x`, "follows"},
+		{"something behind", `{"append":[]} x`, "after top-level value"},
+		{"a second change behind", `{"append":[]}{"delete":[]}`, "after top-level value"},
+		{"unknown kind", `{"append":[],"more":{"append":[]}}`, `unknown field "more"`},
+		{"unknown key in a record", `{"append":[{"name":"x","more":[{"name":"y"}]}]}`, `unknown field "more"`},
+		{"key twice with space before its colon", "{\"append\":[{\"name\":\"x\",\"name\" \n:\"y\"}]}", `"name" stands there twice`},
+		{"key twice in the second record", `{"append":[{"name":"x"},{"name":"x","name":"y"}]}`, `"name" stands there twice`},
 		{"byte order mark", "\ufeff{\"append\":[]}", "invalid character"},
 		{"comment", `{"append":[]/**/}`, "invalid character"},
 		{"comma at the end", `{"append":[],}`, "invalid character"},
 		{"TTL as text", `{"append":[{"name":"x","ttl":"60"}]}`, "ttl"},
 		{"TTL beyond 64 bits", `{"append":[{"name":"x","ttl":99999999999999999999}]}`, "ttl"},
-		{"very deep", strings.Repeat(`{"append":[`, 100_000), "ends too early"},
-		{"very deep lists", strings.Repeat(`[`, 1_000_000), "ends too early"},
+		{"very deep", strings.Repeat(`{"append":[`, 100_000), "max depth"},
+		{"very deep lists", strings.Repeat(`[`, 1_000_000), "max depth"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -88,6 +93,34 @@ func TestSurrogates(t *testing.T) {
 		if got := *change.Append[0].Data; got != want {
 			t.Errorf("%s: read as %q, want %q", body, got, want)
 		}
+	}
+}
+
+// TestParseChange sends what looks like something else.
+func TestParseChange(t *testing.T) {
+	one, text := int64(1), "\"name\":null}{\\"
+	record := api.Record{Name: "name", Type: "TXT", TTL: &one, Data: &text}
+	tests := []struct {
+		name, body string
+		want       api.Change
+	}{
+		{"space", " {\t\"delete\" :\r\n[ ] } \n", api.Change{Delete: []api.Record{}}},
+		{"escaped keys", `{"\u0064elete":[{"n\u0061me":"name"}]}`, api.Change{Delete: []api.Record{{Name: "name"}}}},
+		{
+			"syntax in values", `{"append":[{"name":"name","type":"TXT","ttl":1,"data":"\"name\":null}{\\"},{"data":"\"name\":null}{\\","ttl":1,"type":"TXT","name":"name"}]}`,
+			api.Change{Append: []api.Record{record, record}},
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := parseChange([]byte(test.body))
+			if err != nil {
+				t.Fatal(jsonReason(err))
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

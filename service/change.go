@@ -237,7 +237,8 @@ func (a *App) logUnread(who caller, zone string, failure *problem) {
 func (a *App) logOutcome(zone *Zone, c changeSeen, took time.Duration, failure *problem) {
 	c.Time, c.Reason = time.Now(), failure.reason()
 	seen.change(zone, c, outcomeOf(failure), took)
-	fields := []zap.Field{
+	const most = 11 // fields of a line
+	fields := append(make([]zap.Field, 0, most),
 		zap.String("request_id", c.RequestID),
 		zap.String("client", c.Client),
 		zap.String("remote_ip", c.Address),
@@ -245,7 +246,7 @@ func (a *App) logOutcome(zone *Zone, c changeSeen, took time.Duration, failure *
 		zap.String("op", c.Op),
 		zap.Strings("records", c.Records),
 		zap.Duration("duration", took),
-	}
+	)
 	if failure == nil {
 		a.audit.Info("changed", append(fields, zap.Uint32("serial", c.Serial))...)
 		return

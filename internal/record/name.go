@@ -347,7 +347,10 @@ func (n Name) IsHostName() bool {
 // of names (RFC 4034 §6.1): a name directly before all names below it. It is
 // the labels from the root down, each ended by octet 00; octets 00 and 01 in a
 // label are written 01 01 and 01 02.
-func (n Name) Key() string { return string(n.AppendKey(nil)) }
+func (n Name) Key() string {
+	var buf [256]byte // on the stack: a key with escapes may need more
+	return string(n.AppendKey(buf[:0]))
+}
 
 // AppendKey appends the name's [Name.Key] to buf.
 func (n Name) AppendKey(buf []byte) []byte {
