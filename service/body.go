@@ -25,7 +25,7 @@ const bodyTimeout = 10 * time.Second
 // HTTP/1.1, Go's server waits for the rest of a short one before it lets an answer
 // go, a 401 too.
 func limitBodyTime(w http.ResponseWriter, r *http.Request) {
-	if r.Body != nil && r.Body != http.NoBody {
+	if r.ProtoMajor == 1 && r.Body != nil && r.Body != http.NoBody {
 		// An error means that this connection cannot; the server's own limits hold.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	}
@@ -36,12 +36,27 @@ func limitBodyTime(w http.ResponseWriter, r *http.Request) {
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	connection := http.NewResponseController(w)
 	over := time.AfterFunc(bodyTimeout, func() { _ = connection.SetReadDeadline(time.Now()) })
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, api.MaxBodyBytes))
+	text, err := readLength(http.MaxBytesReader(w, r.Body, api.MaxBodyBytes), r.ContentLength)
 	over.Stop()
-	if err == nil {
-		// Or the client would count as gone while its change is under way.
+	if err == nil && r.ProtoMajor == 1 {
+		// Or the client would count as gone while its change is under way. A stream of
+		// HTTP/2 is not its connection, and each deadline there costs a turn of the
+		// connection's own loop.
 		_ = connection.SetReadDeadline(time.Time{})
 	}
+	return text, err
+}
+
+// readLength reads a body of the length that its header says, -1 where it says none.
+// A usual one comes in one read: another to see its end would have Caddy set another
+// deadline.
+func readLength(body io.Reader, length int64) ([]byte, error) {
+	const usual = 16 << 10
+	if length < 0 || length > usual {
+		return io.ReadAll(body)
+	}
+	text := make([]byte, length)
+	_, err := io.ReadFull(body, text)
 	return text, err
 }
 
