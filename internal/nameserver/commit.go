@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"time"
 
@@ -123,6 +124,9 @@ func (s *Server) runCommitter(ready chan<- struct{}) {
 			_ = s.regain() // it has logged what it did; who changes something hears why not
 			timer.Reset(s.pause(s.expire()))
 		case <-s.wake:
+			// Who can run already may be about to join: goroutines that have read their
+			// request go first. Where there is none, this costs nothing.
+			runtime.Gosched()
 			jobs, closed := s.take()
 			for len(jobs) > 0 {
 				n := batchLen(jobs)
