@@ -1,0 +1,260 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-dns/bestdns/internal/api"
+)
+
+// varied are records of what a zone may hold, with what a master file has to escape.
+var varied = []api.Record{
+	of("www", "A", "192.0.2.1"),
+	of("www", "A", "192.0.2.2"),
+	of("www", "AAAA", "2001:db8::1"),
+	of("alias", "CNAME", "www.hosted.example."),
+	of("*.wild", "CNAME", "elsewhere.example."),
+	of("@", "MX", "10 mail.hosted.example."),
+	of("mail", "A", "192.0.2.3"),
+	of("@", "CAA", `0 issue "ca.example; validationmethods=dns-01"`),
+	of("_sip._tcp", "SRV", "1 2 5060 www.hosted.example."),
+	of("svc", "HTTPS", `1 . alpn="h2,h3" ipv4hint="192.0.2.1"`),
+	of("_443._tcp.www", "TLSA", "3 1 1 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"),
+	of("host", "SSHFP", "4 2 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"),
+	of("delegated", "NS", "ns.delegated.hosted.example."),
+	of("ns.delegated", "A", "192.0.2.4"),
+	of("delegated", "DS", "12345 13 2 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"),
+	of("unknown", "TYPE65280", `\# 3 010203`),
+	of("opaque", "TYPE16", `\# 4 03FF0001`),
+	of(`dot\.ted`, "TXT", "a dot in a label"),
+	of(`se\;mi\"colon\ \(x\)\@\$`, "TXT", "what has a meaning in a master file"),
+	of(`octet\000\255`, "TXT", "octets"),
+	text("text", `quotes " and ; and \ and $ORIGIN and (`),
+	text("text", "\tspace, \n a new line, and ünïcödé "),
+	text("empty", ""),
+	text("long", strings.Repeat("0123456789", 100)),
+}
+
+func of(name, typ, data string) api.Record {
+	return api.Record{Name: name, Type: typ, TTL: new(int64(300)), Data: &data}
+}
+
+// command runs a command of Caddy's against the service and returns what it prints.
+func (s *Service) command(args ...string) ([]byte, error) {
+	cmd := exec.Command(caddyBinary, append(append([]string{"bestdns"}, args...), "--address", s.Admin)...)
+	cmd.Env = []string{"HOME=" + s.home, "XDG_DATA_HOME=" + s.home, "XDG_CONFIG_HOME=" + s.home}
+	out, err := cmd.Output()
+	if failed := (*exec.ExitError)(nil); errors.As(err, &failed) {
+		err = fmt.Errorf("%w: %s", err, failed.Stderr)
+	}
+	return out, err
+}
+
+func (s *Service) mustCommand(t *testing.T, args ...string) []byte {
+	t.Helper()
+	out, err := s.command(args...)
+	if err != nil {
+		t.Fatalf("caddy bestdns %s: %v", strings.Join(args, " "), err)
+	}
+	return out
+}
+
+// writeLoad has clients write as fast as they can, each one text at two names in one
+// change and away again, until it is stopped.
+func (s *Service) writeLoad(t *testing.T) (stop func()) {
+	const clients = 8
+	ctx, cancel := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	var changes [clients]int
+	for client := range clients {
+		group.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				data := fmt.Sprint(i)
+				both := []api.Record{text(fmt.Sprintf("one.load%d", client), data), text(fmt.Sprintf("two.load%d", client), data)}
+				for _, change := range []api.Change{{Append: both}, {Delete: both}} {
+					if err := s.Patch(context.Background(), change); err != nil {
+						t.Errorf("a change under load: %v", err)
+						return
+					}
+					changes[client]++
+				}
+			}
+		})
+	}
+	return func() {
+		cancel()
+		group.Wait()
+		for client, n := range changes {
+			if n == 0 {
+				t.Errorf("client %d changed nothing: there was no load", client)
+			}
+		}
+	}
+}
+
+// zoneCheckers returns a function by which the programs of others check a master file.
+func zoneCheckers(t *testing.T) func(file []byte) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "zone")
+	checks := [][]string{
+		{debian(t, "named-checkzone", "bind9-utils"), "-i", "local", "-k", "ignore", hostedZone, path},
+		{debian(t, "kzonecheck", "knot-dnssecutils"), "-o", hostedZone, path},
+	}
+	return func(file []byte) {
+		t.Helper()
+		noError(t, os.WriteFile(path, file, 0o600))
+		for _, check := range checks {
+			if out, err := exec.Command(check[0], check[1:]...).CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", check[0], err, out)
+			}
+		}
+	}
+}
+
+// half returns which clients of a write load have only one of their two texts in a
+// master file, as none may at any moment.
+func half(file []byte) (clients []string) {
+	texts := make(map[string]string)
+	for line := range strings.Lines(string(file)) {
+		if name, _, found := strings.Cut(line, "\t"); found && strings.Contains(name, ".load") {
+			texts[name] = line[strings.LastIndexByte(line, '\t'):]
+		}
+	}
+	for name, data := range texts {
+		part, client, _ := strings.Cut(name, ".")
+		other := map[string]string{"one": "two", "two": "one"}[part] + "." + client
+		if texts[other] != data {
+			clients = append(clients, client)
+		}
+	}
+	return clients
+}
+
+// withoutSOA leaves out the one record in which two copies of a zone may differ.
+func withoutSOA(file []byte) string {
+	var kept strings.Builder
+	for line := range strings.Lines(string(file)) {
+		if !strings.Contains(line, "\tSOA\t") {
+			kept.WriteString(line)
+		}
+	}
+	return kept.String()
+}
+
+// What is exported while clients write is a zone to others too, of one moment, and
+// comes out of another service as it went in.
+func TestMasterFiles(t *testing.T) {
+	check := zoneCheckers(t)
+	s := NewService(t)
+	s.MustStart()
+	s.patch(t, appending(varied...))
+	stop := s.writeLoad(t)
+	var file []byte
+	for range 5 {
+		file = s.mustCommand(t, "export", hostedZone)
+		check(file)
+		if clients := half(file); clients != nil {
+			t.Errorf("half a change is in the file, of %q:\n%s", clients, file)
+		}
+	}
+	if records := bytes.Count(file, []byte("\tIN\t")); records < len(varied) {
+		t.Errorf("%d records were exported:\n%s", records, file)
+	}
+
+	other := NewService(t)
+	other.MustStart()
+	path := filepath.Join(t.TempDir(), "zone")
+	noError(t, os.WriteFile(path, file, 0o600))
+	other.mustCommand(t, "import", hostedZone, path)
+	again := other.mustCommand(t, "export", hostedZone)
+	if diff := cmp.Diff(withoutSOA(file), withoutSOA(again)); diff != "" {
+		t.Errorf("exported, imported and exported (-first +second):\n%s", diff)
+	}
+
+	// Into the zone that is written to: what else is there stays, or goes.
+	other.patch(t, appending(text("more", "x")))
+	stopOther := other.writeLoad(t)
+	other.mustCommand(t, "import", hostedZone, path)
+	other.has(t, "more", "x")
+	other.mustCommand(t, "import", hostedZone, path, "--replace")
+	stopOther()
+	stop()
+	if texts := other.Texts(); texts["more"] != nil || len(texts["long"]) != 1 {
+		t.Errorf("after the zone was replaced, it has %q and %q", texts["more"], texts["long"])
+	}
+}
+
+// A master file cannot have the service read another file.
+func TestMasterFileIncludes(t *testing.T) {
+	s := NewService(t)
+	s.MustStart()
+	dir := t.TempDir()
+	included := filepath.Join(dir, "included")
+	noError(t, os.WriteFile(included, []byte("secret 60 TXT x\n"), 0o600))
+	before := s.mustCommand(t, "export", hostedZone)
+	for name, file := range map[string]string{
+		"at the beginning": "$INCLUDE " + included + "\n",
+		"behind a record":  "first 60 A 192.0.2.1\n$INCLUDE " + included + " sub\n",
+		"in small letters": "$include " + included + "\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(dir, "zone")
+			noError(t, os.WriteFile(path, []byte(file), 0o600))
+			out, err := s.command("import", hostedZone, path)
+			if err == nil {
+				t.Fatalf("imported: %s", out)
+			}
+			if !strings.Contains(strings.ToUpper(err.Error()), "$INCLUDE") {
+				t.Errorf("the error does not say why: %v", err)
+			}
+			if diff := cmp.Diff(string(before), string(s.mustCommand(t, "export", hostedZone))); diff != "" {
+				t.Errorf("the zone has changed (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A back-up that is made while clients write holds one moment, with all that had been
+// answered by then; another process serves the same from it.
+func TestBackupUnderLoad(t *testing.T) {
+	s := NewService(t)
+	s.MustStart()
+	s.patch(t, appending(varied...))
+	restored := func(name string) *Service {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), name)
+		s.mustCommand(t, "backup", path)
+		copied := NewService(t)
+		copied.Store = path
+		copied.MustStart()
+		return copied
+	}
+
+	stop := s.writeLoad(t)
+	s.patch(t, appending(text("answered", "x")))
+	copied := restored("loaded.db")
+	copied.has(t, "answered", "x")
+	if file := copied.mustCommand(t, "export", hostedZone); half(file) != nil {
+		t.Errorf("half a change is in the back-up:\n%s", file)
+	}
+	stop()
+
+	copied = restored("quiet.db")
+	if diff := cmp.Diff(string(s.mustCommand(t, "export", hostedZone)), string(copied.mustCommand(t, "export", hostedZone))); diff != "" {
+		t.Errorf("what another process serves from the back-up, SOA included (-original +copy):\n%s", diff)
+	}
+	names := []string{"text", "empty", "long", "answered", "missing"}
+	if diff := cmp.Diff(s.TextsByDNS(names), copied.TextsByDNS(names)); diff != "" {
+		t.Errorf("by DNS (-original +copy):\n%s", diff)
+	}
+}
