@@ -15,27 +15,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/bbolt"
 
 	"github.com/caddy-dns/bestdns/internal/api"
 )
-
-// limitFileSize bounds how large the files can be that a process writes, as a full
-// disk does; the limit can be raised again.
-func limitFileSize(t *testing.T, pid int, bytes uint64) {
-	t.Helper()
-	limit := syscall.Rlimit{Cur: bytes, Max: ^uint64(0)}
-	_, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, uintptr(pid), syscall.RLIMIT_FSIZE, uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
-	if errno != 0 {
-		t.Fatalf("limiting the size of files: %v", errno)
-	}
-}
 
 // patch makes a change that has to succeed.
 func (s *Service) patch(t *testing.T, change api.Change) {
@@ -57,59 +44,6 @@ func (s *Service) has(t *testing.T, name, text string) {
 	if diff := cmp.Diff(want, s.Texts()[name]); diff != "" {
 		t.Errorf("%s by GET (-want +got):\n%s", name, diff)
 	}
-}
-
-// When the disk is full, changes are refused, with certainty and without harm; all
-// else goes on, and changes too when there is room again.
-func TestFullDisk(t *testing.T) {
-	s := NewService(t)
-	s.MustStart()
-	s.patch(t, appending(text("before", "x")))
-	info, err := os.Stat(s.Store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	limitFileSize(t, s.cmd.Process.Pid, uint64(info.Size()))
-
-	filler := strings.Repeat("x", 60_000)
-	var refused error
-	accepted := 0
-	for ; refused == nil && accepted < 1000; accepted++ {
-		refused = s.Patch(context.Background(), appending(text(fmt.Sprintf("filler%d", accepted), filler)))
-	}
-	accepted--
-	var problem *api.Problem
-	if !errors.As(refused, &problem) || problem.Status != http.StatusServiceUnavailable || !problem.Unchanged {
-		t.Fatalf("after %d changes: %v (%+v)", accepted, refused, problem)
-	}
-	if errors.As(s.Patch(context.Background(), appending(text("refused", filler))), &problem); !problem.Unchanged {
-		t.Errorf("a later change: %+v", problem)
-	}
-	check := func(when string) {
-		t.Helper()
-		s.has(t, "before", "x")
-		texts := s.Texts()
-		if _, there := texts["refused"]; there {
-			t.Errorf("%s, a change is there that was refused", when)
-		}
-		for i := range accepted {
-			if name := fmt.Sprintf("filler%d", i); len(texts[name]) != 1 {
-				t.Errorf("%s, %s is not there", when, name)
-			}
-		}
-		if name := fmt.Sprintf("filler%d", accepted); texts[name] != nil {
-			t.Errorf("%s, %s is there, which was refused", when, name)
-		}
-	}
-	check("with a full disk")
-
-	limitFileSize(t, s.cmd.Process.Pid, ^uint64(0))
-	s.patch(t, appending(text("after", "x")))
-	check("with room again")
-	s.Kill()
-	s.MustStart()
-	check("after a restart")
-	s.has(t, "after", "x")
 }
 
 // badStore is a store that cannot be used.

@@ -1,0 +1,319 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-dns/bestdns/internal/api"
+)
+
+// fullDisks are ways to take the room from a service, and to give it back.
+var fullDisks = []struct {
+	name string
+	// place puts the store of a service that does not run yet where there is little room.
+	place func(*testing.T, *Service)
+	fill  func(*testing.T, *Service) (free func())
+}{
+	{
+		name:  "limit of the size of files",
+		place: func(*testing.T, *Service) {},
+		fill: func(t *testing.T, s *Service) func() {
+			info, err := os.Stat(s.Store)
+			noError(t, err)
+			limitFileSize(t, s.cmd.Process.Pid, uint64(info.Size()))
+			return func() { limitFileSize(t, s.cmd.Process.Pid, ^uint64(0)) }
+		},
+	},
+	{
+		name:  "file system without room",
+		place: func(t *testing.T, s *Service) { s.Store = filepath.Join(smallFileSystem(t), "records.db") },
+		fill: func(t *testing.T, s *Service) func() {
+			path := filepath.Join(filepath.Dir(s.Store), "ballast")
+			f, err := os.Create(path)
+			noError(t, err)
+			for err == nil {
+				_, err = f.Write(make([]byte, 4096))
+			}
+			f.Close()
+			if !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("filling the file system: %v", err)
+			}
+			return func() { noError(t, os.Remove(path)) }
+		},
+	},
+}
+
+// limitFileSize bounds how large the files can be that a process writes; the limit can
+// be raised again.
+func limitFileSize(t *testing.T, pid int, bytes uint64) {
+	t.Helper()
+	limit := syscall.Rlimit{Cur: bytes, Max: ^uint64(0)}
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, uintptr(pid), syscall.RLIMIT_FSIZE, uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
+	if errno != 0 {
+		t.Fatalf("limiting the size of files: %v", errno)
+	}
+}
+
+// smallFileSystem mounts one of 4 MiB, for which it takes root.
+func smallFileSystem(t *testing.T) (folder string) {
+	t.Helper()
+	folder = t.TempDir()
+	if err := syscall.Mount("tmpfs", folder, "tmpfs", 0, "size=4m,mode=700"); err != nil {
+		cannot(t, fmt.Sprintf("a file system cannot be mounted: %v", err))
+	}
+	t.Cleanup(func() { // after the service has ended, whose cleanup is older
+		if err := syscall.Unmount(folder, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmounting: %v", err)
+		}
+	})
+	return folder
+}
+
+// cannot ends a test that this system does not let run: it is skipped, or fails where
+// all tests are to run and root runs them.
+func cannot(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("BESTDNS_PEERS") == "required" && os.Getuid() == 0 {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// When the disk is full, changes are refused, with certainty and without harm; all
+// else goes on, and changes too when there is room again.
+func TestFullDisk(t *testing.T) {
+	for _, disk := range fullDisks {
+		t.Run(disk.name, func(t *testing.T) {
+			s := NewService(t)
+			disk.place(t, s)
+			s.MustStart()
+			s.patch(t, appending(text("before", "x")))
+			free := disk.fill(t, s)
+
+			filler := strings.Repeat("x", 60_000)
+			var refused error
+			accepted := 0
+			for ; refused == nil && accepted < 1000; accepted++ {
+				refused = s.Patch(context.Background(), appending(text(fmt.Sprintf("filler%d", accepted), filler)))
+			}
+			accepted--
+			wantUnchanged(t, fmt.Sprintf("after %d changes", accepted), refused)
+			wantUnchanged(t, "a later change", s.Patch(context.Background(), appending(text("refused", filler))))
+			check := func(when string) {
+				t.Helper()
+				s.has(t, "before", "x")
+				texts := s.Texts()
+				if _, there := texts["refused"]; there {
+					t.Errorf("%s, a change is there that was refused", when)
+				}
+				for i := range accepted {
+					if name := fmt.Sprintf("filler%d", i); len(texts[name]) != 1 {
+						t.Errorf("%s, %s is not there", when, name)
+					}
+				}
+				if name := fmt.Sprintf("filler%d", accepted); texts[name] != nil {
+					t.Errorf("%s, %s is there, which was refused", when, name)
+				}
+			}
+			check("with a full disk")
+
+			free()
+			s.patch(t, appending(text("after", "x")))
+			check("with room again")
+			s.Kill()
+			s.MustStart()
+			check("after a restart")
+			s.has(t, "after", "x")
+		})
+	}
+}
+
+// A back-up for which there is no room fails with a reason and leaves nothing behind.
+func TestBackupOnFullDisk(t *testing.T) {
+	disk := fullDisks[1]
+	s := NewService(t)
+	disk.place(t, s)
+	s.MustStart()
+	s.patch(t, appending(text("before", strings.Repeat("x", 50_000))))
+	free := disk.fill(t, s)
+	target := filepath.Join(t.TempDir(), "backup.db")
+	if _, err := s.command("backup", target); err == nil || !strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
+		t.Errorf("a back-up on a full disk: %v", err)
+	}
+	free()
+	for _, folder := range []string{filepath.Dir(target), filepath.Dir(s.Store)} {
+		entries, err := os.ReadDir(folder)
+		noError(t, err)
+		for _, entry := range entries {
+			if entry.Name() != filepath.Base(s.Store) {
+				t.Errorf("%s was left in %s", entry.Name(), folder)
+			}
+		}
+	}
+	s.mustCommand(t, "backup", target)
+}
+
+// wantUnchanged holds a refusal to what it has to say when nothing can be written.
+func wantUnchanged(t *testing.T, when string, err error) {
+	t.Helper()
+	var problem *api.Problem
+	if !errors.As(err, &problem) || problem.Status != http.StatusServiceUnavailable || !problem.Unchanged {
+		t.Errorf("%s: %v (%+v)", when, err, problem)
+	}
+}
+
+// failSync has each fdatasync of the service fail, or those that strace's expression
+// says, until it is told to stop. What is written stays in the system's memory, as on
+// a disk that fails.
+func (s *Service) failSync(t *testing.T, when string) (stop func()) {
+	t.Helper()
+	cmd := exec.Command(debian(t, "strace", "strace"), "-f", "-p", fmt.Sprint(s.cmd.Process.Pid),
+		"-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"+when)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	stderr, err := cmd.StderrPipe()
+	noError(t, err)
+	noError(t, cmd.Start())
+	lines := bufio.NewScanner(stderr)
+	if !lines.Scan() || !strings.Contains(lines.Text(), "attached") {
+		_ = cmd.Wait()
+		cannot(t, fmt.Sprintf("strace cannot have system calls fail: %s", lines.Text()))
+	}
+	injected := 0
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for lines.Scan() {
+			if strings.Contains(lines.Text(), "(INJECTED)") {
+				injected++
+			}
+		}
+	}()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			_ = cmd.Process.Signal(syscall.SIGINT)
+			<-read
+			_ = cmd.Wait() // it ends with the signal
+			if injected == 0 {
+				t.Error("no fdatasync has failed")
+			}
+		})
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// While writes cannot be made durable, no change is answered as made, all else goes on,
+// and changes do too when they can. A commit has two syncs: where the first one fails,
+// nothing was changed; where the second does and the same cannot be written again,
+// nobody knows what the disk has, and the answer claims nothing.
+func TestFailingSync(t *testing.T) {
+	for _, test := range []struct {
+		name, when string
+		// want tells whether there was what the row is to show.
+		want func(answers) bool
+	}{
+		{"each", "", func(a answers) bool { return len(a.made)+len(a.unknown) == 0 && len(a.unchanged) > 0 }},
+		{"every second of a thread", ":when=2+2", func(a answers) bool { return len(a.unknown) > 0 }},
+		{"every third of a thread", ":when=2+3", func(a answers) bool { return len(a.made) > 0 && len(a.unchanged) > 0 }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := NewService(t)
+			s.MustStart()
+			s.patch(t, appending(text("before", "x")))
+			stop := s.failSync(t, test.when)
+			given := s.appendMany(t, 8, time.Second)
+			s.has(t, "before", "x")
+			stop()
+			summary := fmt.Sprintf("%d changes were made, %d refused and unchanged, %d unknown", len(given.made), len(given.unchanged), len(given.unknown))
+			t.Log(summary)
+			if !test.want(given) {
+				t.Errorf("%s: the row does not show what it is for", summary)
+			}
+			s.patch(t, appending(text("after", "x")))
+			given.check(t, s, "when the disk works again")
+			texts := s.Texts()
+			s.Kill()
+			s.MustStart()
+			if diff := cmp.Diff(texts, s.Texts()); diff != "" {
+				t.Errorf("a restart changes what is there (-before +after):\n%s", diff)
+			}
+			given.check(t, s, "after a restart")
+			s.has(t, "before", "x")
+			s.has(t, "after", "x")
+		})
+	}
+}
+
+// answers are what was answered to changes, by the name that each adds.
+type answers struct{ made, unchanged, unknown []string }
+
+// appendMany has clients append a text at a name of its own, again and again.
+func (s *Service) appendMany(t *testing.T, clients int, d time.Duration) (all answers) {
+	var (
+		mu    sync.Mutex
+		group sync.WaitGroup
+	)
+	for client := range clients {
+		group.Go(func() {
+			end := time.Now().Add(d)
+			for i := 0; time.Now().Before(end); i++ {
+				name := fmt.Sprintf("n%d.client%d", i, client)
+				err := s.Patch(context.Background(), appending(text(name, "x")))
+				var problem *api.Problem
+				if err != nil && (!errors.As(err, &problem) || problem.Status != http.StatusServiceUnavailable) {
+					t.Errorf("a change while the disk fails: %v", err)
+				}
+				mu.Lock()
+				switch {
+				case err == nil:
+					all.made = append(all.made, name)
+				case problem != nil && problem.Unchanged:
+					all.unchanged = append(all.unchanged, name)
+				default:
+					all.unknown = append(all.unknown, name)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	return all
+}
+
+// check holds what is there, by GET and by DNS, to what was answered.
+func (a *answers) check(t *testing.T, s *Service, when string) {
+	t.Helper()
+	all := slices.Concat(a.made, a.unchanged, a.unknown)
+	byGET, byDNS := s.Texts(), s.TextsByDNS(all)
+	for _, name := range a.made {
+		if byGET[name] == nil {
+			t.Errorf("%s, %s is not there, whose change was answered", when, name)
+		}
+	}
+	for _, name := range a.unchanged {
+		if byGET[name] != nil {
+			t.Errorf("%s, %s is there, and the answer was that nothing was changed", when, name)
+		}
+	}
+	for _, name := range all {
+		if diff := cmp.Diff(byGET[name], byDNS[name]); diff != "" {
+			t.Errorf("%s, %s (-GET +DNS):\n%s", when, name, diff)
+		}
+	}
+}
