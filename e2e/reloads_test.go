@@ -350,7 +350,6 @@ func (s *Service) settled(t *testing.T, before usage) usage {
 var (
 	goroutineTotal = regexp.MustCompile(`goroutine profile: total (\d+)`)
 	heapInUse      = regexp.MustCompile(`# HeapAlloc = (\d+)`)
-	residentSize   = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)
 )
 
 func (s *Service) usage(t *testing.T) usage {
@@ -365,17 +364,14 @@ func (s *Service) usage(t *testing.T) usage {
 		noError(t, err)
 		return n
 	}
-	proc := fmt.Sprintf("/proc/%d/", s.cmd.Process.Pid)
 	heap := number(s.profile(t, "heap?gc=1&debug=1"), heapInUse)
-	files, err := os.ReadDir(proc + "fd")
-	noError(t, err)
-	status, err := os.ReadFile(proc + "status")
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
 	noError(t, err)
 	return usage{
 		goroutines: number(s.profile(t, "goroutine?debug=1"), goroutineTotal),
 		files:      len(files),
 		heap:       heap,
-		resident:   number(string(status), residentSize) * 1024,
+		resident:   s.resident(t),
 	}
 }
 
