@@ -4,6 +4,7 @@
 GO       ?= go
 MODULES  := . cmd/caddy e2e
 FUZZTIME ?= 30s
+COUNT    ?= 1
 
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
@@ -52,10 +53,8 @@ lint: ## check formatting, go.mod, go vet, and the linters with the layering of 
 	done
 
 .PHONY: bench
-bench: ## measure, the time to a certificate and the speed beside Knot included
-	$(GO) test -run '^$$' -bench . -benchmem ./...
-	$(GO) test -C e2e -run '^$$' -bench . -benchtime 20x .
-	cd e2e && $(GO) run ./speed
+bench: ## measure all that has a figure, beside Knot where it is installed, and print one table (COUNT=5 for the best of five)
+	cd e2e && $(GO) run ./bench -go $(GO) -count $(COUNT)
 
 .PHONY: fuzz
 fuzz: ## run each fuzz test for FUZZTIME
