@@ -221,11 +221,8 @@ func unquote(text []byte) (string, error) {
 // jsonReason says what is wrong with a body in terms of JSON, not of Go.
 func jsonReason(err error) string {
 	var wrongType *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &wrongType):
+	if errors.As(err, &wrongType) {
 		return fmt.Sprintf("%s is not of the right type for %q, at octet %d", wrongType.Value, wrongType.Field, wrongType.Offset)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "it ends too early"
 	}
 	return strings.TrimPrefix(err.Error(), "json: ")
 }

@@ -188,9 +188,9 @@ func TestBadRequests(t *testing.T) {
 		{"wrong type", "example.test", `{"append":{"name":"x"}}`, 400, "append"},
 		{"two kinds", "example.test", `{"append":[],"delete":[]}`, 400, "exactly one"},
 		{"no kind", "example.test", `{}`, 400, "exactly one"},
-		{"cut off", "example.test", `{"append":[{"name":"x"`, 400, "ends too early"},
-		{"nothing", "example.test", ``, 400, "ends too early"},
-		{"two bodies", "example.test", `{"delete":[]}{"delete":[]}`, 400, "follows"},
+		{"cut off", "example.test", `{"append":[{"name":"x"`, 400, "unexpected end"},
+		{"nothing", "example.test", ``, 400, "unexpected end"},
+		{"two bodies", "example.test", `{"delete":[]}{"delete":[]}`, 400, "after top-level value"},
 		{"a megabyte too much", "example.test", `{"append":[{"name":"x","type":"TXT","data":"` + strings.Repeat("x", 1<<20) + `"}]}`, 413, "1048576"},
 		{"too many records", "example.test", `{"append":[` + strings.TrimSuffix(strings.Repeat(`{"name":"x","type":"A","data":"192.0.2.1"},`, 1001), ",") + `]}`, 413, "1001 records"},
 	}
