@@ -71,22 +71,3 @@ func (s *service) benchmarkPairs(b *testing.B, clients int) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pairs/s")
 	b.ReportMetric(float64(times[len(times)*99/100].Microseconds())/1000, "p99-ms")
 }
-
-// connect returns a client that has made a change already, so that handshakes are not
-// measured. The first one may have to wait for the server's certificate.
-func (s *service) connect(b *testing.B) loader {
-	b.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		l, err := s.newLoader("ops", "example.test")
-		if err == nil {
-			if err = l.patch([]byte(`{"append":[]}`)); err == nil {
-				b.Cleanup(func() { l.Close() })
-				return l
-			}
-			l.Close()
-		}
-		if time.Now().After(deadline) {
-			b.Fatal(err)
-		}
-	}
-}
