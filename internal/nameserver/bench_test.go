@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/miekg/dns"
@@ -117,32 +119,88 @@ func BenchmarkAnswer(b *testing.B) {
 // BenchmarkApply adds a record at a name of its own and removes it again, each
 // change durable before the next of its client.
 func BenchmarkApply(b *testing.B) {
-	for _, names := range []int{100, 100_000, 1_000_000} {
+	for _, names := range []int{100, 1_000_000} {
 		s, zone := filled(b, storePath(b), names)
 		for _, clients := range []int{1, 16, 128} {
 			b.Run(fmt.Sprintf("%d clients/%d names", clients, names), func(b *testing.B) {
-				var left atomic.Int64
-				left.Store(int64(b.N))
-				var wg sync.WaitGroup
-				for client := range clients {
-					text := challengeAt(zone.Name, names+client)
-					add := appending(text)
-					remove := record.Change{Op: record.Delete, Matches: []record.Match{{Name: text.Name, Type: text.Type}}}
-					wg.Go(func() {
-						for left.Add(-1) >= 0 {
-							for _, change := range []record.Change{add, remove} {
-								if _, err := s.Apply(context.Background(), zone.Name, change); err != nil {
-									b.Error(err)
-								}
-							}
-						}
-					})
-				}
-				wg.Wait()
+				applyPairs(b, s, zone.Name, names, clients, b.N)
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pairs/s")
 			})
 		}
 		s.Close()
+	}
+}
+
+// applyPairs has clients add a record, each at a name of its own, and remove it again.
+func applyPairs(b *testing.B, s *Server, zone record.Name, names, clients, pairs int) {
+	var left atomic.Int64
+	left.Store(int64(pairs))
+	var wg sync.WaitGroup
+	for client := range clients {
+		text := challengeAt(zone, names+client)
+		add := appending(text)
+		remove := record.Change{Op: record.Delete, Matches: []record.Match{{Name: text.Name, Type: text.Type}}}
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				for _, change := range []record.Change{add, remove} {
+					if _, err := s.Apply(context.Background(), zone, change); err != nil {
+						b.Error(err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// BenchmarkApplyBySize compares how long changes take at zones of three sizes. Short
+// turns follow each other, so that what else the machine does weighs on all of them
+// alike, and the medians are of the ratios within a round.
+//
+// With enough rounds it fails where a change takes more than 1.2 times as long.
+func BenchmarkApplyBySize(b *testing.B) {
+	const (
+		worstRatio = 1.2
+		enough     = 50
+	)
+	type zone struct {
+		server *Server
+		name   record.Name
+		names  int
+		ratios []float64 // to the first
+	}
+	var zones []*zone
+	for _, names := range []int{100, 100_000, 1_000_000} {
+		s, config := filled(b, storePath(b), names)
+		defer s.Close()
+		zones = append(zones, &zone{server: s, name: config.Name, names: names})
+	}
+	for _, clients := range []int{1, 16, 128} {
+		b.Run(fmt.Sprintf("%d clients", clients), func(b *testing.B) {
+			for _, z := range zones {
+				z.ratios = nil
+			}
+			for b.Loop() {
+				var first time.Duration
+				for i, z := range zones {
+					started := time.Now()
+					applyPairs(b, z.server, z.name, z.names, clients, 10*clients)
+					took := time.Since(started)
+					if i == 0 {
+						first = took
+					}
+					z.ratios = append(z.ratios, took.Seconds()/first.Seconds())
+				}
+			}
+			for _, z := range zones[1:] {
+				slices.Sort(z.ratios)
+				ratio := z.ratios[len(z.ratios)/2]
+				b.ReportMetric(ratio, fmt.Sprintf("at-%d-names/at-%d", z.names, zones[0].names))
+				if len(z.ratios) >= enough && ratio > worstRatio {
+					b.Errorf("at %d names a change takes %.2f times as long as at %d, more than %.1f", z.names, ratio, zones[0].names, worstRatio)
+				}
+			}
+		})
 	}
 }
 
