@@ -184,7 +184,7 @@ func BenchmarkApplyBySize(b *testing.B) {
 				var first time.Duration
 				for i, z := range zones {
 					started := time.Now()
-					applyPairs(b, z.server, z.name, z.names, clients, 10*clients)
+					applyPairs(b, z.server, z.name, z.names, clients, 100+10*clients)
 					took := time.Since(started)
 					if i == 0 {
 						first = took
