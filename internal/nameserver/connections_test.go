@@ -60,6 +60,7 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 				if err := asks(t, conns[i]); err != nil {
 					t.Fatalf("client %d: %v", i, err)
 				}
+				waitAllIdle(t, s.connections)
 			}
 			for _, i := range test.closed {
 				if !isClosed(conns[i]) {
@@ -75,6 +76,23 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 				t.Errorf("counts (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// waitAllIdle waits until the server waits for queries on each connection: a client has
+// its answer a moment before.
+func waitAllIdle(t *testing.T, c *connections) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		c.mu.Lock()
+		idle := c.idle.Len() == len(c.open)
+		c.mu.Unlock()
+		if idle {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a connection stays busy")
+		}
 	}
 }
 
