@@ -125,12 +125,25 @@ func CanonicalData(t Type, wire string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// miekg/dns takes data that ends early as if zeros followed, and follows
-	// compression pointers; either shows in the length.
-	if len(data) != len(wire) {
-		return "", fmt.Errorf("%s data of %d octets: not what the type holds: cut short, or a name in it is compressed", t, len(wire))
+	// miekg/dns takes data that ends early as if zeros followed, follows compression
+	// pointers, and clears what an APL prefix has set beyond its length.
+	if !isLowered(data, wire) {
+		return "", fmt.Errorf("%s data of %d octets: not what the type holds: cut short, a name in it is compressed, or bits are set that mean nothing", t, len(wire))
 	}
 	return data, nil
+}
+
+// isLowered tells whether lower is s but for letters in lower case.
+func isLowered(lower, s string) bool {
+	if len(lower) != len(s) {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; lower[i] != c && (c < 'A' || c > 'Z' || lower[i] != c+'a'-'A') {
+			return false
+		}
+	}
+	return true
 }
 
 // textData splits a text into the strings of a TXT record.

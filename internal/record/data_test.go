@@ -160,6 +160,7 @@ func TestParseDataRefuses(t *testing.T) {
 		{"generic: not that type", "A", `\# 3 c00002`, "not what the type holds"},
 		{"generic under the type's number: not that type", "TYPE1", `\# 3 c00002`, "not what the type holds"},
 		{"generic: cut short", "SOA", `\# 2 0000`, "not what the type holds"},
+		{"generic: bits beyond the prefix", "APL", `\# 5 00010101d7`, "not what the type holds"},
 		{"generic: name missing", "MX", `\# 2 000a`, "a name is missing"},
 		{"generic: address missing", "L32", `\# 2 000a`, "an address is missing"},
 		{"generic: compressed name", "MX", `\# 4 0000c001`, "not what the type holds"},
