@@ -3,6 +3,7 @@ package nameserver
 import (
 	"context"
 	"fmt"
+	"net"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/miekg/dns"
+	"golang.org/x/net/ipv4"
 )
 
 // challengeAt returns what a challenge record of one of many hosts looks like.
@@ -45,16 +47,29 @@ func filled(b *testing.B, path string, names int) (*Server, ZoneConfig) {
 	return s, zone
 }
 
-var sizes = []int{100, 10_000, 1_000_000}
+var sizes = []int{100, 10_000, 100_000, 1_000_000}
 
+// someOf returns numbers from 0 to names, each about as often, in no order: so many
+// that with what they stand for they fill no cache.
+func someOf(names int) []int {
+	numbers := make([]int, 1<<17)
+	for i := range numbers {
+		numbers[i] = i * 7919 % names
+	}
+	return numbers
+}
+
+// BenchmarkLookup is how long it takes to find what to answer. The names that do not
+// exist are spread over the zone, one below each that has a challenge.
 func BenchmarkLookup(b *testing.B) {
 	for _, names := range sizes {
 		s, zone := filled(b, storePath(b), names)
 		v := s.view.Load()
-		hits, misses := make([]record.Name, 1<<14), make([]record.Name, 1<<14)
-		for i := range hits {
-			hits[i] = challengeAt(zone.Name, i*7919%names).Name
-			misses[i], _ = hits[i].Parent().Child("missing")
+		var hits, misses []record.Name
+		for _, i := range someOf(names) {
+			hit := challengeAt(zone.Name, i).Name
+			miss, _ := hit.Parent().Child("missing")
+			hits, misses = append(hits, hit), append(misses, miss)
 		}
 		for _, kind := range []struct {
 			name  string
@@ -82,23 +97,16 @@ func BenchmarkAnswer(b *testing.B) {
 		v := s.view.Load()
 		for _, kind := range []struct {
 			name  string
-			owner func(i int) string
+			label string
 			opt   func(*dns.Msg)
 		}{
-			{"hit", func(i int) string { return challengeAt(zone.Name, i*7919%names).Name.String() }, edns(1232)},
-			{"NXDOMAIN", func(i int) string { return fmt.Sprintf("_acme-challenge.gone%07d.%s", i*7919%names, zone.Name) }, edns(1232)},
-			{"hit by the handler", func(i int) string { return challengeAt(zone.Name, i*7919%names).Name.String() }, edns(1232, func(o *dns.OPT) {
+			{"hit", "_acme-challenge", edns(1232)},
+			{"NXDOMAIN", "missing", edns(1232)},
+			{"hit by the handler", "_acme-challenge", edns(1232, func(o *dns.OPT) {
 				o.Option = append(o.Option, &dns.EDNS0_LOCAL{Code: 65001})
 			})},
 		} {
-			queries := make([][]byte, 1<<14)
-			for i := range queries {
-				packed, err := question(kind.owner(i), dns.TypeTXT, kind.opt).Pack()
-				if err != nil {
-					b.Fatal(err)
-				}
-				queries[i] = packed
-			}
+			queries := challengeQueries(b, zone.Name, names, kind.label, kind.opt)
 			b.Run(fmt.Sprintf("%s/%d names", kind.name, names), func(b *testing.B) {
 				r := &responder{server: s}
 				buf := make([]byte, 0, writerBuffer)
@@ -113,6 +121,77 @@ func BenchmarkAnswer(b *testing.B) {
 			})
 		}
 		s.Close()
+	}
+}
+
+// challengeQueries returns queries for TXT records at a label below some of a zone's
+// hosts.
+func challengeQueries(b *testing.B, zone record.Name, names int, label string, change ...func(*dns.Msg)) [][]byte {
+	b.Helper()
+	var queries [][]byte
+	for _, i := range someOf(names) {
+		host := challengeAt(zone, i).Name.Parent()
+		queries = append(queries, packed(b, question(label+"."+host.String(), dns.TypeTXT, change...)))
+	}
+	return queries
+}
+
+// BenchmarkServeUDP is the whole way of a query, from one socket to another and back,
+// with the client's part of it. Queries come as many at a time as are read at once.
+func BenchmarkServeUDP(b *testing.B) {
+	const window = 32
+	for _, names := range sizes {
+		s, zone := filled(b, storePath(b), names)
+		if _, err := s.Push(Settings{Zones: []ZoneConfig{zone}, RateLimit: DefaultRateLimit}); err != nil {
+			b.Fatal(err)
+		}
+		queries := challengeQueries(b, zone.Name, names, "_acme-challenge", edns(1232))
+		udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		ended := make(chan error)
+		go func() { ended <- s.ServeUDP(udp) }()
+		conn, err := net.DialUDP("udp4", nil, udp.LocalAddr().(*net.UDPAddr))
+		if err != nil {
+			b.Fatal(err)
+		}
+		client := ipv4.NewPacketConn(conn)
+		out, in := make([]ipv4.Message, window), make([]ipv4.Message, window)
+		for i := range window {
+			out[i].Buffers, in[i].Buffers = make([][]byte, 1), [][]byte{make([]byte, maxUDPSize)}
+		}
+		b.Run(fmt.Sprintf("hit/%d names", names), func(b *testing.B) {
+			next := 0
+			for left := b.N; left > 0; {
+				n := min(left, window)
+				for i := range n {
+					out[i].Buffers[0] = queries[next%len(queries)]
+					next++
+				}
+				for sent := 0; sent < n; {
+					m, err := client.WriteBatch(out[sent:n], 0)
+					if err != nil {
+						b.Fatal(err)
+					}
+					sent += m
+				}
+				left -= n
+				_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+				for n > 0 {
+					m, err := client.ReadBatch(in[:n], 0)
+					if err != nil {
+						b.Fatal(err)
+					}
+					n -= m
+				}
+			}
+		})
+		conn.Close()
+		s.Close()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
 	}
 }
 

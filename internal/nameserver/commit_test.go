@@ -540,8 +540,9 @@ func TestIndexAndStoreAgree(t *testing.T) {
 		deadlines.move((*s.zones.Load())[zone.Name], key, 0, n.earliest())
 		return true
 	})
-	if fresh.cuts != z.cuts || fresh.wildcards != z.wildcards {
-		t.Errorf("seed %d: %d cuts and %d wildcards are counted, there are %d and %d", seed, z.cuts, z.wildcards, fresh.cuts, fresh.wildcards)
+	if fresh.cuts != z.cuts || fresh.wildcards != z.wildcards || fresh.depths != z.depths {
+		t.Errorf("seed %d: %d cuts, %d wildcards and names %v by labels are counted, there are %d, %d and %v",
+			seed, z.cuts, z.wildcards, z.depths, fresh.cuts, fresh.wildcards, fresh.depths)
 	}
 	if fresh.records != z.records || fresh.expiring != z.expiring || fresh.expiring == 0 {
 		t.Errorf("seed %d: %d records are counted, %d of which expire; there are %d and %d", seed, z.records, z.expiring, fresh.records, fresh.expiring)
@@ -563,8 +564,9 @@ func TestIndexAndStoreAgree(t *testing.T) {
 	if diff := cmp.Diff(slices.Collect(z.Records(zone.Name)), slices.Collect(again.Records(zone.Name))); diff != "" {
 		t.Errorf("seed %d: opened again (-index +store):\n%s", seed, diff)
 	}
-	if again.cuts != z.cuts || again.wildcards != z.wildcards {
-		t.Errorf("seed %d: opened again: %d cuts and %d wildcards, not %d and %d", seed, again.cuts, again.wildcards, z.cuts, z.wildcards)
+	if again.cuts != z.cuts || again.wildcards != z.wildcards || again.depths != z.depths {
+		t.Errorf("seed %d: opened again: %d cuts, %d wildcards and names %v by labels, not %d, %d and %v",
+			seed, again.cuts, again.wildcards, again.depths, z.cuts, z.wildcards, z.depths)
 	}
 }
 

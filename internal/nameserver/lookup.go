@@ -316,6 +316,9 @@ func (l *lookup) locate(name record.Name) location {
 	if n, ok := z.tree.Get(borrow(l.key)); ok || len(l.key) == len(z.key) {
 		return location{exists: true, node: n}
 	}
+	if z.wildcards == 0 && labelsOf(borrow(l.key)) >= z.depths.deepest {
+		return location{}
+	}
 	after := z.tree.after(borrow(l.key))
 	if strings.HasPrefix(after, borrow(l.key)) {
 		return location{exists: true} // an empty non-terminal

@@ -2,6 +2,7 @@ package nameserver
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -270,6 +271,54 @@ func TestLookupDoesNotAllocate(t *testing.T) {
 		}
 		if l.outcome != test.want {
 			t.Errorf("%s: outcome %d, want %d", test.qname, l.outcome, test.want)
+		}
+	}
+}
+
+// A name exists if it has records or a name below it has, and no other does, while
+// names come and go at any depth.
+func TestWhichNamesExist(t *testing.T) {
+	zone := zoneConfig(t, "example.org", "ns1.example.net")
+	s := serving(t, zone)
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	names := []record.Name{zone.Name}
+	for depth := 0; depth < len(names) && names[depth].Labels() < zone.Name.Labels()+4; depth++ {
+		for _, label := range []string{"a", "b", "\x00"} {
+			child, err := names[depth].Child(label)
+			if err != nil {
+				t.Fatal(err)
+			}
+			names = append(names, child)
+		}
+	}
+	owners := make(map[record.Name]bool)
+	l := new(lookup)
+	for range 60 {
+		owner := names[1+random.IntN(len(names)-1)]
+		if len(owners) > 0 && random.IntN(3) > 0 { // so that zones stay small, and get empty
+			for owner = range owners {
+				break
+			}
+			delete(owners, owner)
+			apply(t, s, zone.Name, record.Change{Op: record.Delete, Matches: []record.Match{{Name: owner}}})
+		} else {
+			owners[owner] = true
+			apply(t, s, zone.Name, appending(record.Record{Name: owner, Type: record.TypeTXT, TTL: 60, Data: "\x01x"}))
+		}
+		for _, name := range names[1:] {
+			want := noName
+			for owner := range owners {
+				if owner.In(name) {
+					want = noData
+				}
+			}
+			if owners[name] {
+				want = found
+			}
+			if l.find(s.view.Load(), name, record.TypeTXT); l.outcome != want {
+				t.Fatalf("seed %d: with %v, the outcome for %s is %d, want %d", seed, owners, name, l.outcome, want)
+			}
 		}
 	}
 }
