@@ -306,6 +306,13 @@ func TestWhichNamesExist(t *testing.T) {
 			owners[owner] = true
 			apply(t, s, zone.Name, appending(record.Record{Name: owner, Type: record.TypeTXT, TTL: 60, Data: "\x01x"}))
 		}
+		deepest := 0
+		for owner := range owners {
+			deepest = max(deepest, owner.Labels())
+		}
+		if got := snapshot(t, s, zone.Name).depths.deepest; got != deepest {
+			t.Errorf("seed %d: with %v, names have up to %d labels, want %d", seed, owners, got, deepest)
+		}
 		for _, name := range names[1:] {
 			want := noName
 			for owner := range owners {

@@ -35,9 +35,11 @@ func TestTree(t *testing.T) {
 				before := models[i][key]
 				switch random.IntN(10) {
 				case 0:
-					trees[i], models[i] = trees[i].Copy(), maps.Clone(models[i])
+					copied, model := trees[i].Copy(), maps.Clone(models[i])
 					if len(trees) < 6 {
-						trees, models = append(trees, trees[i].Copy()), append(models, maps.Clone(models[i]))
+						trees, models = append(trees, copied), append(models, model)
+					} else if j := random.IntN(len(trees)); j != i {
+						trees[j], models[j] = copied, model
 					}
 					continue
 				case 1, 2, 3:
