@@ -363,8 +363,9 @@ func TestAcceptingGoesOn(t *testing.T) {
 }
 
 // FuzzMessage sends any octets through all that a message passes over UDP: at most
-// one answer comes back, it is one to that message, and both ways of answering give
-// the same.
+// one answer comes back, it is one to that message, whatever was answered before, and
+// both ways of answering give the same. Told to come over TCP, a client gets no more
+// octets than it sent.
 func FuzzMessage(f *testing.F) {
 	s := crowded(f)
 	s.log = slog.New(slog.DiscardHandler)
@@ -383,12 +384,27 @@ func FuzzMessage(f *testing.F) {
 	}
 	seed(question("example.org.", dns.TypeSOA, func(m *dns.Msg) { m.Opcode = dns.OpcodeUpdate }))
 	f.Add([]byte("\x12\x34\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\xc0\x0c\x00\x01\x00\x01"))
+	for _, option := range [...]uint16{dns.EDNS0NSID, dns.EDNS0COOKIE, dns.EDNS0PADDING, dns.EDNS0SUBNET, dns.EDNS0TCPKEEPALIVE, 65001} {
+		f.Add(packed(f, question("text.example.org.", dns.TypeTXT, edns(1232, func(o *dns.OPT) {
+			o.Option = append(o.Option, &dns.EDNS0_LOCAL{Code: option, Data: []byte("four")})
+		}))))
+	}
+	earlier := packed(f, question("manymx.example.org.", dns.TypeMX, edns(1232)))
 	f.Fuzz(func(t *testing.T, message []byte) {
-		answer := (&responder{server: s}).answer(s.view.Load(), message, make([]byte, 0, writerBuffer))
-		if want := (handler{server: s, udp: true}).answer(message); !bytes.Equal(answer, want) {
+		r, buf := &responder{server: s}, make([]byte, 0, writerBuffer)
+		r.answer(s.view.Load(), earlier, buf)
+		answer := r.answer(s.view.Load(), message, buf)
+		want := handler{server: s, udp: true}.answer(message)
+		if !bytes.Equal(answer, want) || (answer == nil) != (want == nil) {
 			t.Errorf("answer to %x:\n%x, but of the handler\n%x", message, answer, want)
 		}
 		checkAnswer(t, message, answer)
+		if cut := r.cut(message, buf); cut != nil {
+			checkAnswer(t, message, cut)
+			if m := unpacked(cut); len(cut) > len(message) || !m.Truncated || len(m.Answer)+len(m.Ns) > 0 {
+				t.Errorf("to come over TCP, %x is told %x", message, cut)
+			}
+		}
 	})
 }
 
