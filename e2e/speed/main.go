@@ -1,6 +1,7 @@
 // Command speed compares how fast the name server answers, and with how much CPU
 // time, to Knot on the same machine: each round measures both, one directly behind
-// the other, and what is printed are the medians of the ratios.
+// the other, and what is printed are the medians of the ratios, and between which
+// values the middle half of them lies.
 //
 // It needs Debian's packages dnsperf and knot, and says so where they are missing.
 package main
@@ -15,6 +16,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -28,10 +30,10 @@ type run struct {
 }
 
 var (
-	rounds  = flag.Int("rounds", 7, "how many rounds to measure")
+	rounds  = flag.Int("rounds", 9, "how many rounds to measure")
 	seconds = flag.Int("seconds", 3, "how long each server is asked in a round")
-	names   = flag.Int("names", 10_000, "how many names the zone has")
-	large   = flag.Int("large", 1_000_000, "how many it has in the last line; 0 leaves the line out")
+	names   = flag.Int("names", 10_000, "how many names the zone has in the first two lines")
+	sizes   = flag.String("sizes", "100 100000 1000000", "how many it has in further ones")
 	caddy   = flag.String("caddy", os.Getenv("BESTDNS_CADDY"), "a Caddy with BestDNS; one is built where none is given")
 )
 
@@ -69,11 +71,15 @@ func compare(ctx context.Context) error {
 		{title: fmt.Sprintf("%d names", *names), names: *names},
 		{title: "the same, EDNS, mixed case", names: *names, edns: true, mixedCase: true},
 	}
-	if *large > 0 {
-		runs = append(runs, run{title: fmt.Sprintf("%d names", *large), names: *large})
+	for _, size := range strings.Fields(*sizes) {
+		n, err := strconv.Atoi(size)
+		if err != nil {
+			return fmt.Errorf("reading -sizes: %w", err)
+		}
+		runs = append(runs, run{title: size + " names", names: n})
 	}
-	fmt.Println("| | queries/s | of Knot's | CPU µs a query | of Knot's |")
-	fmt.Println("|---|---|---|---|---|")
+	fmt.Println("| | queries/s | rate ÷ Knot's | CPU µs a query | CPU time ÷ Knot's | lost, by Knot |")
+	fmt.Println("|---|---|---|---|---|---|")
 	for i, r := range runs {
 		if err := r.measure(ctx, filepath.Join(dir, fmt.Sprint(i))); err != nil {
 			return fmt.Errorf("%s: %w", r.title, err)
@@ -115,6 +121,7 @@ func (r run) measure(ctx context.Context, dir string) error {
 	}
 
 	var rate, cpu, rateRatio, cpuRatio []float64
+	var lost, lostByKnot int
 	for i := range 1 + *rounds {
 		pair := []*server{bestDNS, knot}
 		if i%2 == 1 { // neither always has the machine as the other left it
@@ -134,16 +141,24 @@ func (r run) measure(ctx context.Context, dir string) error {
 		ours, theirs := results[bestDNS], results[knot]
 		fmt.Fprintf(os.Stderr, "round %d: %.0f against %.0f queries/s, %.2f against %.2f µs, lost %d and %d\n",
 			i, ours.rate, theirs.rate, ours.cpu, theirs.cpu, ours.lost, theirs.lost)
+		lost, lostByKnot = lost+ours.lost, lostByKnot+theirs.lost
 		rate, cpu = append(rate, ours.rate), append(cpu, ours.cpu)
 		rateRatio, cpuRatio = append(rateRatio, ours.rate/theirs.rate), append(cpuRatio, ours.cpu/theirs.cpu)
 	}
-	fmt.Printf("| %s | %.0f | %.2f | %.2f | %.2f |\n", r.title, median(rate), median(rateRatio), median(cpu), median(cpuRatio))
+	fmt.Printf("| %s | %.0f | %s | %.2f | %s | %d, %d |\n",
+		r.title, quantile(rate, 0.5), spread(rateRatio), quantile(cpu, 0.5), spread(cpuRatio), lost, lostByKnot)
 	return nil
 }
 
-func median(values []float64) float64 {
-	slices.Sort(values)
-	return values[len(values)/2]
+// spread prints the median of values and the quartiles around it.
+func spread(values []float64) string {
+	return fmt.Sprintf("%.2f (%.2f–%.2f)", quantile(values, 0.5), quantile(values, 0.25), quantile(values, 0.75))
+}
+
+// quantile returns the value below which that part of the others lies.
+func quantile(values []float64, part float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[int(part*float64(len(sorted)-1)+0.5)]
 }
 
 // result is what one server did in one round.

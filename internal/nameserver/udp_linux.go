@@ -104,7 +104,7 @@ func (p *batchPackets) recvmmsg(fd uintptr) (done bool) {
 // mmsg calls recvmmsg or sendmmsg and returns how many messages it did. (By
 // RawSyscall6, which does not tell Go's scheduler, a query took an eighth less CPU
 // time; but then one thread does everything, and on a busy machine got so little of
-// it that a third fewer queries were answered.)
+// it that a seventh fewer queries were answered, in 14 of 18 pairs of measurements.)
 func mmsg(call, fd uintptr, messages []mmsghdr) (int, syscall.Errno) {
 	for {
 		n, _, errno := syscall.Syscall6(call, fd, uintptr(unsafe.Pointer(&messages[0])), uintptr(len(messages)), syscall.MSG_DONTWAIT, 0, 0)
