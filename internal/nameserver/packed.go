@@ -28,7 +28,7 @@ type rrset string
 //	rrset
 //
 // in one string, because a record then costs one allocation and no pointers: with
-// key and tree, a name with one challenge TXT takes 91 octets beyond name and text.
+// key and tree, a name with one challenge TXT takes 131 octets beyond name and text.
 type node string
 
 const (
