@@ -198,7 +198,7 @@ func BenchmarkServeUDP(b *testing.B) {
 // BenchmarkApply adds a record at a name of its own and removes it again, each
 // change durable before the next of its client.
 func BenchmarkApply(b *testing.B) {
-	for _, names := range []int{100, 100_000, 1_000_000} {
+	for _, names := range []int{100, 1_000_000} {
 		s, zone := filled(b, storePath(b), names)
 		for _, clients := range []int{1, 16, 128} {
 			b.Run(fmt.Sprintf("%d clients/%d names", clients, names), func(b *testing.B) {
