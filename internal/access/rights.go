@@ -298,7 +298,16 @@ func (r *rights) certifies(domain record.Name) bool {
 	if _, ok := r.domains[domain]; ok {
 		return true
 	}
-	if len(r.domainsUnder) == 0 || !domain.IsHostName() {
+	return domain.IsHostName() && r.certifiesUnder(domain)
+}
+
+// certifiesUnder tells whether there is a certificates right for a domain and for all
+// below it in the same zone.
+func (r *rights) certifiesUnder(domain record.Name) bool {
+	if r.everything {
+		return true
+	}
+	if len(r.domainsUnder) == 0 {
 		return false
 	}
 	of, _ := r.zones.Of(domain)
