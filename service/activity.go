@@ -80,6 +80,9 @@ type changeSeen struct {
 	Client    string    `json:"client"`
 	Address   string    `json:"remote_ip,omitempty"`
 	Zone      string    `json:"zone"`
+	// Apex is the hosted zone that it was for, "" if there is none; Zone then is the one
+	// that was asked for.
+	Apex record.Name `json:"-"`
 	Op        string    `json:"op"`
 	// Records are owner and type of some of them.
 	Records []string `json:"records"`
@@ -93,6 +96,9 @@ type changeSeen struct {
 // there is none.
 func (a *activity) change(zone *Zone, c changeSeen, what outcome, took time.Duration) {
 	c.Outcome = what.String()
+	if zone != nil {
+		c.Apex = zone.apex
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.changes[a.next] = &c

@@ -259,6 +259,9 @@ func (a *App) logOutcome(zone *Zone, c changeSeen, took time.Duration, failure *
 	a.audit.Error("failed", append(fields, zap.NamedError("cause", failure.cause))...)
 }
 
+// moreRecords stands behind those of a change that are named.
+const moreRecords = "…"
+
 // auditRecords names the records of a change by owner and type, without their data.
 func auditRecords(zone record.Name, body api.Change) []string {
 	const most = 20
@@ -266,7 +269,7 @@ func auditRecords(zone record.Name, body api.Change) []string {
 	for _, records := range [][]api.Record{body.Append, body.Set, body.Delete} {
 		for _, r := range records {
 			if len(names) == most {
-				return append(names, "…")
+				return append(names, moreRecords)
 			}
 			name := r.Name
 			if owner, err := record.ParseOwner(r.Name, zone); err == nil {

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/service/page"
 )
 
 func init() {
@@ -27,7 +28,9 @@ func init() {
 }
 
 // Handler serves the BestDNS API, version 1, below `/v1/`, for the clients that
-// the `bestdns` app configures. Requests for other paths go to the next handler.
+// the `bestdns` app configures, and at `/` a page for people, which shows each client
+// what its token may see; browsers ask for the token as a password. Requests for other
+// paths go to the next handler.
 //
 // The API is meant for HTTPS: a token that travels over plain HTTP is anyone's.
 // `GET /v1/openapi.yaml` is its definition.
@@ -63,6 +66,7 @@ type route struct {
 	methods map[string]serve
 	zone    string // from the path, decoded
 	open    bool   // needs no token
+	page    bool   // for people
 }
 
 // serve answers one request. What it returns is written as a problem.
@@ -77,7 +81,7 @@ type request struct {
 
 // ServeHTTP answers the requests of the API.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	route, known := findRoute(r.URL.EscapedPath())
+	route, known := findRoute(r.Method, r.URL.EscapedPath())
 	if !known {
 		return next.ServeHTTP(w, r)
 	}
@@ -88,6 +92,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	w.Header().Set("X-Request-Id", req.who.requestID)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff") // values are anybody's text, HTML too
+	if route.page {
+		page.SetHeaders(w.Header()) // for an error in its place too
+	}
 	limitBodyTime(w, r)
 	if p := h.serve(w, r, route, req); p != nil {
 		h.writeProblem(w, r, req, p)
@@ -131,12 +138,16 @@ var (
 	recordsMethods = map[string]serve{http.MethodGet: (*Handler).getRecords, http.MethodPatch: (*Handler).patchRecords}
 	tokenMethods   = map[string]serve{http.MethodGet: (*Handler).getToken}
 	healthMethods  = map[string]serve{http.MethodGet: (*Handler).getHealth}
+	pageMethods    = map[string]serve{http.MethodGet: (*Handler).getPage}
 	openAPIMethods = map[string]serve{http.MethodGet: (*Handler).getOpenAPI}
 )
 
 // findRoute takes an escaped path apart, so that a zone may hold a slash (RFC 2317).
-func findRoute(path string) (route, bool) {
+func findRoute(method, path string) (route, bool) {
 	switch path {
+	case "/":
+		// With another method, it is none of ours.
+		return route{methods: pageMethods, page: true}, method == http.MethodGet || method == http.MethodHead
 	case "/v1/zones":
 		return route{methods: zonesMethods}, true
 	case "/v1/token":

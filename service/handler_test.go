@@ -465,7 +465,10 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/v1/zones/a/b/records", 299, "next"},
 		{"GET", "/v1/zones//records", 299, "next"},
 		{"GET", "/v2/zones", 299, "next"},
-		{"GET", "/", 299, "next"},
+		{"POST", "/", 299, "next"},
+		{"PATCH", "/", 299, "next"},
+		{"GET", "//", 299, "next"},
+		{"GET", "/index.html", 299, "next"},
 	}
 	for _, test := range tests {
 		a := s.call(t, "ops", test.method, test.path, "")

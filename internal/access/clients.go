@@ -197,6 +197,9 @@ func (cs *Clients) ByCertificate(d Digest) *Client { return cs.byCertificate[d] 
 // ByUser returns the client that is known by the name of a user, nil if none is.
 func (cs *Clients) ByUser(name string) *Client { return cs.byUser[name] }
 
+// ByName returns the client of that name, nil if there is none.
+func (cs *Clients) ByName(name string) *Client { return cs.byName[name] }
+
 // Has tells whether there is a client of that name.
 func (cs *Clients) Has(name string) bool {
 	_, ok := cs.byName[name]

@@ -56,6 +56,31 @@ func (s *Server) Contents() []Contents {
 	return list
 }
 
+// Expiry is when the first record at a name expires by itself.
+type Expiry struct {
+	Zone, Name record.Name
+	At         time.Time
+}
+
+// Expiries returns the names with records that expire, in the order in which the
+// first record at each does. It takes time and memory in their number.
+func (s *Server) Expiries() []Expiry {
+	s.mu.Lock()
+	order := s.deadlines.order
+	s.mu.Unlock()
+	// Names are made out of keys afterwards: as long as this looks, no commit is published.
+	waiting := make([]deadline, 0, order.Len())
+	order.Scan(func(d deadline) bool {
+		waiting = append(waiting, d)
+		return true
+	})
+	list := make([]Expiry, len(waiting))
+	for i, d := range waiting {
+		list[i] = Expiry{Zone: d.zone.name, Name: record.NameFromKey(d.key), At: time.Unix(d.at, 0)}
+	}
+	return list
+}
+
 // counts returns how many records stand at a name, and how many of them expire.
 func (n node) counts() (all, expiring int) {
 	for n != "" {

@@ -35,6 +35,10 @@ func TestContents(t *testing.T) {
 	if diff := cmp.Diff(want, s.Contents()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	expiries := []Expiry{{one.Name, name(t, "www.one.example"), soon}, {two.Name, name(t, "www.two.example"), later}}
+	if diff := cmp.Diff(expiries, s.Expiries()); diff != "" {
+		t.Errorf("expiries (-want +got):\n%s", diff)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

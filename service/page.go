@@ -1,0 +1,283 @@
+package service
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/service/page"
+)
+
+// The page for people: what they would have to ask the API, the log and each name
+// server for. A client sees of it what its rights let it read and nothing else:
+//
+//   - a zone if it may use it;
+//   - a challenge or a change if it may read all names in it, and its own changes;
+//   - another client, and why a change of it was refused, if it may read whatever that
+//     client has a right to. The reason can list the rights.
+
+// What fits on the page.
+const (
+	pageZones      = 200
+	pageChallenges = 200
+	pageClients    = 500
+)
+
+// pagePatience is how long the page waits for name servers.
+const pagePatience = 1500 * time.Millisecond
+
+func (h *Handler) getPage(w http.ResponseWriter, r *http.Request, req request) *problem {
+	ctx, cancel := context.WithTimeout(r.Context(), pagePatience)
+	defer cancel()
+	text, err := page.Render(req.app.view(ctx, req.who.client))
+	if err != nil {
+		p := newProblem(api.Internal, "the page could not be made; the service's log has the cause under this request id")
+		p.cause = err
+		return p
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Write(text)
+	return nil
+}
+
+// view returns what a client may see. It waits for name servers as long as the context
+// lives.
+func (a *App) view(ctx context.Context, visitor *access.Client) page.View {
+	zones, more := first(a.usedBy(visitor), pageZones)
+	found := inquiries.look(ctx, a, zones)
+	now := time.Now()
+	v := page.View{Now: now, MoreZones: more}
+	for i, zone := range zones {
+		v.Zones = append(v.Zones, viewZone(zone, found[i]))
+		if !zone.builtin && found[i].stored == nil {
+			v.Unread = append(v.Unread, shown(zone.apex))
+		}
+	}
+	v.Challenges, v.MoreChallenges = first(a.challengesFor(visitor, zones, found), pageChallenges)
+	seen.recent(func(c *changeSeen) bool {
+		if change, ok := a.viewChange(visitor, c); ok {
+			v.Changes = append(v.Changes, change)
+		}
+		return false
+	})
+	v.Clients, v.MoreClients = first(a.clientsFor(visitor), pageClients)
+	v.Visitor = viewClient(visitor)
+	return v
+}
+
+// first returns the first most of a list, and how many there are more.
+func first[T any](list []T, most int) ([]T, int) {
+	kept := list[:min(len(list), most)]
+	return kept, len(list) - len(kept)
+}
+
+// shown is a name as people write it.
+func shown(name record.Name) page.Text {
+	return page.Text(strings.TrimSuffix(name.String(), "."))
+}
+
+// usedBy returns the zones in which a client has any right, by name.
+func (a *App) usedBy(client *access.Client) []*Zone {
+	var zones []*Zone
+	for apex, zone := range a.hosted {
+		if client.MayUse(apex) {
+			zones = append(zones, zone)
+		}
+	}
+	slices.SortFunc(zones, func(x, y *Zone) int { return strings.Compare(x.apex.String(), y.apex.String()) })
+	return zones
+}
+
+func viewZone(zone *Zone, found findings) page.Zone {
+	v := page.Zone{Name: shown(zone.apex), Provider: page.Text(zone.providerName()), CNAMETarget: zone.CNAMETarget, Asked: found.asked}
+	for _, s := range found.servers {
+		server := page.Server{Name: page.Text(strings.TrimSuffix(s.name, ".")), Serial: s.serial, Fault: page.Text(s.fault)}
+		if s.address.IsValid() {
+			server.Address = page.Text(s.address.String())
+		}
+		v.Servers = append(v.Servers, server)
+	}
+	v.State = found.state()
+	return v
+}
+
+// providerName returns the name of the module that hosts the zone, "" if it is built in.
+func (z *Zone) providerName() string {
+	backend, ok := z.records.(*providerZone)
+	if !ok {
+		return ""
+	}
+	if module, ok := backend.provider.(caddy.Module); ok {
+		return module.CaddyModule().ID.Name()
+	}
+	return "unknown"
+}
+
+// state is what the answers of name servers come to. One that this machine has no way
+// to, such as those with IPv6 addresses where there is no IPv6, says nothing either way.
+func (f findings) state() page.State {
+	switch {
+	case f.asked.IsZero():
+		return page.NotAsked
+	case len(f.servers) == 0:
+		return page.Unknown
+	}
+	serials := make(map[uint32]bool)
+	for _, s := range f.servers {
+		switch {
+		case s.fault == "":
+			serials[s.serial] = true
+		case !s.elsewhere:
+			return page.Faulty
+		}
+	}
+	switch len(serials) {
+	case 0:
+		return page.Faulty
+	case 1:
+		return page.Agree
+	}
+	return page.Differ
+}
+
+// challengesFor returns the names that a client may read at which challenges are
+// answered. The name server knows which of its records are; of those with a DNS provider
+// it shows by their name and form.
+func (a *App) challengesFor(client *access.Client, zones []*Zone, found []findings) []page.Challenge {
+	var list []page.Challenge
+	if server := a.nameServer(); server != nil {
+		for _, e := range server.Expiries() {
+			zone := a.hosted[e.Zone]
+			if zone != nil && zone.builtin && client.MayUse(e.Zone) && client.MayRead(e.Zone, e.Name) {
+				list = append(list, page.Challenge{Name: shown(e.Name), Zone: shown(e.Zone), Expires: e.At})
+			}
+		}
+	}
+	for i, zone := range zones {
+		if found[i].stored == nil {
+			continue
+		}
+		for _, name := range found[i].stored.challenges {
+			if !zone.builtin && client.MayRead(zone.apex, name) {
+				list = append(list, page.Challenge{Name: shown(name), Zone: shown(zone.apex)})
+			}
+		}
+	}
+	return list
+}
+
+// viewChange returns what a client is shown of a change, if it may see it.
+func (a *App) viewChange(visitor *access.Client, c *changeSeen) (v page.Change, ok bool) {
+	local := c.Address == "" && c.Client == access.LocalName
+	var by *access.Client // nil: in process, or not configured any more
+	if !local {
+		by = a.clients.ByName(c.Client)
+	}
+	known := by != nil && visitor.Sees(by)
+	if by != visitor && !a.mayReadChange(visitor, c, known) {
+		return page.Change{}, false
+	}
+	v = page.Change{Time: c.Time, Zone: page.Text(strings.TrimSuffix(c.Zone, ".")), Op: page.Text(c.Op), Outcome: c.Outcome}
+	for _, text := range c.Records {
+		v.Records = append(v.Records, shownRecord(text))
+	}
+	if known || local {
+		v.Client, v.Address, v.Reason = page.Text(c.Client), page.Text(c.Address), page.Text(c.Reason)
+		if c.Reason != "" {
+			v.RequestID = page.Text(c.RequestID)
+		}
+	}
+	return v, true
+}
+
+// mayReadChange tells whether a client may read at all names of a change. known tells
+// whether it may know of the one who made it.
+func (a *App) mayReadChange(visitor *access.Client, c *changeSeen, known bool) bool {
+	if a.hosted[c.Apex] == nil || !visitor.MayUse(c.Apex) || len(c.Records) == 0 {
+		return false
+	}
+	records := c.Records
+	if records[len(records)-1] == moreRecords {
+		// Names that are not remembered: known is who made them, and that it had a right to each.
+		if !known || c.Outcome != changed.String() {
+			return false
+		}
+		records = records[:len(records)-1]
+	}
+	for _, text := range records {
+		owner, ok := ownerOf(text)
+		if !ok || !a.mayReadIn(visitor, c.Apex, owner) {
+			return false
+		}
+	}
+	return true
+}
+
+// shownRecord is owner and type of a record as people write them.
+func shownRecord(text string) page.Text {
+	end := max(strings.LastIndexByte(text, ' '), 0)
+	return page.Text(strings.TrimSuffix(text[:end], ".") + text[end:])
+}
+
+// ownerOf reads the owner of a record as changes are remembered: behind it a blank and
+// the type, which may be missing.
+func ownerOf(text string) (record.Name, bool) {
+	end := strings.LastIndexByte(text, ' ')
+	if end < 0 || !strings.HasSuffix(text[:end], ".") {
+		return "", false
+	}
+	owner, err := record.ParseName(text[:end])
+	return owner, err == nil
+}
+
+// mayReadIn tells whether a client may read at the name to which a record of a zone
+// went: the owner's, or the target of its CNAME.
+func (a *App) mayReadIn(client *access.Client, apex, owner record.Name) bool {
+	at, hosted := a.apexes.Of(owner)
+	if !hosted {
+		challenge, ok := record.ChallengeOf(owner)
+		if !ok || apex != a.cnameTarget {
+			return false
+		}
+		var err error
+		if owner, err = challenge.Target(apex); err != nil {
+			return false
+		}
+		at, _ = a.apexes.Of(owner)
+	}
+	if at != apex && owner == at {
+		at, _ = a.apexes.Of(owner.Parent()) // its delegation
+	}
+	return at == apex && client.MayRead(apex, owner)
+}
+
+// clientsFor returns the clients that one may know of, the last used first.
+func (a *App) clientsFor(visitor *access.Client) []page.Client {
+	var list []page.Client
+	for client := range a.clients.All() {
+		if visitor.Sees(client) {
+			v := viewClient(client)
+			v.Visitor = client == visitor
+			list = append(list, v)
+		}
+	}
+	slices.SortStableFunc(list, func(x, y page.Client) int {
+		return cmp.Or(y.LastUsed.Compare(x.LastUsed), strings.Compare(string(x.Name), string(y.Name)))
+	})
+	return list
+}
+
+func viewClient(client *access.Client) page.Client {
+	return page.Client{
+		Name: page.Text(client.Name()), Description: page.Text(client.Description()),
+		LastUsed: seen.lastUse(client.Name()), Expires: client.Expires(),
+	}
+}

@@ -1,0 +1,254 @@
+package page
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// View is all that one visitor is shown. What the visitor may not see is not in it, nor
+// counted in it.
+type View struct {
+	// Now is when it was made. All times are shown relative to it.
+	Now time.Time
+	// Visitor is the client whose token was given.
+	Visitor Client
+
+	Zones []Zone
+	// MoreZones are those for which there was no room.
+	MoreZones int
+
+	// Challenges are the names at which challenges are answered now, the first to
+	// expire first.
+	Challenges []Challenge
+	// MoreChallenges are those for which there was no room.
+	MoreChallenges int
+	// Unread are zones whose challenges only their DNS provider knows, and it has not
+	// told them.
+	Unread []Text
+
+	// Changes are the last ones, the newest first.
+	Changes []Change
+	// Clients are the visitor and others, the last used first.
+	Clients []Client
+	// MoreClients are those for which there was no room.
+	MoreClients int
+}
+
+// Zone is a hosted zone.
+type Zone struct {
+	Name Text
+	// Provider is the name of the module of its DNS provider; "" if it is built in.
+	Provider Text
+	// CNAMETarget is set for the zone that takes the challenges of domains hosted
+	// elsewhere.
+	CNAMETarget bool
+	// Servers are its name servers, each address by itself.
+	Servers []Server
+	// State is what their answers come to.
+	State State
+	// Asked is when they were asked; zero if they were not.
+	Asked time.Time
+}
+
+// Server is one address of one name server of a zone, and what it answered.
+type Server struct {
+	Name    Text
+	Address Text // "" if it has none that could be found
+	// Serial is that of the SOA record that it answered.
+	Serial uint32
+	// Fault is what is wrong with its answer; "" if nothing is.
+	Fault Text
+}
+
+// State is what the answers of a zone's name servers come to.
+type State uint8
+
+const (
+	// NotAsked is for those that were not asked yet, or are being asked.
+	NotAsked State = iota
+	// Agree is for those that all answer with authority and with the same serial.
+	Agree
+	// Differ is for those that answer with more than one serial.
+	Differ
+	// Faulty is for those of which one at least has no good answer.
+	Faulty
+	// Unknown is for a zone whose name servers could not be found.
+	Unknown
+)
+
+// Sign is a state in words, with a mark for those who see it and the class that the
+// style sheet knows it by: colour alone says nothing.
+type Sign struct{ Text, Mark, Class string }
+
+// Sign is what is shown of a state.
+func (s State) Sign() Sign {
+	switch s {
+	case Agree:
+		return Sign{"agree", "✓", "good"}
+	case Differ:
+		return Sign{"differ", "✗", "bad"}
+	case Faulty:
+		return Sign{"not all answer well", "✗", "bad"}
+	case Unknown:
+		return Sign{"not found", "✗", "bad"}
+	}
+	return Sign{"not asked yet", "…", "wait"}
+}
+
+// Challenge is a name at which one or more challenges are answered.
+type Challenge struct {
+	Name, Zone Text
+	// Expires is when the first of its records goes by itself; zero if none does.
+	Expires time.Time
+}
+
+// Change is a change that was made or tried.
+type Change struct {
+	Time time.Time
+	// Client is who it was; "" for a client that the visitor may not know of.
+	Client Text
+	// Address is where the client was, as far as the visitor may know.
+	Address Text
+	Zone    Text
+	// Op is "append", "set" or "delete".
+	Op Text
+	// Records are owner and type of some of them.
+	Records []Text
+	// Outcome is "changed", "refused" or "failed".
+	Outcome string
+	// Reason is why it was refused or has failed, as far as the visitor may know.
+	Reason Text
+	// RequestID is under which the log has it; "" where Reason is.
+	RequestID Text
+}
+
+// Sign is what is shown of the outcome.
+func (c Change) Sign() Sign {
+	if c.Outcome == "changed" {
+		return Sign{c.Outcome, "✓", "good"}
+	}
+	return Sign{c.Outcome, "✗", "bad"}
+}
+
+// Client is a client.
+type Client struct {
+	Name, Description Text
+	// Visitor marks the one who looks.
+	Visitor bool
+	// LastUsed is zero if it was not used since the process started.
+	LastUsed time.Time
+	// Expires is the first instant at which it is no longer accepted; zero if it does
+	// not expire.
+	Expires time.Time
+}
+
+// soon is how long before its end a client is marked, as the log announces it.
+const soon = 14 * 24 * time.Hour
+
+// Notice is what to say of the end of a client's access, nil if nothing.
+func (v View) Notice(c Client) *Sign {
+	switch {
+	case c.Expires.IsZero():
+		return nil
+	case !v.Now.Before(c.Expires):
+		return &Sign{"ended", "✗", "bad"}
+	case c.Expires.Sub(v.Now) <= soon:
+		return &Sign{"ends soon", "!", "wait"}
+	}
+	return nil
+}
+
+// LastMoment is the last second at which a client is accepted: people read the day that
+// the configuration has.
+func (c Client) LastMoment() time.Time { return c.Expires.Add(-time.Second) }
+
+// Moment is a time as the page writes it: for programs, for people anywhere, and
+// relative to the view's.
+type Moment struct{ at, now time.Time }
+
+// At returns a time as the page writes it.
+func (v View) At(t time.Time) Moment { return Moment{t, v.Now} }
+
+// Machine is the time as the attribute datetime has it.
+func (m Moment) Machine() string { return m.at.UTC().Format(time.RFC3339) }
+
+// Absolute is the time in UTC.
+func (m Moment) Absolute() string { return m.at.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+// Relative says how long ago the time is, or how far ahead, coarsely.
+func (m Moment) Relative() string {
+	switch d := m.now.Sub(m.at).Round(time.Second); {
+	case d > 0:
+		return coarse(d) + " ago"
+	case d < 0:
+		return "in " + coarse(-d)
+	}
+	return "now"
+}
+
+// coarse writes a duration in its greatest unit.
+func coarse(d time.Duration) string {
+	const day = 24 * time.Hour
+	for _, unit := range []struct {
+		least, size time.Duration
+		name        string
+	}{
+		{730 * day, 365 * day, "year"},
+		{60 * day, 30 * day, "month"},
+		{2 * day, day, "day"},
+		{2 * time.Hour, time.Hour, "hour"},
+		{2 * time.Minute, time.Minute, "minute"},
+	} {
+		if d >= unit.least {
+			return fmt.Sprintf("%d %ss", d/unit.size, unit.name)
+		}
+	}
+	if d == time.Second {
+		return "1 second"
+	}
+	return fmt.Sprintf("%d seconds", d/time.Second)
+}
+
+// Text is what somebody else wrote: a name, a description, a reason. It is shown with
+// everything in it that would not be seen, or would make it look like another text, in
+// a form that is: control characters, those that turn the direction of text, blanks
+// that are none.
+type Text string
+
+// String returns the text as it is shown.
+func (t Text) String() string {
+	var out strings.Builder
+	marks := 0
+	for i, c := range string(t) {
+		if unicode.In(c, unicode.Mn, unicode.Me) {
+			marks++
+		} else {
+			marks = 0
+		}
+		switch {
+		case c == utf8.RuneError && !strings.HasPrefix(string(t[i:]), "\uFFFD"):
+			fmt.Fprintf(&out, "⟨%02X⟩", t[i]) // an octet that is no UTF-8
+		case c != ' ' && (!unicode.IsGraphic(c) || unicode.Is(unicode.Zs, c)) || invisible(c) || marks > mostMarks:
+			fmt.Fprintf(&out, "⟨U+%04X⟩", c)
+		default:
+			out.WriteRune(c)
+		}
+	}
+	return out.String()
+}
+
+// mostMarks is how many combining marks may stand on one letter: more of them would
+// run over the lines above and below.
+const mostMarks = 3
+
+// invisible tells of characters that count as letters, symbols or marks and show nothing.
+func invisible(c rune) bool {
+	switch c {
+	case 0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0:
+		return true
+	}
+	return unicode.Is(unicode.Variation_Selector, c)
+}
