@@ -459,6 +459,7 @@ func TestRoutes(t *testing.T) {
 		{"DELETE", "/v1/zones", 405, "method-not-allowed"},
 		{"POST", "/v1/zones/example.test/records", 405, "method-not-allowed"},
 		{"HEAD", "/v1/zones/example.test/records", 200, ""},
+		{"HEAD", "/", 200, ""},
 		{"GET", "/v1/zones/example.test%2E/records", 200, "records"},
 		{"GET", "/v1/zones/0%2F25.2.0.192.in-addr.arpa/records", 404, "0/25.2.0.192.in-addr.arpa"},
 		{"GET", "/v1/zones/example.test/records?colour=blue", 400, "colour"},

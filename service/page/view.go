@@ -203,7 +203,7 @@ func coarse(d time.Duration) string {
 		{2 * time.Minute, time.Minute, "minute"},
 	} {
 		if d >= unit.least {
-			return fmt.Sprintf("%d %ss", d/unit.size, unit.name)
+			return fmt.Sprintf("%d %ss", (d+unit.size/2)/unit.size, unit.name)
 		}
 	}
 	if d == time.Second {
@@ -239,6 +239,9 @@ func (t Text) String() string {
 	}
 	return out.String()
 }
+
+// Pieces returns the text as it is shown, cut behind its dots, where a line may break.
+func (t Text) Pieces() []string { return strings.SplitAfter(t.String(), ".") }
 
 // mostMarks is how many combining marks may stand on one letter: more of them would
 // run over the lines above and below.
