@@ -83,7 +83,7 @@ type changeSeen struct {
 	// Apex is the hosted zone that it was for, "" if there is none; Zone then is the one
 	// that was asked for.
 	Apex record.Name `json:"-"`
-	Op        string    `json:"op"`
+	Op   string      `json:"op"`
 	// Records are owner and type of some of them.
 	Records []string `json:"records"`
 	Outcome string   `json:"outcome"`
