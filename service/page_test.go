@@ -28,7 +28,8 @@ func inquireAnew(t testing.TB) {
 // sight is what a client sees, a line for each thing.
 type sight struct{ Zones, Challenges, Changes, Clients []string }
 
-func sightOf(v page.View) sight {
+// sightOf returns what is in a view, but for changes of tests before this one.
+func sightOf(v page.View, started time.Time) sight {
 	var s sight
 	for _, z := range v.Zones {
 		s.Zones = append(s.Zones, fmt.Sprintf("%s %s %s", z.Name, z.Provider, z.State.Sign().Text))
@@ -38,6 +39,9 @@ func sightOf(v page.View) sight {
 	}
 	slices.Sort(s.Challenges)
 	for _, c := range v.Changes {
+		if c.Time.Before(started) {
+			continue
+		}
 		line := fmt.Sprintf("%s %s in %s: %s by %s", c.Outcome, c.Op, c.Zone, c.Records[0], c.Client)
 		if c.Reason != "" {
 			line += ", reason told"
@@ -60,14 +64,14 @@ func sightOf(v page.View) sight {
 func TestPageSight(t *testing.T) {
 	inquireAnew(t)
 	memory.reset(libdns.TXT{Name: "_acme-challenge.shop", Text: challengeValue, TTL: time.Minute},
-		libdns.TXT{Name: "_acme-challenge.other", Text: "another text"},
+		libdns.TXT{Name: "_acme-challenge.other", Text: challengeValue},
 		libdns.NS{Name: "@", Target: "ns1.page.test."})
 	s := newService(t)
 	clients := []struct{ name, rules string }{
-		{"all", "allow under page.test\nallow under inner.page.test\nallow under hidden-page.test\nallow under provided-page.test"},
+		{"all", "allow under page.test\nallow under inner.page.test\nallow under target-page.test\nallow under hidden-page.test\nallow under provided-page.test"},
 		{"web", "certificates web.page.test"},
 		{"elsewhere", "certificates www.elsewhere-page.test"},
-		{"reader", "read under page.test"},
+		{"reader", "read under page.test\nread under target-page.test"},
 		{"hidden", "allow under hidden-page.test"},
 		{"shop", "certificates shop.provided-page.test"},
 		{"nothing", ""},
@@ -77,6 +81,9 @@ func TestPageSight(t *testing.T) {
 		store %q
 		zone page.test {
 			ns ns1.page.test 127.0.0.1
+		}
+		zone target-page.test {
+			ns ns1.page.test
 			cname_target
 		}
 		zone inner.page.test {
@@ -94,6 +101,7 @@ func TestPageSight(t *testing.T) {
 	}
 	s.load(t, options)
 	app := liveApps.newest(nil)
+	started := time.Now()
 
 	challenge := func(name string) string {
 		return fmt.Sprintf(`{"append":[{"name":%q,"type":"TXT","data":%q}]}`, name, challengeValue)
@@ -114,31 +122,40 @@ func TestPageSight(t *testing.T) {
 	}
 	s.must(t, "all", "page.test", `{"append":[`+strings.Join(many, ",")+`]}`)
 	s.patch(t, "hidden", "page.test", address("set", "www"))
-	if _, err := app.AppendRecords(t.Context(), "inner.page.test.", []libdns.Record{libdns.TXT{Name: "a", Text: "b"}}); err != nil {
-		t.Fatal(err)
+	// Where web could answer its challenges, were its domain hosted elsewhere.
+	inProcess := func(zone string, r libdns.TXT) {
+		if _, err := app.AppendRecords(t.Context(), zone, []libdns.Record{r}); err != nil {
+			t.Fatal(err)
+		}
 	}
+	inProcess("target-page.test.", libdns.TXT{Name: "web.page.test", Text: challengeValue})
+	inProcess("inner.page.test.", libdns.TXT{Name: "a", Text: "b"})
 
 	const (
 		byAll       = "changed append in page.test: www.page.test A by "
 		byWeb       = "changed append in page.test: _acme-challenge.web.page.test TXT by "
-		byElsewhere = "changed append in page.test: _acme-challenge.www.elsewhere-page.test TXT by "
+		byElsewhere = "changed append in target-page.test: _acme-challenge.www.elsewhere-page.test TXT by "
 		refusal     = "refused set in page.test: www.page.test A by "
 		beyond      = "refused set in hidden-page.test: www.hidden-page.test A by "
 		byHidden    = "changed append in hidden-page.test: x.hidden-page.test A by "
 		delegation  = "changed append in page.test: inner.page.test DS by "
 		byMany      = "changed append in page.test: n0.page.test A by "
 		local       = "changed append in inner.page.test: a.inner.page.test TXT by (in process)"
+		localTarget = "changed append in target-page.test: web.page.test.target-page.test TXT by (in process)"
 
 		pageZone   = "page.test  agree"
 		webAnswer  = "_acme-challenge.web.page.test in page.test"
-		elseAnswer = "www.elsewhere-page.test.page.test in page.test"
+		elseAnswer = "www.elsewhere-page.test.target-page.test in target-page.test"
+		target     = "web.page.test.target-page.test in target-page.test"
+		targetZone = "target-page.test  agree"
+		otherShop  = "_acme-challenge.other.provided-page.test in provided-page.test"
 		shopAnswer = "_acme-challenge.shop.provided-page.test in provided-page.test"
 	)
 	for client, want := range map[string]sight{
 		"all": {
-			Zones:      []string{"hidden-page.test  agree", "inner.page.test  agree", pageZone, "provided-page.test test_memory not all answer well"},
-			Challenges: []string{shopAnswer, webAnswer, elseAnswer},
-			Changes:    []string{local, byMany + "all", delegation + "all", byHidden + "hidden", refusal + "web, reason told", byElsewhere + "elsewhere", byWeb + "web", byAll + "all"},
+			Zones:      []string{"hidden-page.test  agree", "inner.page.test  agree", pageZone, "provided-page.test test_memory not all answer well", targetZone},
+			Challenges: []string{otherShop, shopAnswer, webAnswer, target, elseAnswer},
+			Changes:    []string{local, localTarget, byMany + "all", delegation + "all", byHidden + "hidden", refusal + "web, reason told", byElsewhere + "elsewhere", byWeb + "web", byAll + "all"},
 			Clients:    []string{"all, the visitor", "elsewhere", "hidden", "reader", "shop", "web"},
 		},
 		"web": {
@@ -148,7 +165,7 @@ func TestPageSight(t *testing.T) {
 			Clients:    []string{"web, the visitor"},
 		},
 		"elsewhere": {
-			Zones:      []string{pageZone},
+			Zones:      []string{targetZone},
 			Challenges: []string{elseAnswer},
 			Changes:    []string{byElsewhere + "elsewhere"},
 			Clients:    []string{"elsewhere, the visitor"},
@@ -156,9 +173,9 @@ func TestPageSight(t *testing.T) {
 		// It may know of neither all nor hidden, so not why hidden was refused, nor what
 		// else all has changed.
 		"reader": {
-			Zones:      []string{pageZone},
-			Challenges: []string{webAnswer, elseAnswer},
-			Changes:    []string{delegation, refusal + "web, reason told", byElsewhere + "elsewhere", byWeb + "web", byAll},
+			Zones:      []string{pageZone, targetZone},
+			Challenges: []string{webAnswer, target, elseAnswer},
+			Changes:    []string{localTarget, delegation, refusal + "web, reason told", byElsewhere + "elsewhere", byWeb + "web", byAll},
 			Clients:    []string{"elsewhere", "reader, the visitor", "web"},
 		},
 		"hidden": {
@@ -176,7 +193,7 @@ func TestPageSight(t *testing.T) {
 		t.Run(client, func(t *testing.T) {
 			visitor := app.clients.ByDigest(access.DigestOf(s.token[client]))
 			v := app.view(t.Context(), visitor)
-			if diff := cmp.Diff(want, sightOf(v)); diff != "" {
+			if diff := cmp.Diff(want, sightOf(v, started)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			if v.MoreZones+v.MoreChallenges+v.MoreClients != 0 {
