@@ -155,6 +155,7 @@ func TestPage(t *testing.T) {
 	s.change(t, "web1", "acme.example.com", "set", text("www", "<b>x</b>"))
 	s.change(t, "nameless", "odd.example.net", "append", text("<i>\u202e", "x"))
 	s.change(t, "nameless", "odd.example.net", "append", text("<i>", "x"))
+	s.change(t, "nameless", "odd.example.net", "append", text(strings.Repeat("long", 15), "x"))
 
 	b.Screen(1100, "light")
 	b.Open(s.url("ops"))
@@ -163,10 +164,10 @@ func TestPage(t *testing.T) {
 		name, scheme string
 		width        int64
 	}{
-		{"light", "light", 1100},
-		{"dark", "dark", 1100},
-		{"phone", "light", 320},
-		{"phone-dark", "dark", 320},
+		{"page", "light", 1100},
+		{"page-dark", "dark", 1100},
+		{"page-phone", "light", 320},
+		{"page-phone-dark", "dark", 320},
 	} {
 		t.Run(screen.name, func(t *testing.T) {
 			b := b.on(t)
@@ -174,7 +175,7 @@ func TestPage(t *testing.T) {
 			b.checkWidth()
 			b.checkContrast()
 			if dir := os.Getenv(envPictures); dir != "" {
-				b.draw(filepath.Join(dir, "page-"+screen.name+".png"))
+				b.draw(filepath.Join(dir, screen.name+".png"))
 			}
 		})
 	}
@@ -186,6 +187,8 @@ func TestPage(t *testing.T) {
 		b := b.on(t)
 		b.Open(s.url("nameless"))
 		b.checkMischief()
+		b.Screen(320, "light")
+		b.checkWidth()
 	})
 	t.Run("without JavaScript", func(t *testing.T) {
 		b := b.on(t)
@@ -259,7 +262,7 @@ func (b *Browser) checkMischief() {
 	for _, cells := range b.rows("changes") {
 		records = append(records, cells[2])
 	}
-	if len(records) != 2 || !strings.Contains(records[0], "append in odd.example.net <i>.odd.example.net TXT") || !strings.Contains(records[1], "<i>⟨U+202E⟩ TXT") {
+	if len(records) != 3 || !strings.Contains(records[1], "append in odd.example.net <i>.odd.example.net TXT") || !strings.Contains(records[2], "<i>⟨U+202E⟩ TXT") {
 		b.t.Errorf("changes %q", records)
 	}
 	if title := evaluate[string](b, "document.title"); title != "BestDNS" {

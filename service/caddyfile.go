@@ -18,7 +18,7 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("bestdns", httpcaddyfile.Before, "respond")
 }
 
-// parseHandler reads the handler directive, which serves the API:
+// parseHandler reads the handler directive, which serves the API and the page:
 //
 //	bestdns [<matcher>]
 func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {

@@ -23,7 +23,7 @@ type Client struct {
 	Name string `json:"name,omitempty"`
 
 	// Whose client it is, or what it is for. It stands beside the name where the log
-	// speaks of the client itself, and in the answer to `GET /v1/token`.
+	// speaks of the client itself, on the page, and in the answer to `GET /v1/token`.
 	Description string `json:"description,omitempty"`
 
 	// The hashes of the client's token, `sha256:` and 64 hexadecimal digits, as

@@ -30,7 +30,7 @@ func init() {
 // Handler serves the BestDNS API, version 1, below `/v1/`, for the clients that
 // the `bestdns` app configures, and at `/` a page for people, which shows each client
 // what its token may see; browsers ask for the token as a password. Requests for other
-// paths go to the next handler.
+// paths go to the next handler; a matcher for `/v1/*` before this one leaves `/` to it too.
 //
 // The API is meant for HTTPS: a token that travels over plain HTTP is anyone's.
 // `GET /v1/openapi.yaml` is its definition.

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -28,7 +29,9 @@ const (
 	// readInterval is the same for the records at a DNS provider: they cost more.
 	readInterval = time.Minute
 	// inquiryTimeout ends an inquiry, with the answers that have come by then.
-	inquiryTimeout = 5 * time.Second
+	inquiryTimeout = 8 * time.Second
+	// readTimeout ends reading at a DNS provider, which comes first.
+	readTimeout = 5 * time.Second
 	// rememberedInquiries is how many zones are remembered.
 	rememberedInquiries = 1024
 	// inquiriesAtOnce is how many zones are inquired about at the same time.
@@ -54,9 +57,10 @@ type inquiry struct {
 type findings struct {
 	asked   time.Time // zero: not yet
 	servers []serverFound
-	// stored is what the zone's DNS provider has; nil if it was not told, and for a
-	// built-in zone.
+	// stored is what the zone's DNS provider has; nil if it did not tell when it was
+	// asked last, and for a built-in zone.
 	stored *storedFound
+	read   time.Time // when it was asked last
 }
 
 // serverFound is one address of a name server and what it answered.
@@ -71,10 +75,9 @@ type serverFound struct {
 
 // storedFound is what of the records of a zone at its DNS provider counts here.
 type storedFound struct {
-	read       time.Time
 	challenges []record.Name
 	servers    []string                     // of the NS records at the apex
-	addresses  map[record.Name][]netip.Addr // of names in the zone
+	addresses  map[record.Name][]netip.Addr // of those servers in the zone
 }
 
 func newInquirer() *inquirer {
@@ -153,10 +156,11 @@ func (q *inquirer) inquire(app *App, zone *Zone, known *inquiry, before findings
 	case <-ctx.Done():
 		return
 	}
-	found := findings{asked: time.Now(), stored: before.stored}
-	if !zone.builtin && (found.stored == nil || found.asked.Sub(found.stored.read) >= readInterval) {
-		found.stored = readStored(ctx, zone)
+	found := findings{stored: before.stored, read: before.read}
+	if now := time.Now(); !zone.builtin && now.Sub(found.read) >= readInterval {
+		found.stored, found.read = readStored(ctx, zone), now
 	}
+	found.asked = time.Now()
 	found.servers = app.askServers(ctx, zone, found.stored)
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -165,14 +169,14 @@ func (q *inquirer) inquire(app *App, zone *Zone, known *inquiry, before findings
 
 // readStored reads a zone at its DNS provider; nil if that fails.
 func readStored(ctx context.Context, zone *Zone) *storedFound {
-	ctx, cancel := context.WithTimeout(ctx, inquiryTimeout/2)
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	entries, err := zone.records.list(ctx, zone.apex)
 	if err != nil {
 		seen.providerError(zone, asProblem(err, zone.apex))
 		return nil
 	}
-	found := &storedFound{read: time.Now(), addresses: make(map[record.Name][]netip.Addr)}
+	found := &storedFound{addresses: make(map[record.Name][]netip.Addr)}
 	for e := range entries {
 		switch {
 		case e.typ == "NS" && e.owner == zone.apex:
@@ -185,6 +189,10 @@ func readStored(ctx context.Context, zone *Zone) *storedFound {
 			found.challenges = append(found.challenges, e.owner)
 		}
 	}
+	// This is remembered, and most addresses in a zone are not those of name servers.
+	maps.DeleteFunc(found.addresses, func(name record.Name, _ []netip.Addr) bool {
+		return !slices.Contains(found.servers, name.String())
+	})
 	return found
 }
 

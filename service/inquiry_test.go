@@ -302,6 +302,7 @@ func TestReadStored(t *testing.T) {
 		text("_acme-challenge.left", "by hand"), text("www", challengeValue), text("www.elsewhere.test", challengeValue),
 		libdns.NS{Name: "@", Target: "ns.stored.test."}, libdns.NS{Name: "sub", Target: "ns.sub.stored.test."},
 		libdns.Address{Name: "ns", IP: netip.MustParseAddr("192.0.2.1")},
+		libdns.Address{Name: "www", IP: netip.MustParseAddr("192.0.2.2")},
 	)
 	found := readStored(t.Context(), zone)
 	if found == nil {

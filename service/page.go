@@ -32,7 +32,7 @@ const (
 )
 
 // pagePatience is how long the page waits for name servers.
-const pagePatience = 1500 * time.Millisecond
+const pagePatience = 2 * time.Second
 
 func (h *Handler) getPage(w http.ResponseWriter, r *http.Request, req request) *problem {
 	ctx, cancel := context.WithTimeout(r.Context(), pagePatience)

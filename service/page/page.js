@@ -36,7 +36,7 @@
 			if (!inUse(main)) main.replaceWith(fresh);
 			say("");
 		} catch {
-			say("The service does not answer; what is below may be old. Trying again.");
+			say("The page could not be fetched, and what is below may be old. Trying again.");
 		} finally {
 			busy = false;
 		}
