@@ -57,10 +57,10 @@ type inquiry struct {
 type findings struct {
 	asked   time.Time // zero: not yet
 	servers []serverFound
-	// stored is what the zone's DNS provider has; nil if it did not tell when it was
-	// asked last, and for a built-in zone.
+	// stored is what is in the zone; nil if its DNS provider did not tell when it was
+	// asked last.
 	stored *storedFound
-	read   time.Time // when it was asked last
+	read   time.Time // when the provider was asked last
 }
 
 // serverFound is one address of a name server and what it answered.
@@ -73,11 +73,14 @@ type serverFound struct {
 	elsewhere bool
 }
 
-// storedFound is what of the records of a zone at its DNS provider counts here.
+// storedFound is what of the records of a zone counts here.
 type storedFound struct {
+	// challenges are the names of those that do not expire by themselves; the name
+	// server knows the others at any time.
 	challenges []record.Name
-	servers    []string                     // of the NS records at the apex
-	addresses  map[record.Name][]netip.Addr // of those servers in the zone
+	// Of a zone with a DNS provider:
+	servers   []string                     // of the NS records at the apex
+	addresses map[record.Name][]netip.Addr // of those servers in the zone
 }
 
 func newInquirer() *inquirer {
@@ -157,7 +160,9 @@ func (q *inquirer) inquire(app *App, zone *Zone, known *inquiry, before findings
 		return
 	}
 	found := findings{stored: before.stored, read: before.read}
-	if now := time.Now(); !zone.builtin && now.Sub(found.read) >= readInterval {
+	if now := time.Now(); zone.builtin {
+		found.stored = app.readBuiltin(zone)
+	} else if now.Sub(found.read) >= readInterval {
 		found.stored, found.read = readStored(ctx, zone), now
 	}
 	found.asked = time.Now()
@@ -165,6 +170,33 @@ func (q *inquirer) inquire(app *App, zone *Zone, known *inquiry, before findings
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	known.found = found
+}
+
+// hasLast tells whether the last challenge that was found is at a name: records come in
+// the order of names.
+func (f *storedFound) hasLast(name record.Name) bool {
+	n := len(f.challenges)
+	return n > 0 && f.challenges[n-1] == name
+}
+
+// readBuiltin finds challenges that do not expire: a client that may write more than them
+// need not have said that they are some.
+func (a *App) readBuiltin(zone *Zone) *storedFound {
+	found := new(storedFound)
+	server := a.nameServer()
+	if server == nil {
+		return found
+	}
+	snapshot, ok := server.Snapshot(zone.apex)
+	if !ok {
+		return found
+	}
+	for r := range snapshot.Records(zone.apex) {
+		if r.Expires == 0 && zone.isChallenge(r) && !found.hasLast(r.Name) {
+			found.challenges = append(found.challenges, r.Name)
+		}
+	}
+	return found
 }
 
 // readStored reads a zone at its DNS provider; nil if that fails.
@@ -185,7 +217,7 @@ func readStored(ctx context.Context, zone *Zone) *storedFound {
 			if address, err := netip.ParseAddr(e.data); err == nil {
 				found.addresses[e.owner] = append(found.addresses[e.owner], address)
 			}
-		case zone.holdsChallenge(e) && !slices.Contains(found.challenges, e.owner):
+		case zone.holdsChallenge(e) && !found.hasLast(e.owner):
 			found.challenges = append(found.challenges, e.owner)
 		}
 	}
@@ -196,20 +228,25 @@ func readStored(ctx context.Context, zone *Zone) *storedFound {
 	return found
 }
 
-// holdsChallenge tells whether a record of the zone looks like the answer to a challenge.
+// holdsChallenge tells whether an entry of the zone looks like the answer to a challenge.
 func (z *Zone) holdsChallenge(e entry) bool {
 	if e.typ != "TXT" {
 		return false
 	}
-	_, ok := record.ChallengeOf(e.owner)
-	if !ok && z.CNAMETarget {
-		_, ok = record.ChallengeAtTarget(e.owner, z.apex)
-	}
-	if !ok {
+	r, err := record.At(e.owner, e.typ, 0, e.data)
+	return err == nil && z.isChallenge(r)
+}
+
+// isChallenge tells whether a record of the zone looks like the answer to a challenge.
+func (z *Zone) isChallenge(r record.Record) bool {
+	if r.Type != record.TypeTXT {
 		return false
 	}
-	r, err := record.At(e.owner, e.typ, 0, e.data)
-	return err == nil && record.IsChallengeValue(r)
+	_, ok := record.ChallengeOf(r.Name)
+	if !ok && z.CNAMETarget {
+		_, ok = record.ChallengeAtTarget(r.Name, z.apex)
+	}
+	return ok && record.IsChallengeValue(r)
 }
 
 // mostServers is how many addresses of name servers of a zone are asked.

@@ -149,8 +149,8 @@ func (f findings) state() page.State {
 }
 
 // challengesFor returns the names that a client may read at which challenges are
-// answered. The name server knows which of its records are; of those with a DNS provider
-// it shows by their name and form.
+// answered. The name server knows those that expire; of others it shows by their name
+// and form.
 func (a *App) challengesFor(client *access.Client, zones []*Zone, found []findings) []page.Challenge {
 	var list []page.Challenge
 	if server := a.nameServer(); server != nil {
@@ -166,7 +166,7 @@ func (a *App) challengesFor(client *access.Client, zones []*Zone, found []findin
 			continue
 		}
 		for _, name := range found[i].stored.challenges {
-			if !zone.builtin && client.MayRead(zone.apex, name) {
+			if client.MayRead(zone.apex, name) {
 				list = append(list, page.Challenge{Name: shown(name), Zone: shown(zone.apex)})
 			}
 		}

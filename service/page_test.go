@@ -110,6 +110,7 @@ func TestPageSight(t *testing.T) {
 		return fmt.Sprintf(`{%q:[{"name":%q,"type":"A","data":"192.0.2.1"}]}`, op, name)
 	}
 	s.must(t, "all", "page.test", address("append", "www"))
+	s.must(t, "all", "page.test", challenge("_acme-challenge.lasting"))
 	s.must(t, "web", "page.test", challenge("_acme-challenge.web"))
 	s.must(t, "elsewhere", "www.elsewhere-page.test", challenge("_acme-challenge"))
 	s.patch(t, "web", "page.test", address("set", "www"))
@@ -133,6 +134,7 @@ func TestPageSight(t *testing.T) {
 
 	const (
 		byAll       = "changed append in page.test: www.page.test A by "
+		byAllToo    = "changed append in page.test: _acme-challenge.lasting.page.test TXT by "
 		byWeb       = "changed append in page.test: _acme-challenge.web.page.test TXT by "
 		byElsewhere = "changed append in target-page.test: _acme-challenge.www.elsewhere-page.test TXT by "
 		refusal     = "refused set in page.test: www.page.test A by "
@@ -148,14 +150,15 @@ func TestPageSight(t *testing.T) {
 		elseAnswer = "www.elsewhere-page.test.target-page.test in target-page.test"
 		target     = "web.page.test.target-page.test in target-page.test"
 		targetZone = "target-page.test  agree"
+		lasting    = "_acme-challenge.lasting.page.test in page.test"
 		otherShop  = "_acme-challenge.other.provided-page.test in provided-page.test"
 		shopAnswer = "_acme-challenge.shop.provided-page.test in provided-page.test"
 	)
 	for client, want := range map[string]sight{
 		"all": {
 			Zones:      []string{"hidden-page.test  agree", "inner.page.test  agree", pageZone, "provided-page.test test_memory not all answer well", targetZone},
-			Challenges: []string{otherShop, shopAnswer, webAnswer, target, elseAnswer},
-			Changes:    []string{local, localTarget, byMany + "all", delegation + "all", byHidden + "hidden", refusal + "web, reason told", byElsewhere + "elsewhere", byWeb + "web", byAll + "all"},
+			Challenges: []string{lasting, otherShop, shopAnswer, webAnswer, target, elseAnswer},
+			Changes:    []string{local, localTarget, byMany + "all", delegation + "all", byHidden + "hidden", refusal + "web, reason told", byElsewhere + "elsewhere", byWeb + "web", byAllToo + "all", byAll + "all"},
 			Clients:    []string{"all, the visitor", "elsewhere", "hidden", "reader", "shop", "web"},
 		},
 		"web": {
@@ -174,8 +177,8 @@ func TestPageSight(t *testing.T) {
 		// else all has changed.
 		"reader": {
 			Zones:      []string{pageZone, targetZone},
-			Challenges: []string{webAnswer, target, elseAnswer},
-			Changes:    []string{localTarget, delegation, refusal + "web, reason told", byElsewhere + "elsewhere", byWeb + "web", byAll},
+			Challenges: []string{lasting, webAnswer, target, elseAnswer},
+			Changes:    []string{localTarget, delegation, refusal + "web, reason told", byElsewhere + "elsewhere", byWeb + "web", byAllToo, byAll},
 			Clients:    []string{"elsewhere", "reader, the visitor", "web"},
 		},
 		"hidden": {
