@@ -147,8 +147,9 @@ func (s *lookedAt) url(client string) string {
 
 // TestPage looks at the page of a real service with a real browser.
 func TestPage(t *testing.T) {
-	b := StartBrowser(t)
+	debian(t, "chromium", "chromium")
 	s := startLookedAt(t)
+	b := StartBrowser(t) // after the service, which at its end would wait for connections
 	s.change(t, "intranet", "internal.example.com", "append", text("_acme-challenge.wiki", challengeText))
 	s.change(t, "intranet", "internal.example.com", "append", text("_acme-challenge.git", challengeText))
 	s.change(t, "intranet", "internal.example.com", "delete", text("_acme-challenge.git", challengeText))
