@@ -202,7 +202,8 @@ func testdata(t testing.TB, name string) string {
 // build builds a program of this module into dir.
 func build(dir, program string) (string, error) {
 	binary := filepath.Join(dir, filepath.Base(program))
-	args := []string{"build", "-o", binary}
+	// Without what debuggers need, as xcaddy and make build it.
+	args := []string{"build", "-ldflags", "-s -w", "-o", binary}
 	// Not with the race detector: Caddy 2.11.9 itself has a race, between the start of
 	// its tls app and the first event of a certificate that somebody subscribes to, as
 	// the service does. The unit tests run the service with it.

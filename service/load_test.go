@@ -42,10 +42,10 @@ func (s *service) newLoader(client, zone string) (loader, error) {
 
 // connect returns a client that has made a change already, so that handshakes are not
 // measured. The first one may have to wait for the server's certificate.
-func (s *service) connect(t testing.TB) loader {
+func (s *service) connect(t testing.TB, zone string) loader {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		l, err := s.newLoader("ops", "example.test")
+		l, err := s.newLoader("ops", zone)
 		if err == nil {
 			if err = l.patch([]byte(`{"append":[]}`)); err == nil {
 				t.Cleanup(func() { l.Close() })
@@ -57,6 +57,16 @@ func (s *service) connect(t testing.TB) loader {
 			t.Fatal(err)
 		}
 	}
+}
+
+// connectAll returns clients of a zone.
+func (s *service) connectAll(t testing.TB, zone string, clients int) []loader {
+	t.Helper()
+	loaders := make([]loader, clients)
+	for i := range loaders {
+		loaders[i] = s.connect(t, zone)
+	}
+	return loaders
 }
 
 // http1Loader speaks HTTP/1.1 (RFC 9112).

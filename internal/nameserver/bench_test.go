@@ -236,12 +236,9 @@ func applyPairs(b *testing.B, s *Server, zone record.Name, names, clients, pairs
 // turns follow each other, so that what else the machine does weighs on all of them
 // alike, and the medians are of the ratios within a round.
 //
-// With enough rounds it fails where a change takes more than 1.2 times as long.
+// This is the name server alone, a few microseconds of a change. What a client of the
+// service sees, and what is held to a limit, is BenchmarkChangesBySize.
 func BenchmarkApplyBySize(b *testing.B) {
-	const (
-		worstRatio = 1.2
-		enough     = 50
-	)
 	type zone struct {
 		server *Server
 		name   record.Name
@@ -273,11 +270,7 @@ func BenchmarkApplyBySize(b *testing.B) {
 			}
 			for _, z := range zones[1:] {
 				slices.Sort(z.ratios)
-				ratio := z.ratios[len(z.ratios)/2]
-				b.ReportMetric(ratio, fmt.Sprintf("at-%d-names/at-%d", z.names, zones[0].names))
-				if len(z.ratios) >= enough && ratio > worstRatio {
-					b.Errorf("at %d names a change takes %.2f times as long as at %d, more than %.1f", z.names, ratio, zones[0].names, worstRatio)
-				}
+				b.ReportMetric(z.ratios[len(z.ratios)/2], fmt.Sprintf("at-%d-names/at-%d", z.names, zones[0].names))
 			}
 		})
 	}
