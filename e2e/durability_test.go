@@ -369,12 +369,35 @@ func TestSerialNeverGoesBack(t *testing.T) {
 	}
 	s.Stop()
 
+	// A copy of the file relies on the clock.
 	noError(t, os.WriteFile(s.Store, copied, 0o600))
 	waitClock(latest)
 	s.MustStart()
 	s.patch(t, appending(text("restored", "x")))
 	if got := serial(); later(got, latest) != got || got == latest {
-		t.Errorf("after a back-up was restored and changed, the serial is %d, not after %d", got, latest)
+		t.Errorf("after a copy was restored and changed, the serial is %d, not after %d", got, latest)
+	}
+
+	// A back-up does not, even where serials have run ahead of it.
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	s.mustCommand(t, "backup", backup)
+	for i := range 200 {
+		s.patch(t, appending(text(fmt.Sprintf("ahead%d", i), "x")))
+	}
+	latest = serial()
+	if later(latest, uint32(time.Now().Unix())) != latest {
+		t.Fatalf("the serial %d is not ahead of the clock", latest)
+	}
+	s.Stop()
+	noError(t, os.Rename(backup, s.Store))
+	s.MustStart()
+	restored := serial()
+	if later(restored, latest) != restored || restored == latest {
+		t.Errorf("after a back-up was restored, the serial is %d, not after %d", restored, latest)
+	}
+	s.patch(t, appending(text("last", "x")))
+	if got := serial(); got != restored+1 {
+		t.Errorf("a change makes %d of the serial %d", got, restored)
 	}
 }
 

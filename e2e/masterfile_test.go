@@ -250,8 +250,8 @@ func TestBackupUnderLoad(t *testing.T) {
 	stop()
 
 	copied = restored("quiet.db")
-	if diff := cmp.Diff(string(s.mustCommand(t, "export", hostedZone)), string(copied.mustCommand(t, "export", hostedZone))); diff != "" {
-		t.Errorf("what another process serves from the back-up, SOA included (-original +copy):\n%s", diff)
+	if diff := cmp.Diff(withoutSOA(s.mustCommand(t, "export", hostedZone)), withoutSOA(copied.mustCommand(t, "export", hostedZone))); diff != "" {
+		t.Errorf("what another process serves from the back-up (-original +copy):\n%s", diff)
 	}
 	names := []string{"text", "empty", "long", "answered", "missing"}
 	if diff := cmp.Diff(s.TextsByDNS(names), copied.TextsByDNS(names)); diff != "" {

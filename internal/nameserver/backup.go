@@ -12,9 +12,16 @@ import (
 // backupSets is how many RRsets one transaction of a back-up writes at most.
 const backupSets = 10_000
 
+// backupLead is how much later the serials in a back-up are. The store that it was made
+// of goes on, one serial a commit, which can be faster than the clock; when the back-up
+// is restored, its serials must lie behind (RFC 1982) all that were ever served. So
+// many commits take hours at the full speed of the disk, and as seconds two years.
+const backupLead = 1 << 26
+
 // Backup writes all zones, as they are at one moment, into a new store at path,
 // where nothing may be yet. Changes go on meanwhile: what is written is a snapshot,
-// and no transaction of the store itself is held for it. What Backup leaves behind
+// and no transaction of the store itself is held for it. Only the serials are later, so
+// that restoring it never takes one back. What Backup leaves behind
 // when it fails is for the caller to remove.
 func (s *Server) Backup(ctx context.Context, path string) error {
 	if err := s.Load(); err != nil {
@@ -76,7 +83,7 @@ func writeBackup(ctx context.Context, path string, zones []zoneBackup) error {
 // write writes a zone in transactions of limited size.
 func (b zoneBackup) write(ctx context.Context, to *store) error {
 	z := b.snapshot
-	change := zoneChange{zone: z.zone, serial: z.serial, config: z.configured}
+	change := zoneChange{zone: z.zone, serial: z.serial + backupLead, config: z.configured}
 	var err error
 	flush := func() bool {
 		if err = ctx.Err(); err == nil {
