@@ -29,6 +29,7 @@ type Service struct {
 
 	t       testing.TB
 	home    string
+	binary  string
 	wrapper []string // goes before the command
 	client  *http.Client
 	cmd     *exec.Cmd
@@ -45,6 +46,7 @@ func NewService(t testing.TB) *Service {
 		Store:  filepath.Join(t.TempDir(), "records.db"),
 		Token:  api.NewToken(),
 		t:      t,
+		binary: caddyBinary,
 		home:   t.TempDir(),
 		client: &http.Client{Transport: DefinedTransport(t, &http.Transport{MaxIdleConnsPerHost: 64})},
 	}
@@ -98,7 +100,7 @@ func (s *Service) MustStart() {
 // Launch starts the service without waiting for it.
 func (s *Service) Launch() {
 	s.t.Helper()
-	args := append(append([]string(nil), s.wrapper...), caddyBinary, "run", "--adapter", "caddyfile", "--config", testdata(s.t, "durable.caddyfile"))
+	args := append(append([]string(nil), s.wrapper...), s.binary, "run", "--adapter", "caddyfile", "--config", testdata(s.t, "durable.caddyfile"))
 	s.cmd = exec.Command(args[0], args[1:]...)
 	s.cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"),
@@ -112,7 +114,7 @@ func (s *Service) Launch() {
 		"TOKEN_DIGEST=" + digest(s.Token),
 	}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	s.log = &Log{changed: make(chan struct{})}
+	s.log = newLog()
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		s.t.Fatal(err)
