@@ -19,6 +19,7 @@ var legoBinary string
 // ObtainByLego runs lego with one order for the domains and returns the chain.
 func (w *World) ObtainByLego(t testing.TB, domains ...string) []byte {
 	t.Helper()
+	w.Pebble.AnswerLate()
 	cmd := exec.Command(legoBinary, domains...)
 	cmd.Env = append(os.Environ(),
 		"ACME_CA="+w.Pebble.Directory,

@@ -67,7 +67,7 @@ func launchCaddy(t testing.TB, binary, caddyfile string, env ...Env) *Caddy {
 	c := &Caddy{
 		Home:  t.TempDir(),
 		HTTPS: freeAddr(t),
-		Log:   &Log{changed: make(chan struct{})},
+		Log:   newLog(),
 		t:     t,
 		admin: freeAddr(t),
 		ended: make(chan struct{}),

@@ -84,16 +84,6 @@ func smallFileSystem(t *testing.T) (folder string) {
 	return folder
 }
 
-// cannot ends a test that this system does not let run: it is skipped, or fails where
-// all tests are to run and root runs them.
-func cannot(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("BESTDNS_PEERS") == "required" && os.Getuid() == 0 {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
 // When the disk is full, changes are refused, with certainty and without harm; all
 // else goes on, and changes too when there is room again.
 func TestFullDisk(t *testing.T) {

@@ -142,10 +142,7 @@ func TestExamplePrivateCA(t *testing.T) {
 // of systemd's own points, from 0 to 100.
 func TestExampleSystemd(t *testing.T) {
 	t.Parallel()
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Skip("systemd is not here")
-	}
+	analyze := debian(t, "systemd-analyze", "systemd")
 	const most = "16"
 	unit, err := os.ReadFile("../examples/systemd/bestdns.service")
 	noError(t, err)

@@ -38,6 +38,7 @@ type FaultProxy struct {
 	mu     sync.Mutex
 	n      int
 	healed bool
+	ended  chan struct{} // closed and replaced at the end of each request
 }
 
 // faultUpstream is for the connections of all of the proxies to services.
@@ -47,7 +48,7 @@ var faultUpstream = &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 5 
 // over TLS if it is secure, with HTTP/1.1 otherwise.
 func NewFaultProxy(t testing.TB, target string, secure bool, plan func(n int) *Fault) *FaultProxy {
 	t.Helper()
-	p := &FaultProxy{target: target, plan: plan, api: &http.Client{Transport: DefinedTransport(t, faultUpstream)}}
+	p := &FaultProxy{target: target, plan: plan, ended: make(chan struct{}), api: &http.Client{Transport: DefinedTransport(t, faultUpstream)}}
 	p.server = httptest.NewUnstartedServer(p)
 	p.server.Listener = refusingListener{p.server.Listener, p}
 	p.server.Config.ErrorLog = noLog
@@ -84,6 +85,21 @@ func (p *FaultProxy) Heal() {
 	p.healed = true
 }
 
+// Ended returns a channel that is closed when the next request has been dealt with.
+// Whoever looks for what requests do gets the channel first, and then looks.
+func (p *FaultProxy) Ended() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ended
+}
+
+func (p *FaultProxy) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.ended)
+	p.ended = make(chan struct{})
+}
+
 // next returns the fault of what comes in now: of a connection, or of a request.
 func (p *FaultProxy) next(connection bool) *Fault {
 	p.mu.Lock()
@@ -116,6 +132,7 @@ func (l refusingListener) Accept() (net.Conn, error) {
 }
 
 func (p *FaultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer p.end()
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return
@@ -140,6 +157,8 @@ type Exchange struct {
 	target string
 	api    *http.Client
 	answer *upstreamAnswer
+	// forwarded, if not nil, is called when the service has answered, or has not.
+	forwarded func()
 }
 
 type upstreamAnswer struct {
@@ -162,6 +181,9 @@ func (x *Exchange) Drop() {
 func (x *Exchange) forward() {
 	if x.answer != nil {
 		return
+	}
+	if x.forwarded != nil {
+		defer x.forwarded()
 	}
 	ctx := context.WithoutCancel(x.r.Context())
 	req, err := http.NewRequestWithContext(ctx, x.r.Method, "http://"+x.target+x.r.URL.EscapedPath(), bytes.NewReader(x.body))

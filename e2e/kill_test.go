@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,18 +29,20 @@ func TestKilledServiceLosesNothing(t *testing.T) {
 	for i := range writers {
 		all = append(all, newWriter(s, i))
 	}
+	lines := s.linesOfStart()
 	answered, lowest := 0, uint32(0)
 	for kill := range kills {
 		var writing sync.WaitGroup
+		enough := newCountdown(1 + rand.IntN(800))
 		for _, w := range all {
-			writing.Go(w.write)
+			writing.Go(func() { w.write(enough) })
 		}
-		serials := watchSerial(s, time.Duration(5+rand.IntN(250))*time.Millisecond)
+		serials := watchSerial(s, enough.over)
 		s.Kill()
 		writing.Wait()
 		if rand.IntN(5) == 0 { // once more, while it starts
 			s.Launch()
-			time.Sleep(time.Duration(rand.IntN(200)) * time.Millisecond)
+			s.waitLines(rand.IntN(lines))
 			s.Kill()
 		}
 		s.MustStart()
@@ -74,6 +77,42 @@ func TestKilledServiceLosesNothing(t *testing.T) {
 	}
 }
 
+// linesOfStart returns how many lines the service has logged until it was up.
+func (s *Service) linesOfStart() int {
+	s.t.Helper()
+	up := message("serving initial configuration")
+	if err := s.log.Wait(1, startTimeout, up); err != nil {
+		s.t.Fatal(err)
+	}
+	return slices.IndexFunc(s.log.Entries(func(Entry) bool { return true }), up)
+}
+
+// waitLines waits until the service has logged so many lines.
+func (s *Service) waitLines(n int) {
+	s.t.Helper()
+	if err := s.log.Wait(n, startTimeout, func(Entry) bool { return true }); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// countdown is over when it has been counted down to zero.
+type countdown struct {
+	left atomic.Int64
+	over chan struct{}
+}
+
+func newCountdown(n int) *countdown {
+	c := &countdown{over: make(chan struct{})}
+	c.left.Store(int64(n))
+	return c
+}
+
+func (c *countdown) count() {
+	if c.left.Add(-1) == 0 {
+		close(c.over)
+	}
+}
+
 // later returns the later of two serials (RFC 1982).
 func later(a, b uint32) uint32 {
 	if int32(a-b) > 0 {
@@ -82,19 +121,25 @@ func later(a, b uint32) uint32 {
 	return b
 }
 
-// watchSerial returns the latest serial that DNS has answered within a time.
-func watchSerial(s *Service, d time.Duration) uint32 {
+// watchSerial asks for the serial now and then, until something is over, and returns
+// the latest.
+func watchSerial(s *Service, over <-chan struct{}) uint32 {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
 	latest := uint32(0)
-	for end := time.Now().Add(d); time.Now().Before(end); {
+	for {
 		if serial, err := s.Serial(); err == nil {
 			if latest != 0 && later(serial, latest) != serial {
 				s.t.Errorf("the serial goes back from %d to %d", latest, serial)
 			}
 			latest = serial
 		}
-		time.Sleep(5 * time.Millisecond)
+		select {
+		case <-tick.C:
+		case <-over:
+			return latest
+		}
 	}
-	return latest
 }
 
 // writer makes one change after the other. Each changes one of its slots: the same
@@ -126,8 +171,8 @@ func (w *writer) names(slot int) []string {
 	return names
 }
 
-// write makes changes until one is not answered.
-func (w *writer) write() {
+// write makes changes until one is not answered, and counts those that are.
+func (w *writer) write(enough *countdown) {
 	w.answered, w.err = 0, nil
 	clear(w.touched)
 	for {
@@ -151,6 +196,7 @@ func (w *writer) write() {
 		}
 		w.slots[w.slot], w.pending = next, nil
 		w.answered++
+		enough.count()
 	}
 }
 

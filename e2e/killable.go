@@ -58,7 +58,7 @@ func (k *Killable) start() {
 	if err := k.cmd.Start(); err != nil {
 		k.t.Fatal(err)
 	}
-	log, ended, cmd := &Log{changed: make(chan struct{})}, make(chan struct{}), k.cmd
+	log, ended, cmd := newLog(), make(chan struct{}), k.cmd
 	k.logs, k.ended = append(k.logs, log), ended
 	go func() {
 		log.read(stderr)

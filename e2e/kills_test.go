@@ -91,10 +91,13 @@ func (k *Killable) killAt(t *testing.T, token string, point killPoint, round int
 	direct := &bestdns.Provider{Endpoint: "http://" + k.API, APIToken: token}
 	var arrived, returned, checked sync.WaitGroup
 	killed, up := make(chan struct{}), make(chan struct{})
+	calls := len(protocols) * len(libdnsCalls())
+	answered := make(chan struct{}, calls)
 	fault := &Fault{Strike: func(x *Exchange) {
 		point.until(x)
 		arrived.Done()
 		<-killed
+		x.forwarded = func() { answered <- struct{}{} }
 		point.then(x)
 	}}
 	for protocol, secure := range protocols {
@@ -130,7 +133,9 @@ func (k *Killable) killAt(t *testing.T, token string, point killPoint, round int
 	arrived.Wait()
 	if point.underWay {
 		close(killed)
-		time.Sleep(rand.N(4 * time.Millisecond))
+		for range rand.IntN(calls) { // the others are under way, or have yet to come
+			<-answered
+		}
 		k.Kill()
 	} else {
 		k.Kill()
@@ -153,9 +158,11 @@ func TestFaultsWithKillsAtAnyTime(t *testing.T) {
 	k := StartKillable(t, addr, token)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	var up sync.RWMutex // is held to write while the service is down
+	var up sync.RWMutex       // is held to write while the service is down
+	var underWay sync.RWMutex // is held to read while a call is, of those without a withdrawal
 	var failures atomic.Int64
 	var clients sync.WaitGroup
+	made := make(chan struct{}, 1000) // a call was; more than that need not be told
 	for i, call := range libdnsCalls() {
 		p := &bestdns.Provider{Endpoint: "http://" + addr, APIToken: token}
 		direct := &bestdns.Provider{Endpoint: "http://" + addr, APIToken: token}
@@ -165,11 +172,21 @@ func TestFaultsWithKillsAtAnyTime(t *testing.T) {
 				up.RLock()
 				c.prepare(t)
 				up.RUnlock()
+				if !call.challenge {
+					underWay.RLock()
+				}
 				started := time.Now()
 				answer, err := call.do(t.Context(), p, c.zone)
 				took := time.Since(started)
+				if !call.challenge {
+					underWay.RUnlock()
+				}
 				if err != nil {
 					failures.Add(1)
+				}
+				select {
+				case made <- struct{}{}:
+				default:
 				}
 				up.RLock()
 				c.check(t, answer, err, took)
@@ -177,21 +194,30 @@ func TestFaultsWithKillsAtAnyTime(t *testing.T) {
 			}
 		})
 	}
+	gone := make(chan struct{})
+	go func() { clients.Wait(); close(gone) }()
 	for i := range kills {
-		time.Sleep(300*time.Millisecond + rand.N(100*time.Millisecond))
+		for range 100 + rand.IntN(100) {
+			select {
+			case <-made:
+			case <-gone:
+				t.Fatal("the clients have given up")
+			}
+		}
 		up.Lock()
 		k.Kill()
-		if i%3 == 2 {
-			time.Sleep(4 * time.Second) // longer than the clients try
+		if i%3 == 2 { // not before the tries of the clients are over
+			underWay.Lock()
+			k.Restart()
+			underWay.Unlock()
 		} else {
-			time.Sleep(rand.N(300 * time.Millisecond))
+			k.Restart()
 		}
-		k.Restart()
 		k.WaitReady()
 		up.Unlock()
 	}
 	cancel()
-	clients.Wait()
+	<-gone
 	if failures.Load() == 0 {
 		t.Error("no call failed, so that nothing was seen of failures")
 	}

@@ -114,9 +114,18 @@ func waitServes(t testing.TB, addr, zone string, ended <-chan struct{}) {
 	}
 }
 
-// debian returns the path of a program that comes in a Debian package. Without
-// it, the test is skipped, or fails where BESTDNS_PEERS=required says that the
-// packages were to be installed.
+// cannot ends a test that this system does not let run: it is skipped, or fails where
+// BESTDNS_PEERS=required says that all that tests need was to be there.
+func cannot(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("BESTDNS_PEERS") == "required" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// debian returns the path of a program that comes in a Debian package. A test that
+// needs it cannot go on without.
 func debian(t testing.TB, program, debianPackage string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
@@ -127,10 +136,6 @@ func debian(t testing.TB, program, debianPackage string) string {
 	if path, err = exec.LookPath("/usr/sbin/" + program); err == nil {
 		return path
 	}
-	explain := fmt.Sprintf("%s is not here: it comes with Debian's package %s", program, debianPackage)
-	if os.Getenv("BESTDNS_PEERS") == "required" {
-		t.Fatal(explain)
-	}
-	t.Skip(explain)
+	cannot(t, fmt.Sprintf("%s is not here: it comes with Debian's package %s", program, debianPackage))
 	return ""
 }

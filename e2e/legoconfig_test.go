@@ -2,12 +2,7 @@ package e2e
 
 import (
 	"bytes"
-	"crypto/tls"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,9 +15,10 @@ import (
 // or in place of those that it needs, and returns the chain and what it logged.
 func (w *World) runLego(t testing.TB, env Env, domains ...string) (chain []byte, log string, err error) {
 	t.Helper()
+	w.Pebble.AnswerLate()
 	cmd := exec.CommandContext(t.Context(), legoBinary, domains...)
 	cmd.Env = append(os.Environ(),
-		"ACME_CA="+w.slowAnswers(t),
+		"ACME_CA="+w.Pebble.Directory,
 		"LEGO_CA_CERTIFICATES="+w.Pebble.TLSRoot,
 		"RESOLVER="+w.Resolver.Addr,
 		"BESTDNS_API_TOKEN="+w.Token,
@@ -36,33 +32,6 @@ func (w *World) runLego(t testing.TB, env Env, domains ...string) (chain []byte,
 	chain, err = cmd.Output()
 	assertNoToken(t, "lego's log", stderr.String())
 	return chain, stderr.String(), err
-}
-
-// slowAnswers returns the directory of the same CA behind a proxy that holds back
-// the answer to a challenge until the CA must have looked. lego asks for the
-// outcome as soon as it has that answer, and again only after seconds.
-func (w *World) slowAnswers(t testing.TB) (directory string) {
-	t.Helper()
-	target, err := url.Parse(w.Pebble.Directory)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host
-			r.Out.Host = r.In.Host // which the CA's own URLs are made of
-		},
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: w.Pebble.TLSRoots}},
-		ModifyResponse: func(r *http.Response) error {
-			if strings.HasPrefix(r.Request.URL.Path, pebbleChallenge) {
-				time.Sleep(200 * time.Millisecond)
-			}
-			return nil
-		},
-	}
-	server := httptest.NewTLSServer(proxy) // its certificate is that of any other
-	t.Cleanup(server.Close)
-	return server.URL + target.Path
 }
 
 // files is the same variables by name with _FILE, and without it empty.

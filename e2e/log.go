@@ -85,6 +85,15 @@ func (l *Log) read(r io.Reader) {
 	}
 }
 
+// newLog returns a log without a line.
+func newLog() *Log { return &Log{changed: make(chan struct{})} }
+
+// Write takes lines, of which each comes in one call, as those of [log.Logger] do.
+func (l *Log) Write(line []byte) (int, error) {
+	l.add(Entry{Line: strings.TrimRight(string(line), "\n")})
+	return len(line), nil
+}
+
 func (l *Log) add(e Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -126,7 +135,7 @@ func (l *Log) Wait(n int, timeout time.Duration, match func(Entry) bool) error {
 			return nil
 		}
 		if ended {
-			return fmt.Errorf("Caddy ended with %d of %d log entries", found, n)
+			return fmt.Errorf("the program ended with %d of %d log entries", found, n)
 		}
 		select {
 		case <-changed:

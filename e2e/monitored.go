@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -134,7 +135,7 @@ func (m *Monitored) renew(t testing.TB, client, domain, zone string, takes time.
 	rand.Read(value)
 	challenge := []api.Record{text("_acme-challenge."+domain+"."+zone+".", base64.RawURLEncoding.EncodeToString(value))}
 	m.change(t, client, zone, api.Change{Append: challenge})
-	time.Sleep(takes)
+	<-time.After(takes)
 	for range 3 { // perspectives
 		m.ask("_acme-challenge."+domain+"."+zone, dns.TypeTXT)
 		m.ask(domain+"."+zone, dns.TypeCAA)
@@ -231,30 +232,27 @@ scrape_configs:
 		t.Fatal(err)
 	}
 	cmd := exec.Command(binary, "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+dir, "--web.listen-address="+addr)
-	log := new(lockedBuffer)
-	cmd.Stderr = log
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := newLog()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	read := make(chan struct{})
+	go func() { log.read(stderr); close(read) }()
 	t.Cleanup(func() {
 		cmd.Process.Kill()
+		<-read
 		cmd.Wait()
 		if t.Failed() {
 			t.Logf("Prometheus' log:\n%s", log)
 		}
 	})
-	deadline := time.Now().Add(startTimeout)
-	for {
-		resp, err := http.Get("http://" + addr + "/-/ready")
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return dashboard.Prometheus("http://" + addr)
-			}
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("Prometheus does not come up")
-		}
-		time.Sleep(20 * time.Millisecond)
+	ready := func(e Entry) bool { return strings.Contains(e.Line, "Server is ready to receive web requests") }
+	if err := log.Wait(1, startTimeout, ready); err != nil {
+		t.Fatalf("Prometheus does not come up: %v", err)
 	}
+	return dashboard.Prometheus("http://" + addr)
 }

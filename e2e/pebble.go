@@ -52,7 +52,11 @@ type Pebble struct {
 	// HTTPPort is where the CA connects for HTTP-01.
 	HTTPPort int
 
+	log *Log
+
 	mu sync.Mutex
+	// late is set where answers to challenges wait for the validation.
+	late bool
 	// orders counts the orders in which a name was asked for.
 	orders map[string]int
 	// gate, if not nil, is what each answer to a challenge waits at.
@@ -75,7 +79,7 @@ func (g *Gate) Open() { close(g.open) }
 // of it waits for anything: retryAfter is 0 everywhere.
 func NewPebble(t testing.TB, resolver string) *Pebble {
 	t.Helper()
-	logged := new(lockedBuffer)
+	logged := newLog()
 	logger := log.New(logged, "", log.Lmicroseconds)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -93,7 +97,7 @@ func NewPebble(t testing.TB, resolver string) *Pebble {
 	validation := va.New(logger, httpPort, noTLSALPN, false, resolver, store)
 	frontEnd := wfe.New(logger, store, validation, authority, []string{"pebble.example"}, false, false, 0, 0)
 
-	p := &Pebble{HTTPPort: httpPort, orders: make(map[string]int)}
+	p := &Pebble{HTTPPort: httpPort, log: logged, orders: make(map[string]int)}
 	server := httptest.NewUnstartedServer(p.watch(frontEnd.Handler()))
 	server.Config.ErrorLog = logger
 	server.StartTLS()
@@ -121,6 +125,27 @@ func (p *Pebble) HoldChallenges() *Gate {
 	return p.gate
 }
 
+// AnswerLate holds back the answer to a challenge until the CA has validated it. lego
+// asks for the outcome as soon as it has that answer, and again only after seconds.
+func (p *Pebble) AnswerLate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.late = true
+}
+
+// waitValidated waits until the CA says in its log what a challenge has come to.
+func (p *Pebble) waitValidated(path string) {
+	p.mu.Lock()
+	late := p.late
+	p.mu.Unlock()
+	if !late {
+		return
+	}
+	end := " by completed challenge " + strings.TrimPrefix(path, pebbleChallenge)
+	// If it never comes, the client finds out by itself, later.
+	_ = p.log.Wait(1, obtainTimeout, func(e Entry) bool { return strings.HasSuffix(e.Line, end) })
+}
+
 // watch counts orders and holds challenges before next sees them.
 func (p *Pebble) watch(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -135,6 +160,7 @@ func (p *Pebble) watch(next http.Handler) http.Handler {
 			p.countOrder(body)
 		case strings.HasPrefix(r.URL.Path, pebbleChallenge):
 			p.waitAtGate(r)
+			defer p.waitValidated(r.URL.Path)
 		}
 		next.ServeHTTP(w, r)
 	})
