@@ -17,7 +17,7 @@ func tcpClient(t *testing.T, from string, to net.Addr) net.Conn {
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 	conn, err := dialer.Dial("tcp", to.String())
 	if err != nil {
-		t.Skipf("this machine cannot connect from %s: %v", from, err)
+		cannot(t, "this machine cannot connect from %s: %v", from, err)
 	}
 	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
