@@ -48,6 +48,11 @@ func TestTokenForm(t *testing.T) {
 
 func TestCheckToken(t *testing.T) {
 	token := NewToken()
+	at := 20
+	for token[at] == token[at+1] {
+		at++
+	}
+	swapped := token[:at] + token[at+1:at+2] + token[at:at+1] + token[at+2:]
 	for _, tt := range []struct {
 		name, token string
 		want        error
@@ -62,12 +67,9 @@ func TestCheckToken(t *testing.T) {
 		{"cut", token[:len(token)-1], ErrTokenLength},
 		{"with a line break", token + "\n", ErrTokenLength},
 		{"mistyped", mistype(token), ErrTokenChecksum},
-		{"swapped", token[:20] + token[21:22] + token[20:21] + token[22:], ErrTokenChecksum},
+		{"swapped", swapped, ErrTokenChecksum},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if tt.name == "swapped" && tt.token == token {
-				t.Skip("the two characters are the same")
-			}
 			err := CheckToken(tt.token)
 			if !errors.Is(err, tt.want) {
 				t.Errorf("error %v, want %v", err, tt.want)
