@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
@@ -148,22 +149,45 @@ func TestCancelledContextReturnsSoon(t *testing.T) {
 		http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	}
-	for name, fault := range map[string]fault{
-		"without answer":    hang,
-		"within the answer": hangWithin,
-		"between tries":     retryAfterHeader("3", answer(Unavailable, false)),
+	for name, tt := range map[string]struct {
+		fault fault
+		watch func(c *Client, waits func()) // for the client to wait there
+	}{
+		"without answer": {hang, func(c *Client, waits func()) {
+			c.http.Transport = watchedTransport{Transport: c.http.Transport.(*http.Transport), sent: waits}
+		}},
+		"within the answer": {hangWithin, func(c *Client, waits func()) {
+			c.http.Transport = watchedTransport{Transport: c.http.Transport.(*http.Transport), readAgain: waits}
+		}},
+		"between tries": {retryAfterHeader("3", answer(Unavailable, false)), func(c *Client, waits func()) {
+			c.retry.sleep = func(ctx context.Context, d time.Duration) error {
+				waits()
+				return sleep(ctx, d)
+			}
+		}},
 	} {
 		for _, call := range calls {
 			t.Run(name+"/"+call.name, func(t *testing.T) {
-				f := newFakeService(fault)
+				f := newFakeService(tt.fault)
 				c, _ := startHTTP(t, f)
 				c.retry.sleep = sleep
 				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
 				cancelled := make(chan time.Time, 1)
-				time.AfterFunc(50*time.Millisecond, func() { cancelled <- time.Now(); cancel() })
+				tt.watch(c, func() {
+					go func() { // while the client goes on to wait
+						cancelled <- time.Now()
+						cancel()
+					}()
+				})
 				err := call.do(ctx, c)
-				if took := time.Since(<-cancelled); took > 100*time.Millisecond {
-					t.Errorf("returned %v after the cancellation", took)
+				select {
+				case at := <-cancelled:
+					if took := time.Since(at); took > 100*time.Millisecond {
+						t.Errorf("returned %v after the cancellation", took)
+					}
+				default:
+					t.Fatalf("returned before it was cancelled: %v", err)
 				}
 				var e *Error
 				if !errors.Is(err, context.Canceled) || !errors.As(err, &e) {
@@ -175,4 +199,37 @@ func TestCancelledContextReturnsSoon(t *testing.T) {
 			})
 		}
 	}
+}
+
+// watchedTransport calls sent, if there, when a request has been written, and readAgain
+// when the body of its answer is read a second time.
+type watchedTransport struct {
+	*http.Transport
+	sent, readAgain func()
+}
+
+func (w watchedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if w.sent != nil {
+		r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+			WroteRequest: func(httptrace.WroteRequestInfo) { w.sent() },
+		}))
+	}
+	resp, err := w.Transport.RoundTrip(r)
+	if err == nil && w.readAgain != nil {
+		resp.Body = &watchedBody{ReadCloser: resp.Body, readAgain: w.readAgain}
+	}
+	return resp, err
+}
+
+type watchedBody struct {
+	io.ReadCloser
+	reads     int
+	readAgain func()
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	if b.reads++; b.reads == 2 {
+		b.readAgain()
+	}
+	return b.ReadCloser.Read(p)
 }
