@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -143,17 +142,11 @@ func pausedCommit(t *testing.T, s *Server) (started <-chan struct{}, release fun
 // waitPooled waits until that many jobs wait for the committer.
 func waitPooled(t *testing.T, s *Server, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+	waitUntil(t, fmt.Sprintf("%d jobs wait", n), func() bool {
 		s.mu.Lock()
-		have := len(s.pool)
-		s.mu.Unlock()
-		if have == n {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d jobs wait, not %d", have, n)
-		}
-	}
+		defer s.mu.Unlock()
+		return len(s.pool) == n
+	})
 }
 
 func TestChangesTogetherShareACommit(t *testing.T) {
@@ -281,9 +274,7 @@ func TestCloseFinishesWhatWaits(t *testing.T) {
 	waitPooled(t, s, len(errs)-1)
 	closed := make(chan error)
 	go func() { closed <- s.Close() }()
-	for !s.isClosed() {
-		runtime.Gosched()
-	}
+	waitUntil(t, "the server is closed", s.isClosed)
 	if _, err := s.Apply(context.Background(), zone.Name, appending(rr(t, zone.Name, "late 60 TXT x"))); !errors.Is(err, ErrClosed) {
 		t.Errorf("a change after Close: %v", err)
 	}

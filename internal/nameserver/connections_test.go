@@ -83,17 +83,11 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 // its answer a moment before.
 func waitAllIdle(t *testing.T, c *connections) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	waitUntil(t, "all connections are idle", func() bool {
 		c.mu.Lock()
-		idle := c.idle.Len() == len(c.open)
-		c.mu.Unlock()
-		if idle {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("a connection stays busy")
-		}
-	}
+		defer c.mu.Unlock()
+		return c.idle.Len() == len(c.open)
+	})
 }
 
 // Where nobody is idle, who comes is refused; and there is room again when one goes.
