@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/tidwall/btree"
 )
 
 // Contents is how much is in a zone.
@@ -21,8 +22,7 @@ type Contents struct {
 
 // Contents returns how much is in each zone that a configuration or the store has,
 // in order of names. It takes time in the number of zones and, where some have
-// nothing that expires soon, of names with something that expires; in that time no
-// commit is published.
+// nothing that expires soon, of names with something that expires.
 func (s *Server) Contents() []Contents {
 	zones := *s.zones.Load()
 	list := make([]Contents, 0, len(zones))
@@ -30,9 +30,6 @@ func (s *Server) Contents() []Contents {
 	waiting := 0 // zones with something that expires, whose first is yet to be found
 	for _, name := range slices.Sorted(maps.Keys(zones)) {
 		current := zones[name].current.Load()
-		if current == nil {
-			continue
-		}
 		c := Contents{Zone: name, Records: current.records, Expiring: current.expiring}
 		if current.made != nil {
 			c.Records++ // the SOA is apart
@@ -43,10 +40,7 @@ func (s *Server) Contents() []Contents {
 		index[name] = len(list)
 		list = append(list, c)
 	}
-	s.mu.Lock()
-	order := s.deadlines.order
-	s.mu.Unlock()
-	order.Scan(func(d deadline) bool {
+	s.waiting().Scan(func(d deadline) bool {
 		if i, ok := index[d.zone.name]; ok && list[i].Next.IsZero() {
 			list[i].Next = time.Unix(d.at, 0)
 			waiting--
@@ -65,20 +59,21 @@ type Expiry struct {
 // Expiries returns the names with records that expire, in the order in which the
 // first record at each does. It takes time and memory in their number.
 func (s *Server) Expiries() []Expiry {
-	s.mu.Lock()
-	order := s.deadlines.order
-	s.mu.Unlock()
-	// Names are made out of keys afterwards: as long as this looks, no commit is published.
-	waiting := make([]deadline, 0, order.Len())
-	order.Scan(func(d deadline) bool {
-		waiting = append(waiting, d)
+	waiting := s.waiting()
+	list := make([]Expiry, 0, waiting.Len())
+	waiting.Scan(func(d deadline) bool {
+		list = append(list, Expiry{Zone: d.zone.name, Name: record.NameFromKey(d.key), At: time.Unix(d.at, 0)})
 		return true
 	})
-	list := make([]Expiry, len(waiting))
-	for i, d := range waiting {
-		list[i] = Expiry{Zone: d.zone.name, Name: record.NameFromKey(d.key), At: time.Unix(d.at, 0)}
-	}
 	return list
+}
+
+// waiting returns the deadlines as they are now. It is a copy, made at once, since no
+// commit could be published as long as somebody looked through the committer's own.
+func (s *Server) waiting() *btree.BTreeG[deadline] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.deadlines.order.Copy()
 }
 
 // counts returns how many records stand at a name, and how many of them expire.

@@ -25,7 +25,7 @@ type deadline struct {
 }
 
 // deadlines are the names with records that expire, in the order in which they
-// will. Only the committer changes it; it has a lock for those who look.
+// will. Only the committer changes it; it has a lock for those who copy it.
 type deadlines struct{ order *btree.BTreeG[deadline] }
 
 func newDeadlines() deadlines {

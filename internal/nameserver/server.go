@@ -68,10 +68,10 @@ type Server struct {
 	// stores it.
 	lost atomic.Pointer[error]
 
-	// The committer's own, after Load.
+	// The committer's own, after Load, but that others copy deadlines.
 	store     *store
 	configs   []*Config
-	deadlines deadlines
+	deadlines deadlines // replaced under mu
 
 	loadMu sync.Mutex // held by Load, and by Close while it ends what Load began
 	loaded atomic.Bool
