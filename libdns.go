@@ -164,8 +164,9 @@ func (w *withdrawal) try(ctx context.Context, s Service) (done bool) {
 // them unique, so that nobody can have appended it before.
 func isChallenge(rec libdns.Record) bool {
 	rr := rec.RR()
-	digest, err := base64.RawURLEncoding.DecodeString(rr.Data)
-	return strings.EqualFold(rr.Type, "TXT") && err == nil && len(digest) == sha256.Size
+	digest, err := base64.RawURLEncoding.DecodeString(rr.Data) // which passes over line breaks
+	return strings.EqualFold(rr.Type, "TXT") && err == nil && len(digest) == sha256.Size &&
+		len(rr.Data) == base64.RawURLEncoding.EncodedLen(sha256.Size)
 }
 
 func (ws *withdrawals) end(w *withdrawal) {

@@ -79,6 +79,7 @@ func TestNoWithdraw(t *testing.T) {
 		rec  libdns.Record
 	}{
 		{"append of a text that may have been there", func(p *bestdns.Provider) change { return p.AppendRecords }, libdns.TXT{Name: "x", Text: "v=spf1 -all"}},
+		{"append of more than a challenge's value", func(p *bestdns.Provider) change { return p.AppendRecords }, libdns.TXT{Name: "x", Text: challengeOne + "\n"}},
 		{"append without TXT", func(p *bestdns.Provider) change { return p.AppendRecords }, libdns.CNAME{Name: "x", Target: "y."}},
 		{"set", func(p *bestdns.Provider) change { return p.SetRecords }, libdns.TXT{Name: "x", Text: challengeOne}},
 		{"delete", func(p *bestdns.Provider) change { return p.DeleteRecords }, libdns.TXT{Name: "x", Text: challengeOne}},
