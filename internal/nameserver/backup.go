@@ -21,8 +21,8 @@ const backupLead = 1 << 26
 // Backup writes all zones, as they are at one moment, into a new store at path,
 // where nothing may be yet. Changes go on meanwhile: what is written is a snapshot,
 // and no transaction of the store itself is held for it. Only the serials are later, so
-// that restoring it never takes one back. What Backup leaves behind
-// when it fails is for the caller to remove.
+// that restoring it never takes one back. What Backup leaves behind when it fails is
+// for the caller to remove.
 func (s *Server) Backup(ctx context.Context, path string) error {
 	if err := s.Load(); err != nil {
 		return err
