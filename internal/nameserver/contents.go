@@ -5,8 +5,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/tidwall/btree"
+
+	"github.com/caddy-dns/bestdns/internal/record"
 )
 
 // Contents is how much is in a zone.

@@ -56,9 +56,9 @@ func cannot(t testing.TB, format string, args ...any) {
 // waitUntil waits for what the server does in a goroutine of its own and tells nobody.
 func waitUntil(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Second); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("after 10 s it is not so that %s", what)
+			t.Fatalf("after 5 s it is not so that %s", what)
 		}
 	}
 }
