@@ -86,7 +86,7 @@ func newLoopbackNet(t *testing.T) string {
 	beginning := fmt.Sprintf("127.%d.%d", 64+loopbackNets, 1+os.Getpid()%250)
 	listener, err := net.Listen("tcp", beginning+".1:53")
 	if err != nil {
-		t.Skipf("name servers are at port 53 of addresses in 127.0.0.0/8, where this user cannot have any: %v", err)
+		cannot(t, fmt.Sprintf("name servers are at port 53 of addresses in 127.0.0.0/8, where this user cannot have any: %v", err))
 	}
 	listener.Close()
 	return beginning
