@@ -61,7 +61,7 @@ func serveAdminHosting(w http.ResponseWriter, r *http.Request) error {
 func (a *App) hosting() []check.HostedZone {
 	zones := []check.HostedZone{}
 	for _, zone := range a.Zones {
-		hosted := check.HostedZone{Name: zone.apex.String(), CNAMETarget: zone.CNAMETarget}
+		hosted := check.HostedZone{Name: zone.apex.String(), Provider: zone.providerName(), CNAMETarget: zone.CNAMETarget}
 		for _, ns := range zone.nameServers {
 			server := check.NameServer{Name: ns.Name.String()}
 			for _, address := range ns.Addresses {
@@ -69,20 +69,10 @@ func (a *App) hosting() []check.HostedZone {
 			}
 			hosted.NameServers = append(hosted.NameServers, server)
 		}
-		if backend, ok := zone.records.(*providerZone); ok {
-			hosted.Provider = providerName(backend.provider)
-		}
 		zones = append(zones, hosted)
 	}
 	slices.SortFunc(zones, func(x, y check.HostedZone) int { return strings.Compare(x.Name, y.Name) })
 	return zones
-}
-
-func providerName(p provider) string {
-	if module, ok := p.(caddy.Module); ok {
-		return module.CaddyModule().ID.Name()
-	}
-	return fmt.Sprintf("%T", p)
 }
 
 func serveAdminRecords(w http.ResponseWriter, r *http.Request) error {
