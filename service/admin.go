@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -65,6 +64,19 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 	}
 }
 
+// runningApp returns the app of the newest configuration.
+func runningApp() (*App, error) {
+	app := liveApps.newest(nil)
+	if app == nil {
+		return nil, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the app bestdns is not running in this Caddy")}
+	}
+	return app, nil
+}
+
+func adminMethodError(r *http.Request) error {
+	return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("%s is not a method of %s", r.Method, r.URL.Path)}
+}
+
 func serveAdminZone(w http.ResponseWriter, r *http.Request) error {
 	zone, err := adminZone(strings.TrimPrefix(r.URL.Path, adminZones))
 	if err != nil {
@@ -80,17 +92,17 @@ func serveAdminZone(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return caddy.APIError{HTTPStatus: http.StatusUnprocessableEntity, Err: err}
 		}
-		w.Header().Set("Content-Type", "application/json")
-		return json.NewEncoder(w).Encode(done)
+		writeJSON(w, done)
+		return nil
 	}
-	return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("%s is not a method of %s", r.Method, r.URL.Path)}
+	return adminMethodError(r)
 }
 
 // adminZone finds a built-in zone by its name.
 func adminZone(text string) (builtinZone, error) {
-	app := liveApps.newest(nil)
-	if app == nil {
-		return builtinZone{}, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the app bestdns is not running in this Caddy")}
+	app, err := runningApp()
+	if err != nil {
+		return builtinZone{}, err
 	}
 	apex, err := record.ParseName(text)
 	if err != nil {
@@ -192,7 +204,7 @@ func (z builtinZone) importFile(ctx context.Context, file io.Reader, replace boo
 // there is room for its like, and removed again.
 func serveAdminBackup(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet {
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("%s is not a method of %s", r.Method, r.URL.Path)}
+		return adminMethodError(r)
 	}
 	app := liveApps.newest(nil)
 	if app == nil || app.shared == nil {

@@ -1,13 +1,8 @@
 package service
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
 	"time"
-
-	"github.com/caddyserver/caddy/v2"
 )
 
 // activityAnswer is what the admin endpoint says of what happened lately.
@@ -29,11 +24,11 @@ type clientSeen struct {
 
 func serveAdminActivity(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet {
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("%s is not a method of %s", r.Method, r.URL.Path)}
+		return adminMethodError(r)
 	}
-	app := liveApps.newest(nil)
-	if app == nil {
-		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the app bestdns is not running in this Caddy")}
+	app, err := runningApp()
+	if err != nil {
+		return err
 	}
 	answer := activityAnswer{
 		Clients: []clientSeen{},
@@ -49,6 +44,6 @@ func serveAdminActivity(w http.ResponseWriter, r *http.Request) error {
 		}
 		answer.Clients = append(answer.Clients, c)
 	}
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(answer)
+	writeJSON(w, answer)
+	return nil
 }

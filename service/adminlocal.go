@@ -3,14 +3,12 @@ package service
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/libdns/libdns"
 
@@ -35,14 +33,6 @@ const (
 type adminAnswer struct {
 	api.Records
 	Problem *api.Problem `json:"problem,omitempty"`
-}
-
-func runningApp() (*App, error) {
-	app := liveApps.newest(nil)
-	if app == nil {
-		return nil, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the app bestdns is not running in this Caddy")}
-	}
-	return app, nil
 }
 
 func serveAdminHosting(w http.ResponseWriter, r *http.Request) error {
@@ -104,10 +94,6 @@ func serveAdminRecords(w http.ResponseWriter, r *http.Request) error {
 	}
 	writeJSON(w, answer)
 	return nil
-}
-
-func adminMethodError(r *http.Request) error {
-	return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("%s is not a method of %s", r.Method, r.URL.Path)}
 }
 
 // runningService is the service in a running Caddy, through its admin endpoint.
