@@ -147,18 +147,25 @@ type importDone struct {
 // who that is, and it may do everything.
 const adminName = "(admin endpoint)"
 
+// adminAddress returns the address of who uses the admin endpoint, "" where it is a
+// Unix socket.
+func adminAddress(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return peer.Addr().String()
+}
+
 // logImport writes the audit line of an import, which is one change however many
 // records it has.
 func (z builtinZone) logImport(r *http.Request, replace bool, done importDone, took time.Duration, err error) {
 	c := changeSeen{
 		RequestID: uuid.NewString(), Client: adminName, Zone: z.apex.String(), Op: "import", Serial: done.Serial,
-		Records: []string{fmt.Sprintf("%d of a master file", done.Records)},
+		Address: adminAddress(r), Records: []string{fmt.Sprintf("%d of a master file", done.Records)},
 	}
 	if replace {
 		c.Op = "replace"
-	}
-	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil { // a Unix socket has none
-		c.Address = peer.Addr().String()
 	}
 	var failure *problem
 	if err != nil {

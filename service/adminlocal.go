@@ -71,29 +71,40 @@ func serveAdminRecords(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	zone := strings.TrimPrefix(r.URL.Path, adminRecords)
-	who := app.localCaller()
 	var answer adminAnswer
 	var failure *problem
 	switch r.Method {
 	case http.MethodGet:
-		found, p := app.list(r.Context(), who, zone, filter{})
+		found, p := app.localList(r.Context(), zone)
 		if failure = p; p == nil {
 			answer.Records.Records = slices.Collect(found)
 		}
 	case http.MethodPatch:
-		var change api.Change
-		if change, failure = readChange(w, r); failure == nil {
-			answer.Records, failure = app.change(r.Context(), who, zone, change)
-		}
+		answer.Records, failure = app.adminChange(w, r, zone)
 	default:
 		return adminMethodError(r)
 	}
 	if failure != nil {
-		failure.RequestID = who.requestID
 		answer.Problem = &failure.Problem
 	}
 	writeJSON(w, answer)
 	return nil
+}
+
+// adminChange carries out the change in a request, in the name of who is in process.
+func (a *App) adminChange(w http.ResponseWriter, r *http.Request, zone string) (answer api.Records, failure *problem) {
+	who := a.localCaller()
+	who.address = adminAddress(r)
+	change, failure := readChange(w, r)
+	if failure != nil {
+		a.logUnread(who, zone, failure)
+	} else {
+		answer, failure = a.change(r.Context(), who, zone, change)
+	}
+	if failure != nil {
+		failure.RequestID = who.requestID
+	}
+	return answer, failure
 }
 
 // runningService is the service in a running Caddy, through its admin endpoint.

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"iter"
 
 	"github.com/google/uuid"
 	"github.com/libdns/libdns"
@@ -23,6 +24,19 @@ func (a *App) localCaller() caller {
 // GetRecords returns the records at or below zone. It implements
 // [libdns.RecordGetter].
 func (a *App) GetRecords(ctx context.Context, zone string) ([]libdns.Record, error) {
+	found, failure := a.localList(ctx, zone)
+	if failure != nil {
+		return nil, failure.public()
+	}
+	var records []libdns.Record
+	for r := range found {
+		records = append(records, r.Libdns())
+	}
+	return records, nil
+}
+
+// localList lists records without HTTP, and logs what the answer leaves to the log.
+func (a *App) localList(ctx context.Context, zone string) (iter.Seq[api.Record], *problem) {
 	who := a.localCaller()
 	found, failure := a.list(ctx, who, zone, filter{})
 	if failure != nil {
@@ -31,13 +45,8 @@ func (a *App) GetRecords(ctx context.Context, zone string) ([]libdns.Record, err
 			a.logger.Error("reading failed", zap.String("request_id", who.requestID), zap.String("zone", zone),
 				zap.String("reason", failure.Detail), zap.NamedError("cause", failure.cause))
 		}
-		return nil, failure.public()
 	}
-	var records []libdns.Record
-	for r := range found {
-		records = append(records, r.Libdns())
-	}
-	return records, nil
+	return found, failure
 }
 
 // AppendRecords adds records; those that exist already are returned as they are.
