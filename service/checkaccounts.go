@@ -64,22 +64,7 @@ func (c *checkedConfig) openStorage(ctx caddy.Context) (certmagic.Storage, error
 	if c.storage == nil {
 		return caddy.DefaultStorage, nil
 	}
-	var name struct {
-		Module string `json:"module"`
-	}
-	if err := json.Unmarshal(c.storage, &name); err != nil {
-		return nil, err
-	}
-	var options map[string]json.RawMessage
-	if err := json.Unmarshal(c.storage, &options); err != nil {
-		return nil, err
-	}
-	delete(options, "module")
-	raw, err := json.Marshal(options)
-	if err != nil {
-		return nil, err
-	}
-	module, err := ctx.LoadModuleByID("caddy.storage."+name.Module, raw)
+	module, err := ctx.LoadModule(&caddy.Config{StorageRaw: c.storage}, "StorageRaw")
 	if err != nil {
 		return nil, err
 	}
