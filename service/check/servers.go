@@ -1,8 +1,10 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -148,17 +150,12 @@ func (c *checker) reachesIPv6(ctx context.Context, d *delegation) bool {
 		_, err := c.Dial.over(ctx, "udp", others[i].address(), query{name: d.parent, typ: dns.TypeSOA})
 		reached[i] = err == nil || !noWay(err)
 	})
-	for _, ok := range reached {
-		if ok {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(reached, true)
 }
 
 // Patience with servers that copy from one another.
 const (
-	copyTries = 4
+	copyTries = 3 // after the first answers
 	copyWait  = 700 * time.Millisecond
 )
 
@@ -169,18 +166,18 @@ func (c *checker) checkSOA(ctx context.Context, zone string, answers []serverAns
 	if len(servers) == 0 {
 		return
 	}
-	var first, soas map[server]*dns.SOA
-	for try := range copyTries {
-		if try > 0 && !sleep(ctx, copyWait) {
+	first := make(map[server]*dns.SOA)
+	for _, a := range answers {
+		if soa := cmp.Or(a.udp.soa(), a.tcp.soa()); soa != nil {
+			first[a.server] = soa
+		}
+	}
+	soas := first
+	for try := 0; try < copyTries && len(serials(soas)) > 1; try++ {
+		if !sleep(ctx, copyWait) {
 			return
 		}
 		soas = c.askSOA(ctx, zone, servers)
-		if first == nil {
-			first = soas
-		}
-		if len(serials(soas)) < 2 {
-			break
-		}
 	}
 	if step, ok := judgeSOA(zone, servers, first, soas); ok {
 		c.emit(step)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 )
 
@@ -39,5 +40,28 @@ func TestJudgeSOA(t *testing.T) {
 		if step, ok := judgeSOA("example.", servers, before, after); !ok || step.Status != test.want || (step.Do == "") != (step.Status == OK) {
 			t.Errorf("%s: %v", name, step)
 		}
+	}
+}
+
+// TestCopyOnItsWay has a server follow after it was asked: nothing is wrong with that.
+func TestCopyOnItsWay(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.second.serial = 7
+	var soa []Step
+	s.options.Report = func(step Step) {
+		switch step.Name {
+		case "server": // all have been asked
+			s.mu.Lock()
+			s.second.serial = 0
+			s.mu.Unlock()
+		case "soa":
+			soa = append(soa, step)
+		}
+	}
+	s.run(t)
+	want := []Step{{Name: "soa", Zone: "acme.example.com", Status: OK, Found: "all servers have serial 1, primary ns1.primary"}}
+	if diff := cmp.Diff(want, soa); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
