@@ -159,7 +159,7 @@ func isTerminal(out io.Writer) bool {
 // prepare reads what there is to read: the configuration, the environment, the
 // token, the system's resolvers.
 func (o *checkOptions) prepare(ctx context.Context) (options check.Options, err error) {
-	options = check.Options{CA: strings.ToLower(o.ca), Dial: new(net.Dialer).DialContext}
+	options = check.Options{CA: strings.ToLower(o.ca)}
 	if options.Domain, err = toASCII(strings.TrimSuffix(strings.ToLower(o.domain), ".")); err != nil {
 		return options, err
 	}

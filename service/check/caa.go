@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -65,11 +66,7 @@ func (i issuer) methods() (methods []string, limited bool) {
 func (i issuer) String() string {
 	var text strings.Builder
 	text.WriteString(i.domain)
-	var tags []string
-	for tag := range i.params {
-		tags = append(tags, tag)
-	}
-	for _, tag := range sorted(tags) {
+	for _, tag := range slices.Sorted(maps.Keys(i.params)) {
 		text.WriteString("; " + tag + "=" + i.params[tag])
 	}
 	return text.String()
@@ -93,7 +90,7 @@ func (c *checker) findCAA(ctx context.Context, domain string) (caaSet, error) {
 		for _, rr := range answer.Answer {
 			if caa, ok := rr.(*dns.CAA); ok { // at the target of an alias too
 				set.records = append(set.records, caa)
-				set.owner = canonical(caa.Hdr.Name)
+				set.owner = dns.CanonicalName(caa.Hdr.Name)
 			}
 		}
 		if len(set.records) > 0 {

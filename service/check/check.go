@@ -40,9 +40,10 @@ type Options struct {
 	// Hosted are the zones of the service, as far as its configuration is at hand.
 	Hosted []HostedZone
 
-	// Dial opens the connections to resolvers and name servers.
+	// Dial opens the connections to resolvers and name servers; nil: as a
+	// [net.Dialer] does.
 	Dial Dialer
-	// Report is told of each step as it ends, one at a time.
+	// Report is told of each step as it ends, one at a time; nil: nobody is.
 	Report func(Step)
 
 	// patience is how long is waited for a record to arrive where it should.

@@ -11,9 +11,6 @@ import (
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// canonical is a name as DNS compares it: lower case, with its final dot.
-func canonical(name string) string { return dns.CanonicalName(name) }
-
 // longestChain is how many CNAMEs are followed. CAs follow about as many.
 const longestChain = 10
 
@@ -21,7 +18,7 @@ const longestChain = 10
 // far as end. It asks the name servers of each zone: a resolver would remember,
 // perhaps for hours, that a record about to be created was not there.
 func (c *checker) chain(ctx context.Context, name, end string) ([]string, error) {
-	names := []string{canonical(name)}
+	names := []string{dns.CanonicalName(name)}
 	for {
 		last := names[len(names)-1]
 		if last == end && len(names) > 1 {
@@ -72,8 +69,8 @@ func (c *checker) cnameAt(ctx context.Context, name string) (string, error) {
 
 func cnameIn(answer *dns.Msg, name string) string {
 	for _, rr := range answer.Answer {
-		if cname, ok := rr.(*dns.CNAME); ok && canonical(cname.Hdr.Name) == name {
-			return canonical(cname.Target)
+		if cname, ok := rr.(*dns.CNAME); ok && dns.CanonicalName(cname.Hdr.Name) == name {
+			return dns.CanonicalName(cname.Target)
 		}
 	}
 	return ""

@@ -107,7 +107,7 @@ func (w *walker) askParent(ctx context.Context, s server, d *delegation) (reply 
 		reply.names, reply.own = own, true
 	}
 	for _, rr := range answer.Ns {
-		owner := canonical(rr.Header().Name)
+		owner := dns.CanonicalName(rr.Header().Name)
 		if rr.Header().Rrtype == dns.TypeNS && owner != d.zone && owner != d.parent &&
 			dns.IsSubDomain(owner, d.zone) && dns.IsSubDomain(d.parent, owner) {
 			reply.between = owner
@@ -115,7 +115,7 @@ func (w *walker) askParent(ctx context.Context, s server, d *delegation) (reply 
 	}
 	reply.glue = make(map[string][]netip.Addr)
 	for _, rr := range answer.Extra {
-		name := canonical(rr.Header().Name)
+		name := dns.CanonicalName(rr.Header().Name)
 		if addr, ok := addressOf(rr); ok && slices.Contains(reply.names, name) {
 			reply.glue[name] = append(reply.glue[name], addr)
 		}
@@ -191,7 +191,7 @@ func (c *checker) askEndpointHost(ctx context.Context, zone string) HostedZone {
 	if addr, err := netip.ParseAddr(u.Hostname()); err == nil {
 		servers = []server{{addr: addr}}
 	} else {
-		servers = c.walk.serversOf(ctx, []string{canonical(u.Hostname())})
+		servers = c.walk.serversOf(ctx, []string{dns.CanonicalName(u.Hostname())})
 	}
 	view := ownView(ctx, c.Dial, zone, c.askServers(ctx, zone, servers))
 	for _, name := range view.names {
@@ -210,7 +210,7 @@ func (z HostedZone) servers() []server {
 	for _, ns := range z.NameServers {
 		for _, text := range ns.Addresses {
 			if addr, err := netip.ParseAddr(text); err == nil {
-				servers = append(servers, server{canonical(ns.Name), addr.Unmap()})
+				servers = append(servers, server{dns.CanonicalName(ns.Name), addr.Unmap()})
 			}
 		}
 	}

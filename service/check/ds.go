@@ -60,7 +60,7 @@ func (c *checker) dsRecords(ctx context.Context, d *delegation) (records []*dns.
 			continue
 		}
 		for _, rr := range answer.Answer {
-			if ds, ok := rr.(*dns.DS); ok && canonical(ds.Hdr.Name) == d.zone {
+			if ds, ok := rr.(*dns.DS); ok && dns.CanonicalName(ds.Hdr.Name) == d.zone {
 				records = append(records, ds)
 			}
 		}
@@ -77,7 +77,7 @@ func (c *checker) keys(ctx context.Context, zone string, servers []server) (keys
 			continue
 		}
 		for _, rr := range answer.Answer {
-			if key, ok := rr.(*dns.DNSKEY); ok && canonical(key.Hdr.Name) == zone {
+			if key, ok := rr.(*dns.DNSKEY); ok && dns.CanonicalName(key.Hdr.Name) == zone {
 				keys = append(keys, key)
 			}
 		}

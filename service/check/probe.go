@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/libdns/libdns"
+	"github.com/miekg/dns"
 
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -67,8 +68,8 @@ func (p *probe) append(ctx context.Context, ttl *int64) error {
 	}
 	p.cnames = answer.CNAMEs
 	for _, cname := range answer.CNAMEs {
-		if canonical(cname.Name) == p.asked {
-			p.at = canonical(cname.Target)
+		if dns.CanonicalName(cname.Name) == p.asked {
+			p.at = dns.CanonicalName(cname.Target)
 		}
 	}
 	return nil

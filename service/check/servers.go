@@ -31,7 +31,7 @@ func (r reply) soa() *dns.SOA {
 		return nil
 	}
 	for _, rr := range r.answer.Answer {
-		if soa, ok := rr.(*dns.SOA); ok && canonical(soa.Hdr.Name) == canonical(r.answer.Question[0].Name) {
+		if soa, ok := rr.(*dns.SOA); ok && dns.CanonicalName(soa.Hdr.Name) == dns.CanonicalName(r.answer.Question[0].Name) {
 			return soa
 		}
 	}
@@ -191,13 +191,13 @@ func judgeSOA(zone string, servers []server, before, soas map[server]*dns.SOA) (
 	primaries := make(map[string][]server)
 	for _, s := range servers {
 		if soa := soas[s]; soa != nil {
-			primaries[canonical(soa.Ns)] = append(primaries[canonical(soa.Ns)], s)
+			primaries[dns.CanonicalName(soa.Ns)] = append(primaries[dns.CanonicalName(soa.Ns)], s)
 		}
 	}
 	switch {
 	case len(primaries) > 1:
 		step.Status = Wrong
-		step.Found = "the servers name different primaries in the SOA record, so they do not serve the same zone: " + differing(servers, soas, func(s *dns.SOA) string { return plain(canonical(s.Ns)) })
+		step.Found = "the servers name different primaries in the SOA record, so they do not serve the same zone: " + differing(servers, soas, func(s *dns.SOA) string { return plain(dns.CanonicalName(s.Ns)) })
 		step.Do = "let one server be the primary and the others copy from it, or take those out of the NS records that do not belong to it"
 	case len(serials(soas)) > 1 && !stuck(before, soas):
 		step.Status = Warning
@@ -210,7 +210,7 @@ func judgeSOA(zone string, servers []server, before, soas map[server]*dns.SOA) (
 		step.Lines = []string{"propagation_delay 30s"}
 	default:
 		for _, soa := range soas {
-			step.Found = fmt.Sprintf("all servers have serial %d, primary %s", soa.Serial, plain(canonical(soa.Ns)))
+			step.Found = fmt.Sprintf("all servers have serial %d, primary %s", soa.Serial, plain(dns.CanonicalName(soa.Ns)))
 			break
 		}
 	}

@@ -86,7 +86,7 @@ func (w *walker) brokenZone(ctx context.Context, name string) (apex string, err 
 				continue
 			}
 			for _, rr := range answer.Ns {
-				cut := canonical(rr.Header().Name)
+				cut := dns.CanonicalName(rr.Header().Name)
 				if rr.Header().Rrtype == dns.TypeNS && cut != above && dns.IsSubDomain(cut, name) {
 					return cut, nil
 				}

@@ -153,7 +153,7 @@ func (w *world) dial(ctx context.Context, network, address string) (net.Conn, er
 func (s *nameserver) reply(query *dns.Msg) *dns.Msg {
 	reply := new(dns.Msg).SetReply(query)
 	q := query.Question[0]
-	name := canonical(q.Name)
+	name := dns.CanonicalName(q.Name)
 	if s.silent {
 		return nil
 	}
@@ -186,7 +186,7 @@ func (s *nameserver) own(z *zonefile, name string, typ uint16) []dns.RR {
 	records := z.at(name, typ)
 	if !s.old {
 		for _, rr := range z.written {
-			if canonical(rr.Header().Name) == name && rr.Header().Rrtype == typ {
+			if dns.CanonicalName(rr.Header().Name) == name && rr.Header().Rrtype == typ {
 				records = append(records, rr)
 			}
 		}
@@ -233,7 +233,7 @@ func (z *zonefile) cut(name string, typ uint16) (cut string) {
 // at returns the records of a type at a name, or the CNAME there.
 func (z *zonefile) at(name string, typ uint16) (records []dns.RR) {
 	for _, rr := range z.records {
-		if t := rr.Header().Rrtype; canonical(rr.Header().Name) == name && (t == typ || t == dns.TypeCNAME) {
+		if t := rr.Header().Rrtype; dns.CanonicalName(rr.Header().Name) == name && (t == typ || t == dns.TypeCNAME) {
 			records = append(records, rr)
 		}
 	}
@@ -242,7 +242,7 @@ func (z *zonefile) at(name string, typ uint16) (records []dns.RR) {
 
 func (z *zonefile) has(name string) bool {
 	return slices.ContainsFunc(slices.Concat(z.records, z.written), func(rr dns.RR) bool {
-		return dns.IsSubDomain(name, canonical(rr.Header().Name))
+		return dns.IsSubDomain(name, dns.CanonicalName(rr.Header().Name))
 	})
 }
 
@@ -253,10 +253,10 @@ func (w *world) resolver(rw dns.ResponseWriter, query *dns.Msg) {
 	reply := new(dns.Msg).SetReply(query)
 	reply.RecursionAvailable = true
 	q := query.Question[0]
-	if stale := w.stale[canonical(q.Name)+dns.TypeToString[q.Qtype]]; stale != nil {
+	if stale := w.stale[dns.CanonicalName(q.Name)+dns.TypeToString[q.Qtype]]; stale != nil {
 		reply.Rcode, reply.Answer, reply.Ns = stale.Rcode, stale.Answer, stale.Ns
 	} else {
-		w.resolve(reply, canonical(q.Name), q.Qtype, query.CheckingDisabled, 0)
+		w.resolve(reply, dns.CanonicalName(q.Name), q.Qtype, query.CheckingDisabled, 0)
 	}
 	rw.WriteMsg(reply)
 }
@@ -282,7 +282,7 @@ func (w *world) resolve(reply *dns.Msg, name string, typ uint16, unchecked bool,
 		reply.Answer = append(reply.Answer, part.Answer...)
 		if len(part.Answer) > 0 && typ != dns.TypeCNAME {
 			if cname, ok := part.Answer[len(part.Answer)-1].(*dns.CNAME); ok {
-				w.resolve(reply, canonical(cname.Target), typ, unchecked, depth+1)
+				w.resolve(reply, dns.CanonicalName(cname.Target), typ, unchecked, depth+1)
 			}
 		}
 		return
@@ -292,7 +292,7 @@ func (w *world) resolve(reply *dns.Msg, name string, typ uint16, unchecked bool,
 
 func referredTo(answer *dns.Msg) string {
 	if !answer.Authoritative && len(answer.Answer) == 0 && len(answer.Ns) > 0 && answer.Ns[0].Header().Rrtype == dns.TypeNS {
-		return canonical(answer.Ns[0].Header().Name)
+		return dns.CanonicalName(answer.Ns[0].Header().Name)
 	}
 	return ""
 }
@@ -316,13 +316,13 @@ func (w *world) askOne(addresses []string, name string, typ uint16) *dns.Msg {
 func (w *world) addressesOf(referral *dns.Msg, cut string, depth int) (addresses []string) {
 	for _, name := range targetsOf(referral.Ns, cut) {
 		found := referral.Extra
-		if !slices.ContainsFunc(found, func(rr dns.RR) bool { return canonical(rr.Header().Name) == name }) && !dns.IsSubDomain(cut, name) {
+		if !slices.ContainsFunc(found, func(rr dns.RR) bool { return dns.CanonicalName(rr.Header().Name) == name }) && !dns.IsSubDomain(cut, name) {
 			part := new(dns.Msg)
 			w.resolve(part, name, dns.TypeA, true, depth+1)
 			found = part.Answer
 		}
 		for _, rr := range found {
-			if addr, ok := addressOf(rr); ok && canonical(rr.Header().Name) == name {
+			if addr, ok := addressOf(rr); ok && dns.CanonicalName(rr.Header().Name) == name {
 				addresses = append(addresses, addr.String())
 			}
 		}

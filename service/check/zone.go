@@ -105,7 +105,7 @@ func ownView(ctx context.Context, dial Dialer, zone string, answers []serverAnsw
 					continue
 				}
 				for _, rr := range answer.Answer {
-					if addr, ok := addressOf(rr); ok && canonical(rr.Header().Name) == name {
+					if addr, ok := addressOf(rr); ok && dns.CanonicalName(rr.Header().Name) == name {
 						view.addrs[name] = append(view.addrs[name], addr)
 					}
 				}
