@@ -11,17 +11,8 @@ var brokenDelegation = []breakage{
 			s.options.Hosted = s.service.hosted
 		},
 		want: []Step{
-			{
-				Name: "delegation", Zone: "acme.example.com", Status: Wrong,
-				Found: "the zone above, example.com, does not delegate it, so nobody finds its name servers",
-				Do:    "create these records in the zone example.com:",
-				Lines: []string{"acme.example.com. NS ns1.acme.example.com.", "acme.example.com. NS ns2.acme.example.com.", "ns1.acme.example.com. A 192.0.2.5", "ns1.acme.example.com. AAAA 2001:db8::5", "ns2.acme.example.com. A 192.0.2.6"},
-			},
-			{
-				Name: "resolved", Status: Wrong,
-				Found: "the resolver answers NXDOMAIN for _acme-challenge.www.example.org TXT, and what was written is not in it",
-				Do:    "mend what is wrong above, from which this follows",
-			},
+			notDelegated("acme.example.com. NS ns1.acme.example.com.", "acme.example.com. NS ns2.acme.example.com.", "ns1.acme.example.com. A 192.0.2.5", "ns1.acme.example.com. AAAA 2001:db8::5", "ns2.acme.example.com. A 192.0.2.6"),
+			notResolved,
 		},
 	},
 	{
@@ -30,28 +21,14 @@ var brokenDelegation = []breakage{
 			s.com.remove(t, "acme.example.com. 300 IN NS", "ns1.acme", "ns2.acme")
 			s.servers["127.0.0.1"] = s.first
 		},
-		want: []Step{
-			{
-				Name: "delegation", Zone: "acme.example.com", Status: Wrong,
-				Found: "the zone above, example.com, does not delegate it, so nobody finds its name servers",
-				Do:    "create these records in the zone example.com:",
-				Lines: []string{"acme.example.com. NS ns1.acme.example.com.", "acme.example.com. NS ns2.acme.example.com.", "ns1.acme.example.com. A 192.0.2.5", "ns1.acme.example.com. AAAA 2001:db8::5", "ns2.acme.example.com. A 192.0.2.6"},
-			},
-		},
+		want: []Step{notDelegated("acme.example.com. NS ns1.acme.example.com.", "acme.example.com. NS ns2.acme.example.com.", "ns1.acme.example.com. A 192.0.2.5", "ns1.acme.example.com. AAAA 2001:db8::5", "ns2.acme.example.com. A 192.0.2.6")},
 	},
 	{
 		name: "not delegated, and nothing known",
 		breakIt: func(t *testing.T, s *setup) {
 			s.com.remove(t, "acme.example.com. 300 IN NS", "ns1.acme", "ns2.acme")
 		},
-		want: []Step{
-			{
-				Name: "delegation", Zone: "acme.example.com", Status: Wrong,
-				Found: "the zone above, example.com, does not delegate it, so nobody finds its name servers",
-				Do:    "create these records in the zone example.com:",
-				Lines: []string{"acme.example.com. NS <name server of the zone, from its ns lines or its DNS provider>"},
-			},
-		},
+		want: []Step{notDelegated("acme.example.com. NS <name server of the zone, from its ns lines or its DNS provider>")},
 	},
 	{
 		name: "one parent server without the delegation",
@@ -76,17 +53,8 @@ var brokenDelegation = []breakage{
 			s.options.Hosted = s.service.hosted
 		},
 		want: []Step{
-			{
-				Name: "glue", Zone: "acme.example.com", Status: Wrong,
-				Found: "its name servers lie in the zone itself, and the zone above, example.com, has no address (glue) for them, so nobody finds the way in",
-				Do:    "add this glue in example.com, beside the NS records:",
-				Lines: []string{"ns1.acme.example.com. A 192.0.2.5", "ns1.acme.example.com. AAAA 2001:db8::5", "ns2.acme.example.com. A 192.0.2.6"},
-			},
-			{
-				Name: "resolved", Status: Wrong,
-				Found: "the resolver answers SERVFAIL for _acme-challenge.www.example.org TXT",
-				Do:    "mend what is wrong above; if nothing is, look at the zone's name servers from where the resolver is",
-			},
+			glueMissing("ns1.acme.example.com. A 192.0.2.5", "ns1.acme.example.com. AAAA 2001:db8::5", "ns2.acme.example.com. A 192.0.2.6"),
+			resolverFails,
 		},
 	},
 	{
@@ -94,14 +62,7 @@ var brokenDelegation = []breakage{
 		breakIt: func(t *testing.T, s *setup) {
 			s.com.remove(t, "ns1.acme", "ns2.acme")
 		},
-		want: []Step{
-			{
-				Name: "glue", Zone: "acme.example.com", Status: Wrong,
-				Found: "its name servers lie in the zone itself, and the zone above, example.com, has no address (glue) for them, so nobody finds the way in",
-				Do:    "add this glue in example.com, beside the NS records:",
-				Lines: []string{"ns1.acme.example.com. A <public address of ns1.acme.example.com>", "ns2.acme.example.com. A <public address of ns2.acme.example.com>"},
-			},
-		},
+		want: []Step{glueMissing("ns1.acme.example.com. A <public address of ns1.acme.example.com>", "ns2.acme.example.com. A <public address of ns2.acme.example.com>")},
 	},
 	{
 		name: "glue incomplete",
@@ -130,12 +91,7 @@ var brokenDelegation = []breakage{
 				Do:    "replace that glue in example.com by these records:",
 				Lines: []string{"ns1.acme.example.com. A 192.0.2.5", "ns1.acme.example.com. AAAA 2001:db8::5", "ns2.acme.example.com. A 192.0.2.6"},
 			},
-			{
-				Name: "server", Zone: "acme.example.com", Status: Wrong,
-				Found: "ns2.acme.example.com (192.0.2.99): refused the connection over UDP; refused the connection over TCP",
-				Do:    "start the name server there, have it listen on that address, and let UDP and TCP to port 53 of 192.0.2.99 through every firewall (for the built-in name server, the option below); or take the server out of the zone's NS records",
-				Lines: []string{"listen :53"},
-			},
+			serverDown("ns2", "192.0.2.99", "refused the connection"),
 		},
 	},
 	{
@@ -150,12 +106,7 @@ var brokenDelegation = []breakage{
 				Do:    "make the NS records in example.com those of the zone (or change the zone's ns lines):",
 				Lines: []string{"acme.example.com. NS ns1.acme.example.com.", "acme.example.com. NS ns2.acme.example.com."},
 			},
-			{
-				Name: "redundancy", Zone: "acme.example.com", Status: Warning,
-				Found: "it has a single name server, ns1.acme.example.com: while that is down, no certificate of it can be had",
-				Do:    "this is enough to begin with; for more, host the zone with DNS servers of which there are two (provider in its block), or add one in both zones:",
-				Lines: []string{"acme.example.com. NS <second name server>"},
-			},
+			singleServer,
 		},
 	},
 	{

@@ -110,17 +110,8 @@ var brokenDomain = []breakage{
 		name:    "CNAME missing",
 		breakIt: func(t *testing.T, s *setup) { s.org.remove(t, "_acme-challenge.www") },
 		want: []Step{
-			{
-				Name: "cname", Status: Wrong,
-				Found: "_acme-challenge.www.example.org is no alias, so nobody finds the challenges that the service writes at www.example.org.acme.example.com",
-				Do:    "create this record where www.example.org is hosted:",
-				Lines: []string{"_acme-challenge.www.example.org. CNAME www.example.org.acme.example.com."},
-			},
-			{
-				Name: "resolved", Status: Wrong,
-				Found: "the resolver answers NXDOMAIN for _acme-challenge.www.example.org TXT, and what was written is not in it",
-				Do:    "mend what is wrong above, from which this follows",
-			},
+			noCNAME,
+			notResolved,
 		},
 	},
 	{
@@ -136,11 +127,7 @@ var brokenDomain = []breakage{
 				Do:    "replace the CNAME, where www.example.org is hosted, by:",
 				Lines: []string{"_acme-challenge.www.example.org. CNAME www.example.org.acme.example.com."},
 			},
-			{
-				Name: "resolved", Status: Wrong,
-				Found: "the resolver answers NXDOMAIN for _acme-challenge.www.example.org TXT, and what was written is not in it",
-				Do:    "mend what is wrong above, from which this follows",
-			},
+			notResolved,
 		},
 	},
 	{
@@ -156,11 +143,7 @@ var brokenDomain = []breakage{
 				Do:    "this is the record to create where www.example.org is hosted:",
 				Lines: []string{"_acme-challenge.www.example.org. CNAME www.example.org.acme.example.com."},
 			},
-			{
-				Name: "resolved", Status: Wrong,
-				Found: "the resolver answers SERVFAIL for _acme-challenge.www.example.org TXT",
-				Do:    "mend what is wrong above; if nothing is, look at the zone's name servers from where the resolver is",
-			},
+			resolverFails,
 		},
 	},
 	{
@@ -186,18 +169,8 @@ var brokenDomain = []breakage{
 			s.options.Hosted = s.service.hosted
 		},
 		want: []Step{
-			{
-				Name: "right", Status: Wrong,
-				Found: `client "web" has no right to certificates of www.example.org`,
-				Do:    "add the right to the client's block in the service's configuration, and reload:",
-				Lines: []string{"client web {", "\tcertificates www.example.org", "}"},
-			},
-			{
-				Name: "cname", Status: Wrong,
-				Found: "_acme-challenge.www.example.org is no alias, so nobody finds the challenges that the service writes at www.example.org.acme.example.com",
-				Do:    "create this record where www.example.org is hosted:",
-				Lines: []string{"_acme-challenge.www.example.org. CNAME www.example.org.acme.example.com."},
-			},
+			noRight,
+			noCNAME,
 		},
 	},
 	{

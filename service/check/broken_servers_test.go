@@ -10,14 +10,7 @@ var brokenServers = []breakage{
 	{
 		name:    "name server down",
 		breakIt: func(_ *testing.T, s *setup) { s.second.noUDP, s.second.noTCP = true, true },
-		want: []Step{
-			{
-				Name: "server", Zone: "acme.example.com", Status: Wrong,
-				Found: "ns2.acme.example.com (192.0.2.6): refused the connection over UDP; refused the connection over TCP",
-				Do:    "start the name server there, have it listen on that address, and let UDP and TCP to port 53 of 192.0.2.6 through every firewall (for the built-in name server, the option below); or take the server out of the zone's NS records",
-				Lines: []string{"listen :53"},
-			},
-		},
+		want:    []Step{serverDown("ns2", "192.0.2.6", "refused the connection")},
 	},
 	{
 		name: "all name servers down, DNS alone",
@@ -30,18 +23,8 @@ var brokenServers = []breakage{
 			s.com.remove(s.t, "ns1.acme.example.com. 300 IN AAAA")
 		},
 		want: []Step{
-			{
-				Name: "server", Zone: "acme.example.com", Status: Wrong,
-				Found: "ns1.acme.example.com (192.0.2.5): refused the connection over UDP; refused the connection over TCP",
-				Do:    "start the name server there, have it listen on that address, and let UDP and TCP to port 53 of 192.0.2.5 through every firewall (for the built-in name server, the option below); or take the server out of the zone's NS records",
-				Lines: []string{"listen :53"},
-			},
-			{
-				Name: "server", Zone: "acme.example.com", Status: Wrong,
-				Found: "ns2.acme.example.com (192.0.2.6): refused the connection over UDP; refused the connection over TCP",
-				Do:    "start the name server there, have it listen on that address, and let UDP and TCP to port 53 of 192.0.2.6 through every firewall (for the built-in name server, the option below); or take the server out of the zone's NS records",
-				Lines: []string{"listen :53"},
-			},
+			serverDown("ns1", "192.0.2.5", "refused the connection"),
+			serverDown("ns2", "192.0.2.6", "refused the connection"),
 		},
 	},
 	{
@@ -71,64 +54,29 @@ var brokenServers = []breakage{
 	{
 		name:    "silent",
 		breakIt: func(_ *testing.T, s *setup) { s.second.silent = true },
-		want: []Step{
-			{
-				Name: "server", Zone: "acme.example.com", Status: Wrong,
-				Found: "ns2.acme.example.com (192.0.2.6): no answer over UDP; no answer over TCP",
-				Do:    "start the name server there, have it listen on that address, and let UDP and TCP to port 53 of 192.0.2.6 through every firewall (for the built-in name server, the option below); or take the server out of the zone's NS records",
-				Lines: []string{"listen :53"},
-			},
-		},
+		want:    []Step{serverDown("ns2", "192.0.2.6", "no answer")},
 	},
 	{
 		name:    "another server there",
 		breakIt: func(_ *testing.T, s *setup) { s.second.zones = nil },
-		want: []Step{
-			{
-				Name: "server", Zone: "acme.example.com", Status: Wrong,
-				Found: "ns2.acme.example.com (192.0.2.6) answers REFUSED",
-				Do:    "it does not serve the zone acme.example.com: see that the right program listens on port 53 of 192.0.2.6, and that its configuration has the zone; for the built-in name server:",
-				Lines: []string{"zone acme.example.com {", "\tns ns2.acme.example.com 192.0.2.6", "}"},
-			},
-		},
+		want:    []Step{notServed("answers REFUSED")},
 	},
 	{
 		name:    "a resolver there",
 		breakIt: func(_ *testing.T, s *setup) { s.second.lame = true },
-		want: []Step{
-			{
-				Name: "server", Zone: "acme.example.com", Status: Wrong,
-				Found: "ns2.acme.example.com (192.0.2.6) answers, but not as an authority for the zone",
-				Do:    "it does not serve the zone acme.example.com: see that the right program listens on port 53 of 192.0.2.6, and that its configuration has the zone; for the built-in name server:",
-				Lines: []string{"zone acme.example.com {", "\tns ns2.acme.example.com 192.0.2.6", "}"},
-			},
-		},
+		want:    []Step{notServed("answers, but not as an authority for the zone")},
 	},
 	{
 		name:    "IPv6 address wrong",
 		breakIt: func(_ *testing.T, s *setup) { delete(s.servers, "2001:db8::5") },
-		want: []Step{
-			{
-				Name: "server", Zone: "acme.example.com", Status: Wrong,
-				Found: "ns1.acme.example.com (2001:db8::5): refused the connection over UDP; refused the connection over TCP",
-				Do:    "start the name server there, have it listen on that address, and let UDP and TCP to port 53 of 2001:db8::5 through every firewall (for the built-in name server, the option below); or take the server out of the zone's NS records",
-				Lines: []string{"listen :53"},
-			},
-		},
+		want:    []Step{serverDown("ns1", "2001:db8::5", "refused the connection")},
 	},
 	{
 		name: "IPv6 address silent, where others answer",
 		breakIt: func(_ *testing.T, s *setup) {
 			s.nameserver("2001:db8::5").silent = true
 		},
-		want: []Step{
-			{
-				Name: "server", Zone: "acme.example.com", Status: Wrong,
-				Found: "ns1.acme.example.com (2001:db8::5): no answer over UDP; no answer over TCP",
-				Do:    "start the name server there, have it listen on that address, and let UDP and TCP to port 53 of 2001:db8::5 through every firewall (for the built-in name server, the option below); or take the server out of the zone's NS records",
-				Lines: []string{"listen :53"},
-			},
-		},
+		want: []Step{serverDown("ns1", "2001:db8::5", "no answer")},
 	},
 	{
 		name: "all IPv6 addresses silent",
@@ -170,14 +118,7 @@ var brokenServers = []breakage{
 				z.remove(t, "acme.example.com. 300 IN NS ns2")
 			}
 		},
-		want: []Step{
-			{
-				Name: "redundancy", Zone: "acme.example.com", Status: Warning,
-				Found: "it has a single name server, ns1.acme.example.com: while that is down, no certificate of it can be had",
-				Do:    "this is enough to begin with; for more, host the zone with DNS servers of which there are two (provider in its block), or add one in both zones:",
-				Lines: []string{"acme.example.com. NS <second name server>"},
-			},
-		},
+		want: []Step{singleServer},
 	},
 	{
 		name: "two names of one machine",
