@@ -51,9 +51,10 @@ removes it again, also when it is interrupted.
   caddy bestdns check --config /etc/caddy/Caddyfile
 
 The first two ask as a client of the service does, with the token that its
-configuration, the environment or --token-file has. Where the configuration has
-the service itself, and without DOMAIN, where all of its zones are checked, the
-running Caddy is asked at its admin endpoint.
+configuration, the environment or --token-file has. The third checks all zones of
+the service. Where the configuration has the service itself and no endpoint for
+DOMAIN, or no endpoint is named anywhere, the running Caddy is asked at its admin
+endpoint.
 
 It ends with 0 if all is right (a warning is no fault), with 1 if something is
 wrong, and with 2 if it could not be checked.`,
