@@ -57,12 +57,9 @@
 package bestdns
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 
@@ -158,18 +155,12 @@ func newRemote(set settings) (*remote, error) {
 		return nil, errors.New("a client certificate and its key are needed together")
 	}
 	if set.cert != "" {
-		id.Certificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(set.cert, set.key)
-			if err != nil {
-				return nil, fmt.Errorf("reading the client certificate: %w", err)
-			}
-			return &pair, nil
-		}
+		id.Certificate = api.CertificateIn(set.cert, set.key)
 		if _, err := id.Certificate(nil); err != nil { // better said now than at the first call
 			return nil, err
 		}
 	}
-	roots, err := loadRoots(set.roots)
+	roots, err := api.ReadRoots(set.roots)
 	if err != nil {
 		return nil, err
 	}
@@ -178,24 +169,6 @@ func newRemote(set settings) (*remote, error) {
 		return nil, err
 	}
 	return &remote{client: client}, nil
-}
-
-// loadRoots reads certificates from PEM files. No files give nil.
-func loadRoots(files []string) (*x509.CertPool, error) {
-	if len(files) == 0 {
-		return nil, nil
-	}
-	pool := x509.NewCertPool()
-	for _, file := range files {
-		pem, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("reading trusted_roots: %w", err)
-		}
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("reading trusted_roots: %s holds no certificate in PEM form", file)
-		}
-	}
-	return pool, nil
 }
 
 // redacted keeps what embeds it out of all that package fmt prints. Its method

@@ -18,6 +18,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/service/check"
 )
 
@@ -227,7 +228,7 @@ func (o *checkOptions) apiEndpoint(config *checkedConfig, domain string) (e chec
 		e.Identity.Token, e.NoToken = token, nil
 	}
 	if len(o.roots) > 0 {
-		e.Roots, err = readRoots(o.roots)
+		e.Roots, err = api.ReadRoots(o.roots)
 		return e, err
 	}
 	return e, nil

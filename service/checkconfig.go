@@ -1,8 +1,6 @@
 package service
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -166,7 +164,7 @@ func (c *checkedConfig) endpoint(p *bestdns.Provider) (e check.Endpoint, err err
 		}
 		roots = append(roots, root)
 	}
-	if e.Roots, err = readRoots(roots); err != nil || p.ClientCertificate == "" {
+	if e.Roots, err = api.ReadRoots(roots); err != nil || p.ClientCertificate == "" {
 		return e, err
 	}
 	files := []string{p.ClientCertificate, p.ClientKey}
@@ -175,13 +173,7 @@ func (c *checkedConfig) endpoint(p *bestdns.Provider) (e check.Endpoint, err err
 			return e, fmt.Errorf("client_certificate in %s: %w", c.file, err)
 		}
 	}
-	e.Identity.Certificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		pair, err := tls.LoadX509KeyPair(files[0], files[1])
-		if err != nil {
-			return nil, fmt.Errorf("reading the client certificate: %w", err)
-		}
-		return &pair, nil
-	}
+	e.Identity.Certificate = api.CertificateIn(files[0], files[1])
 	return e, nil
 }
 
@@ -197,24 +189,6 @@ func resolveToken(text string) (string, error) {
 		}
 		return nil, errors.New("it has braces around something that is no placeholder")
 	})
-}
-
-// readRoots reads certificates from PEM files. No files give nil.
-func readRoots(files []string) (*x509.CertPool, error) {
-	if len(files) == 0 {
-		return nil, nil
-	}
-	pool := x509.NewCertPool()
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("reading trusted roots: %w", err)
-		}
-		if !pool.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("reading trusted roots: %s holds no certificate in PEM form", file)
-		}
-	}
-	return pool, nil
 }
 
 // tokenFrom reads a token from a file.
