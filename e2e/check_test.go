@@ -53,13 +53,7 @@ func newCheckWorld(t *testing.T, cname bool) *checkWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, server := range []*dns.Server{{Listener: tcp, Handler: parent}, {PacketConn: udp, Handler: parent}} {
-		started := make(chan struct{})
-		server.NotifyStartedFunc = func() { close(started) }
-		go server.ActivateAndServe()
-		<-started
-		t.Cleanup(func() { server.Shutdown() })
-	}
+	serveDNS(t, &dns.Server{Listener: tcp, Handler: parent}, &dns.Server{PacketConn: udp, Handler: parent})
 	w.caddy = StartCaddy(t, caddyBinary, "check.caddyfile", w.Env(t))
 	return w
 }

@@ -64,13 +64,7 @@ func NewCloudflare(t testing.TB, zone string) *Cloudflare {
 
 	tcp, udp := listenBoth(t)
 	c.DNS = tcp.Addr().String()
-	for _, s := range []*dns.Server{{Listener: tcp, Handler: c}, {PacketConn: udp, Handler: c}} {
-		started := make(chan struct{})
-		s.NotifyStartedFunc = func() { close(started) }
-		go s.ActivateAndServe()
-		<-started
-		t.Cleanup(func() { s.Shutdown() })
-	}
+	serveDNS(t, &dns.Server{Listener: tcp, Handler: c}, &dns.Server{PacketConn: udp, Handler: c})
 	return c
 }
 

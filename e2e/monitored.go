@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	random "math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -62,10 +61,7 @@ func startPartner(t testing.TB, fails *atomic.Bool) (addr, key string) {
 	secret := make([]byte, 32)
 	rand.Read(secret)
 	key = base64.StdEncoding.EncodeToString(secret)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener, packets := listenBoth(t)
 	handle := func(w dns.ResponseWriter, q *dns.Msg) {
 		answer := new(dns.Msg).SetReply(q)
 		if fails.Load() {
@@ -77,21 +73,9 @@ func startPartner(t testing.TB, fails *atomic.Bool) (addr, key string) {
 		w.WriteMsg(answer)
 	}
 	secrets := map[string]string{"partner.": key}
-	// UDP beside TCP at the same port: the provider chooses.
-	packets, err := net.ListenPacket("udp", listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, server := range []*dns.Server{
-		{Listener: listener, Handler: dns.HandlerFunc(handle), TsigSecret: secrets, MsgAcceptFunc: acceptUpdates},
-		{PacketConn: packets, Handler: dns.HandlerFunc(handle), TsigSecret: secrets, MsgAcceptFunc: acceptUpdates},
-	} {
-		started := make(chan struct{})
-		server.NotifyStartedFunc = func() { close(started) }
-		go server.ActivateAndServe()
-		<-started
-		t.Cleanup(func() { server.Shutdown() })
-	}
+	serveDNS(t,
+		&dns.Server{Listener: listener, Handler: dns.HandlerFunc(handle), TsigSecret: secrets, MsgAcceptFunc: acceptUpdates},
+		&dns.Server{PacketConn: packets, Handler: dns.HandlerFunc(handle), TsigSecret: secrets, MsgAcceptFunc: acceptUpdates})
 	return listener.Addr().String(), key
 }
 

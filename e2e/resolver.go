@@ -42,13 +42,7 @@ func NewResolver(t testing.TB) *Resolver {
 	}
 	tcp, udp := listenBoth(t)
 	r.Addr = tcp.Addr().String()
-	for _, server := range []*dns.Server{{Listener: tcp, Handler: r}, {PacketConn: udp, Handler: r}} {
-		started := make(chan struct{})
-		server.NotifyStartedFunc = func() { close(started) }
-		go server.ActivateAndServe()
-		<-started
-		t.Cleanup(func() { server.Shutdown() })
-	}
+	serveDNS(t, &dns.Server{Listener: tcp, Handler: r}, &dns.Server{PacketConn: udp, Handler: r})
 	return r
 }
 
