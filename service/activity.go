@@ -124,19 +124,36 @@ func (a *activity) zone(apex record.Name) *zoneActivity {
 	return z
 }
 
-// recent returns the changes that are remembered and for which match says yes, the
-// newest first. They are shared and not to be changed.
-func (a *activity) recent(match func(*changeSeen) bool) []*changeSeen {
+// recent returns the changes that are remembered, the newest first. They are shared
+// and not to be changed.
+func (a *activity) recent() []*changeSeen {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	list := []*changeSeen{}
 	for i := range a.changes {
-		c := a.changes[(a.next+len(a.changes)-1-i)%len(a.changes)]
-		if c != nil && match(c) {
+		if c := a.changes[(a.next+len(a.changes)-1-i)%len(a.changes)]; c != nil {
 			list = append(list, c)
 		}
 	}
 	return list
+}
+
+// counted is what was counted, as it is at one moment.
+type counted struct {
+	zones   map[record.Name]zoneActivity
+	refused uint64
+	denied  [len(denialLabels)]uint64
+}
+
+// counts returns what was counted.
+func (a *activity) counts() counted {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	zones := make(map[record.Name]zoneActivity, len(a.zones))
+	for apex, z := range a.zones {
+		zones[apex] = *z
+	}
+	return counted{zones: zones, refused: a.refused, denied: a.denied}
 }
 
 // providerErrorLabels are the ways in which a DNS provider fails.
@@ -208,7 +225,7 @@ func (a *activity) keep(apps []*App) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for name := range a.clients {
-		if !slices.ContainsFunc(apps, func(app *App) bool { return app.clients.Has(name) }) {
+		if !slices.ContainsFunc(apps, func(app *App) bool { return app.clients.ByName(name) != nil }) {
 			delete(a.clients, name)
 		}
 	}
@@ -219,27 +236,22 @@ func (a *activity) keep(apps []*App) {
 	}
 }
 
-// all returns the apps that live.
-func (s *appStack) all() []*App {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return slices.Clone(s.apps)
-}
-
 // noteUse notes that a client was let in, and logs the first time since the process
 // started and each time after a day or more.
 func (a *App) noteUse(client *access.Client, who caller, now time.Time) {
 	before := seen.use(client.Name(), now)
+	if !before.IsZero() && now.Sub(before) < disuse {
+		return
+	}
 	fields := []zap.Field{
 		zap.String("client", client.Name()),
 		zap.String("description", client.Description()),
 		zap.String("remote_ip", who.address),
 		zap.String("request_id", who.requestID),
 	}
-	switch {
-	case before.IsZero():
+	if before.IsZero() {
 		a.logger.Info("a client is here for the first time since this process started", fields...)
-	case now.Sub(before) >= disuse:
-		a.logger.Info("a client is back that was not here for a day or more", append(fields, zap.Time("last_used", before))...)
+		return
 	}
+	a.logger.Info("a client is back that was not here for a day or more", append(fields, zap.Time("last_used", before))...)
 }

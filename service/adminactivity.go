@@ -32,7 +32,7 @@ func serveAdminActivity(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer := activityAnswer{
 		Clients: []clientSeen{},
-		Changes: seen.recent(func(*changeSeen) bool { return true }),
+		Changes: seen.recent(),
 	}
 	for client := range app.clients.All() {
 		c := clientSeen{Client: client.Name(), Description: client.Description()}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -135,6 +136,13 @@ func (s *appStack) remove(a *App) {
 			return
 		}
 	}
+}
+
+// all returns the apps that serve.
+func (s *appStack) all() []*App {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Clone(s.apps)
 }
 
 // newest returns the newest app that serves, or own if there is none.

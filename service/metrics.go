@@ -129,14 +129,10 @@ func (c collector) collectContents(out exposition, server *sharedServer) {
 }
 
 func (c collector) collectActivity(out exposition) {
-	seen.mu.Lock()
-	defer seen.mu.Unlock()
-	out.count(changesDesc, seen.refused, "", refused.String())
+	counts := seen.counts()
+	out.count(changesDesc, counts.refused, "", refused.String())
 	for apex, zone := range c.app.hosted {
-		z := seen.zones[apex]
-		if z == nil {
-			z = new(zoneActivity) // a counter that begins at 1 has no increase
-		}
+		z := counts.zones[apex] // zero before its first change: a counter that begins at 1 has no increase
 		for i, n := range z.outcomes {
 			out.count(changesDesc, n, apex.String(), outcome(i).String())
 		}
@@ -150,7 +146,7 @@ func (c collector) collectActivity(out exposition) {
 			out.count(providerDesc, n, apex.String(), providerErrorLabels[i])
 		}
 	}
-	for i, n := range seen.denied {
+	for i, n := range counts.denied {
 		out.count(deniedDesc, n, denialLabels[i])
 	}
 }

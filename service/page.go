@@ -62,12 +62,11 @@ func (a *App) view(ctx context.Context, visitor *access.Client) page.View {
 		}
 	}
 	v.Challenges, v.MoreChallenges = first(a.challengesFor(visitor, zones, found), pageChallenges)
-	seen.recent(func(c *changeSeen) bool {
+	for _, c := range seen.recent() {
 		if change, ok := a.viewChange(visitor, c); ok {
 			v.Changes = append(v.Changes, change)
 		}
-		return false
-	})
+	}
 	v.Clients, v.MoreClients = first(a.clientsFor(visitor), pageClients)
 	v.Visitor = viewClient(visitor)
 	return v
@@ -176,11 +175,8 @@ func (a *App) challengesFor(client *access.Client, zones []*Zone, found []findin
 
 // viewChange returns what a client is shown of a change, if it may see it.
 func (a *App) viewChange(visitor *access.Client, c *changeSeen) (v page.Change, ok bool) {
-	local := c.Address == "" && c.Client == access.LocalName
-	var by *access.Client // nil: in process, or not configured any more
-	if !local {
-		by = a.clients.ByName(c.Client)
-	}
+	by := a.clients.ByName(c.Client) // nil: in process, or not configured any more
+	local := by == nil && c.Client == access.LocalName
 	known := by != nil && visitor.Sees(by)
 	if by != visitor && !a.mayReadChange(visitor, c, known) {
 		return page.Change{}, false

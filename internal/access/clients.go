@@ -98,7 +98,7 @@ func New(zones record.Zones, cnameTarget record.Name, configs []Config) (*Client
 		byUser:        make(map[string]*Client),
 	}
 	for _, config := range configs {
-		if cs.Has(config.Name) {
+		if cs.ByName(config.Name) != nil {
 			return nil, fmt.Errorf("client %q: there are two of that name", config.Name)
 		}
 		c, err := newClient(h, config)
@@ -199,12 +199,6 @@ func (cs *Clients) ByUser(name string) *Client { return cs.byUser[name] }
 
 // ByName returns the client of that name, nil if there is none.
 func (cs *Clients) ByName(name string) *Client { return cs.byName[name] }
-
-// Has tells whether there is a client of that name.
-func (cs *Clients) Has(name string) bool {
-	_, ok := cs.byName[name]
-	return ok
-}
 
 // All returns the clients in the order of the configuration.
 func (cs *Clients) All() iter.Seq[*Client] { return slices.Values(cs.inOrder) }
