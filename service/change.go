@@ -220,7 +220,7 @@ func forbidden(client *access.Client, op record.Op, t record.Type, name, zone re
 func (a *App) logChange(who caller, p *placer, op record.Op, body api.Change, serial uint32, took time.Duration, failure *problem) {
 	a.logOutcome(p.zone, changeSeen{
 		RequestID: who.requestID, Client: who.client.Name(), Address: who.address,
-		Zone: p.apex().String(), Op: op.String(), Records: auditRecords(p.asked, body), Serial: serial,
+		Zone: p.apex().String(), Op: op.String(), Records: p.auditRecords(body), Serial: serial,
 	}, took, failure)
 }
 
@@ -263,20 +263,27 @@ func (a *App) logOutcome(zone *Zone, c changeSeen, took time.Duration, failure *
 const moreRecords = "…"
 
 // auditRecords names the records of a change by owner and type, without their data.
-func auditRecords(zone record.Name, body api.Change) []string {
+func (p *placer) auditRecords(body api.Change) []string {
 	const most = 20
-	var names []string
-	for _, records := range [][]api.Record{body.Append, body.Set, body.Delete} {
-		for _, r := range records {
-			if len(names) == most {
-				return append(names, moreRecords)
-			}
-			name := r.Name
-			if owner, err := record.ParseOwner(r.Name, zone); err == nil {
-				name = owner.String()
-			}
-			names = append(names, clipped(name+" "+r.Type))
+	records := body.Append
+	switch {
+	case body.Set != nil:
+		records = body.Set
+	case body.Delete != nil:
+		records = body.Delete
+	}
+	names := make([]string, 0, min(len(records), most+1))
+	for i, r := range records {
+		if i == most {
+			return append(names, moreRecords)
 		}
+		name := r.Name
+		if i < len(p.owners) {
+			name = p.owners[i].String()
+		} else if owner, err := record.ParseOwner(r.Name, p.asked); err == nil {
+			name = owner.String() // behind the one for which the change was refused
+		}
+		names = append(names, clipped(name+" "+r.Type))
 	}
 	return names
 }

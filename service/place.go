@@ -85,6 +85,7 @@ type placer struct {
 	client *access.Client
 	asked  record.Name // the zone of the request
 
+	owners []record.Name // of the records so far, as the request named them
 	zone   *Zone
 	cnames []api.CNAME
 	moved  map[record.Name]record.Name // from owner to the name that was asked for
@@ -96,6 +97,7 @@ func (p *placer) owner(name string, t record.Type) (record.Name, error) {
 	if err != nil {
 		return "", newProblem(api.InvalidRecord, "%w", err)
 	}
+	p.owners = append(p.owners, asked)
 	placed, err := p.app.place(p.client, p.asked, asked, t)
 	if err != nil {
 		return "", err
