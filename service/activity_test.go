@@ -88,7 +88,7 @@ func TestActivity(t *testing.T) {
 	refused := s.patch(t, "web1", "example.test", `{"delete":[{"name":"www"}]}`)
 	nowhere := s.patch(t, "web1", "nowhere.test", `{"set":[{"name":"`+strings.Repeat("x", 5000)+`","type":"A","data":"192.0.2.1"}]}`)
 	s.call(t, "expired", "GET", "/v1/token", "")
-	s.reload(t, s.standard()+"\nrate_limit 50")
+	s.load(t, s.standard()+"\nrate_limit 50")
 
 	got := s.activity(t)
 	want := activityAnswer{

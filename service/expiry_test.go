@@ -79,7 +79,7 @@ func TestExpiryIsAnnounced(t *testing.T) {
 // expired, and a reload says it again.
 func TestExpiryIsAnnouncedAtLoad(t *testing.T) {
 	s := startStandard(t)
-	s.reload(t, s.standard()+"\nrate_limit 50")
+	s.load(t, s.standard()+"\nrate_limit 50")
 	want := [][]string{{"warn", "expired"}, {"warn", "expired"}}
 	const message = `a client's access has ended: set a later date in its "expires", or take it out of the configuration`
 	if diff := cmp.Diff(want, s.logged(t, message, "level", "client")); diff != "" {

@@ -19,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"github.com/libdns/libdns"
 
@@ -65,14 +64,7 @@ func TestKnownByCertificate(t *testing.T) {
 	cert, key, hash := clientCertificate(t, "web1")
 	otherCert, otherKey, _ := clientCertificate(t, "stranger")
 	options := fmt.Sprintf("listen %s\nstore %q\nzone example.test {\nns ns1.example.test 127.0.0.1\n}\nclient web1 {\ncertificate %s\ncertificates web1.example.test\n}\n", s.dns, s.store, hash)
-	config, err := adapt(strings.Replace(s.caddyfile(options), "tls internal", "tls {\nissuer internal\nclient_auth {\nmode request\n}\n}", 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { caddy.Stop() })
-	if err := caddy.Load(config, true); err != nil {
-		t.Fatal(err)
-	}
+	s.loadText(t, strings.Replace(s.caddyfile(options), "tls internal", "tls {\nissuer internal\nclient_auth {\nmode request\n}\n}", 1))
 	root := filepath.Join(s.dir, "pki", "authorities", "local", "root.crt")
 	records := []libdns.Record{libdns.TXT{Name: "_acme-challenge.web1", Text: challengeValue}}
 	provider := &bestdns.Provider{Endpoint: s.api, TrustedRoots: []string{root}, ClientCertificate: cert, ClientKey: key}
@@ -112,15 +104,7 @@ func TestKnownByUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	options := fmt.Sprintf("listen %s\nstore %q\nzone example.test {\nns ns1.example.test 127.0.0.1\n}\nclient web1 {\nuser alice\nallow under example.test\n}\n", s.dns, s.store)
-	withUsers := strings.Replace(s.caddyfile(options), "\t\tbestdns\n", fmt.Sprintf("\t\tbasic_auth {\nalice %s\nbob %[1]s\n}\nbestdns\n", hash), 1)
-	config, err := adapt(withUsers)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { caddy.Stop() })
-	if err := caddy.Load(config, true); err != nil {
-		t.Fatal(err)
-	}
+	s.loadText(t, strings.Replace(s.caddyfile(options), "\t\tbestdns\n", fmt.Sprintf("\t\tbasic_auth {\nalice %s\nbob %[1]s\n}\nbestdns\n", hash), 1))
 	for user, want := range map[string]int{"alice": 200, "bob": 401, "": 401} {
 		request, err := http.NewRequest("GET", s.api+"/v1/token", nil)
 		if err != nil {

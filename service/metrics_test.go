@@ -57,14 +57,6 @@ func grown(before, after map[string]float64, prefixes ...string) map[string]floa
 	return diff
 }
 
-// reload replaces the configuration. A connection to the server that ends may end
-// with it under a request, so what follows uses others.
-func (s *service) reload(t testing.TB, options string) {
-	t.Helper()
-	s.load(t, options)
-	http.DefaultClient.CloseIdleConnections()
-}
-
 // withProvider is the standard configuration and a zone with a provider.
 func (s *service) withProvider() string {
 	return s.standard() + fmt.Sprintf(`
@@ -113,7 +105,7 @@ func TestMetrics(t *testing.T) {
 	}
 	s.token["nobody"] = "of-nobody"
 	happen()
-	s.reload(t, s.withProvider()+"\nrate_limit 50")
+	s.load(t, s.withProvider()+"\nrate_limit 50")
 	happen()
 
 	after := s.metrics(t)
@@ -187,7 +179,7 @@ func TestMetricsOfRecords(t *testing.T) {
 	challenge := fmt.Sprintf(`[{"name":"_acme-challenge.web1","type":"TXT","data":%q}]`, challengeValue)
 	s.must(t, "web1", "example.test", `{"append":`+challenge+`}`)
 	s.must(t, "ops", "example.test", `{"append":[{"name":"www","type":"A","data":"192.0.2.1"},{"name":"www","type":"A","data":"192.0.2.2"}]}`)
-	s.reload(t, s.standard()+"\nrate_limit 50")
+	s.load(t, s.standard()+"\nrate_limit 50")
 
 	got := gauges()
 	const oldest = `bestdns_oldest_challenge_timestamp_seconds{zone="example.test."}`

@@ -3,14 +3,12 @@ package service
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -24,7 +22,7 @@ func TestMonitoringPage(t *testing.T) {
 		s := newService(t)
 		address := freeAddress(t)
 		site := strings.NewReplacer("metrics.example.net", "http://"+address, "192.0.2.9", "127.0.0.1").Replace(blocks[0])
-		loadText(t, s.caddyfile(s.standard())+"\n"+site)
+		s.loadText(t, s.caddyfile(s.standard())+"\n"+site)
 		// The same that the admin endpoint has.
 		s.admin = address
 		if s.metrics(t)["bestdns_healthy"] != 1 {
@@ -43,10 +41,9 @@ func TestMonitoringPage(t *testing.T) {
 			return fmt.Sprintf("{\nadmin off\npersist_config off\nstorage file_system %q\n%s\nbestdns {\n%s\n%s\n}\n}\n%s {\nbind 127.0.0.1\nbestdns\n}\n",
 				s.dir, options, s.standard(), more, s.api)
 		}
-		loadText(t, text(""))
+		s.loadText(t, text(""))
 		added := s.must(t, "ops", "example.test", `{"append":[{"name":"www","type":"TXT","data":"a value"}]}`)
-		loadText(t, text("rate_limit 50"))
-		http.DefaultClient.CloseIdleConnections()
+		s.loadText(t, text("rate_limit 50"))
 		refused := s.patch(t, "web1", "example.test", `{"delete":[{"name":"www"}]}`)
 
 		file, err := os.ReadFile(audit)
@@ -80,17 +77,4 @@ func TestMonitoringPage(t *testing.T) {
 			t.Error("the audit lines stand in Caddy's own log too")
 		}
 	})
-}
-
-// loadText runs Caddy with a whole Caddyfile, until the test ends.
-func loadText(t *testing.T, caddyfile string) {
-	t.Helper()
-	config, err := adapt(caddyfile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { caddy.Stop() })
-	if err := caddy.Load(config, true); err != nil {
-		t.Fatal(err)
-	}
 }
