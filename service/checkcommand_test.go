@@ -49,6 +49,30 @@ func TestCheckOptions(t *testing.T) {
 			dns bestdns {env.CHECK_OTHER} https://two.example.net
 		}
 	}`)
+	global := write("global.caddyfile", `{
+		dns bestdns {env.CHECK_TOKEN} https://five.example.net
+	}
+	www.example.org {
+		tls {
+			dns
+		}
+	}
+	mail.example.org {
+		tls {
+			dns bestdns {env.CHECK_OTHER} https://two.example.net
+		}
+	}`)
+	both := write("both.caddyfile", `{
+		dns bestdns {env.CHECK_TOKEN} https://five.example.net
+		acme_dns bestdns {env.CHECK_OTHER} https://six.example.net
+	}
+	www.example.org {
+	}
+	mail.example.org {
+		tls {
+			dns bestdns {env.CHECK_OTHER} https://two.example.net
+		}
+	}`)
 	service := write("service.caddyfile", `{
 		admin localhost:2998
 		bestdns {
@@ -65,6 +89,15 @@ func TestCheckOptions(t *testing.T) {
 		tls {
 			dns bestdns
 		}
+	}`)
+	inFront := write("infront.caddyfile", `{
+		bestdns {
+			zone hosted.example {
+				provider bestdns {env.CHECK_TOKEN} https://seven.example.net
+			}
+		}
+	}
+	www.example.org {
 	}`)
 	hosted := []check.HostedZone{
 		{Name: "acme.example.com.", CNAMETarget: true, NameServers: []check.NameServer{{Name: "ns1.acme.example.com.", Addresses: []string{"192.0.2.5"}}}},
@@ -91,6 +124,18 @@ func TestCheckOptions(t *testing.T) {
 			[]string{"www.example.org", "--config", client}, map[string]string{"BESTDNS_API_TOKEN": other},
 			asked{Domain: "www.example.org", URL: "https://one.example.net", Token: other, Source: client},
 		},
+		"the global option": {
+			[]string{"www.example.org", "--config", global}, map[string]string{"CHECK_TOKEN": token},
+			asked{Domain: "www.example.org", URL: "https://five.example.net", Token: token, Source: global},
+		},
+		"a client beside the global option": {
+			[]string{"mail.example.org", "--config", global}, map[string]string{"CHECK_OTHER": token},
+			asked{Domain: "mail.example.org", URL: "https://two.example.net", Token: token, Source: global},
+		},
+		"the client of all domains, before the global option": {
+			[]string{"www.example.org", "--config", both}, map[string]string{"CHECK_OTHER": token},
+			asked{Domain: "www.example.org", URL: "https://six.example.net", Token: token, Source: both},
+		},
 		"flags before the configuration": {
 			[]string{"www.example.org", "--config", client, "--endpoint", "https://three.example.net", "--token-file", tokenFile}, map[string]string{"CHECK_TOKEN": token},
 			asked{Domain: "www.example.org", URL: "https://three.example.net", Token: other, Source: "--endpoint"},
@@ -106,6 +151,10 @@ func TestCheckOptions(t *testing.T) {
 		"in the process of the service": {
 			[]string{"www.example.org", "--config", service}, map[string]string{"BESTDNS_ENDPOINT": "https://four.example.net"},
 			asked{Domain: "www.example.org", Running: "the Caddy at localhost:2998", Hosted: hosted},
+		},
+		"the provider of the service's own zone is no client": {
+			[]string{"www.example.org", "--config", inFront}, nil,
+			asked{Domain: "www.example.org", Running: "the Caddy at localhost:2019", Hosted: []check.HostedZone{{Name: "hosted.example.", Provider: "bestdns"}}},
 		},
 		"the service": {
 			[]string{"--config", service}, nil,

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -46,19 +47,28 @@ func readCheckedConfig(file, adapter string) (config checkedConfig, err error) {
 		Storage json.RawMessage `json:"storage"`
 		Apps    struct {
 			BestDNS *App `json:"bestdns"`
+			TLS     struct {
+				Automation any            `json:"automation"`
+				DNS        map[string]any `json:"dns"`
+			} `json:"tls"`
 		} `json:"apps"`
 	}
-	var all any
-	if err := errors.Join(json.Unmarshal(config.text, &known), json.Unmarshal(config.text, &all)); err != nil {
+	if err := json.Unmarshal(config.text, &known); err != nil {
 		return config, fmt.Errorf("reading %s: %w", file, err)
 	}
 	config.app, config.storage = known.Apps.BestDNS, known.Storage
-	config.findClients(all, nil)
+	config.findClients(known.Apps.TLS.Automation, nil)
+	// Challenges that name no provider use this one.
+	if isClient(known.Apps.TLS.DNS) {
+		config.addClient(known.Apps.TLS.DNS, nil)
+	}
 	return config, nil
 }
 
-// findClients looks for the module wherever one may stand: in automation policies,
-// in the issuers of sites, in what other modules add.
+func isClient(module map[string]any) bool { return module["name"] == "bestdns" }
+
+// findClients looks for the module wherever one may stand in automation policies: in
+// their issuers, and in what modules other than Caddy's own have in those.
 func (c *checkedConfig) findClients(node any, subjects []string) {
 	switch node := node.(type) {
 	case []any:
@@ -74,12 +84,12 @@ func (c *checkedConfig) findClients(node any, subjects []string) {
 				}
 			}
 		}
-		for key, value := range node {
-			if module, ok := value.(map[string]any); ok && key == "provider" && module["name"] == "bestdns" {
+		for _, key := range slices.Sorted(maps.Keys(node)) {
+			if module, ok := node[key].(map[string]any); ok && key == "provider" && isClient(module) {
 				c.addClient(module, subjects)
 				continue
 			}
-			c.findClients(value, subjects)
+			c.findClients(node[key], subjects)
 		}
 	}
 }
@@ -95,18 +105,21 @@ func (c *checkedConfig) addClient(module map[string]any, subjects []string) {
 	}
 }
 
-// client returns the module that obtains the domain's certificates, or nil.
+// client returns the module that obtains the domain's certificates, or nil: that of a
+// policy for the domain, or of one for all domains, or else the only ones there are.
 func (c *checkedConfig) client(domain string) *bestdns.Provider {
-	var general *bestdns.Provider
-	for _, client := range c.clients {
-		if slices.ContainsFunc(client.subjects, func(subject string) bool { return certmagic.MatchWildcard(domain, subject) }) {
-			return client.provider
-		}
-		if general == nil || len(client.subjects) == 0 {
-			general = client.provider
+	for _, is := range []func(configuredClient) bool{
+		func(client configuredClient) bool {
+			return slices.ContainsFunc(client.subjects, func(subject string) bool { return certmagic.MatchWildcard(domain, subject) })
+		},
+		func(client configuredClient) bool { return len(client.subjects) == 0 },
+		func(configuredClient) bool { return true },
+	} {
+		if i := slices.IndexFunc(c.clients, is); i >= 0 {
+			return c.clients[i].provider
 		}
 	}
-	return general
+	return nil
 }
 
 // hosted returns the zones of the service in the configuration.
