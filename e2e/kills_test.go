@@ -72,11 +72,11 @@ func TestFaultsWithKills(t *testing.T) {
 		wg.Go(func() {
 			t.Run(fmt.Sprint("service ", i), func(t *testing.T) {
 				addr, token := freeAddr(t), api.NewToken()
-				k := StartKillable(t, addr, token)
+				s := startFaulty(t, addr, token)
 				for i := range next {
 					r := rounds[i]
 					t.Run(fmt.Sprintf("%s/late=%t", r.point.name, r.late), func(t *testing.T) {
-						k.killAt(t, token, r.point, i, r.late)
+						s.killAt(t, r.point, i, r.late)
 					})
 				}
 			})
@@ -85,10 +85,26 @@ func TestFaultsWithKills(t *testing.T) {
 	wg.Wait()
 }
 
+// startFaulty runs the service of the tests of faults, in whose logs there is no
+// error however it ends.
+func startFaulty(t *testing.T, addr, token string) *Service {
+	t.Helper()
+	s := NewService(t)
+	s.API, s.Token, s.caddyfile = addr, token, "faults.caddyfile"
+	t.Cleanup(func() {
+		s.Kill()
+		for _, log := range s.logs {
+			checkLog(t, log, nil)
+		}
+	})
+	s.MustStart()
+	return s
+}
+
 // killAt makes each call with each protocol, waits until all of the requests are
 // at the point, kills, and judges what the calls have come to.
-func (k *Killable) killAt(t *testing.T, token string, point killPoint, round int, late bool) {
-	direct := &bestdns.Provider{Endpoint: "http://" + k.API, APIToken: token}
+func (s *Service) killAt(t *testing.T, point killPoint, round int, late bool) {
+	direct := &bestdns.Provider{Endpoint: "http://" + s.API, APIToken: s.Token}
 	var arrived, returned, checked sync.WaitGroup
 	killed, up := make(chan struct{}), make(chan struct{})
 	calls := len(protocols) * len(libdnsCalls())
@@ -103,17 +119,17 @@ func (k *Killable) killAt(t *testing.T, token string, point killPoint, round int
 	for protocol, secure := range protocols {
 		for i, call := range libdnsCalls() {
 			c := &faultCase{
-				call: call, direct: direct, token: token, bound: errorBound, away: late,
+				call: call, direct: direct, token: s.Token, bound: errorBound, away: late,
 				zone: fmt.Sprintf("p%d-%d-%s.faults.example.", round, i, protocol[len(protocol)-1:]),
 			}
-			c.proxy = NewFaultProxy(t, k.API, secure, func(n int) *Fault {
+			c.proxy = NewFaultProxy(t, s.API, secure, func(n int) *Fault {
 				if n == 1 {
 					return fault
 				}
 				return nil
 			})
 			c.prepare(t)
-			p := c.proxy.NewProvider(t, token)
+			p := c.proxy.NewProvider(t, s.Token)
 			arrived.Add(1)
 			returned.Add(1)
 			checked.Go(func() {
@@ -136,16 +152,15 @@ func (k *Killable) killAt(t *testing.T, token string, point killPoint, round int
 		for range rand.IntN(calls) { // the others are under way, or have yet to come
 			<-answered
 		}
-		k.Kill()
+		s.Kill()
 	} else {
-		k.Kill()
+		s.Kill()
 		close(killed)
 	}
 	if late {
 		returned.Wait()
 	}
-	k.Restart()
-	k.WaitReady()
+	s.MustStart()
 	close(up)
 	checked.Wait()
 }
@@ -155,7 +170,7 @@ func TestFaultsWithKillsAtAnyTime(t *testing.T) {
 	t.Parallel()
 	const kills = 6
 	addr, token := freeAddr(t), api.NewToken()
-	k := StartKillable(t, addr, token)
+	s := startFaulty(t, addr, token)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var up sync.RWMutex       // is held to write while the service is down
@@ -205,15 +220,15 @@ func TestFaultsWithKillsAtAnyTime(t *testing.T) {
 			}
 		}
 		up.Lock()
-		k.Kill()
+		s.Kill()
 		if i%3 == 2 { // not before the tries of the clients are over
 			underWay.Lock()
-			k.Restart()
+			s.Launch()
 			underWay.Unlock()
+			noError(t, s.waitUp())
 		} else {
-			k.Restart()
+			s.MustStart()
 		}
-		k.WaitReady()
 		up.Unlock()
 	}
 	cancel()

@@ -27,14 +27,16 @@ type Service struct {
 	Store           string
 	Token           string
 
-	t       testing.TB
-	home    string
-	binary  string
-	wrapper []string // goes before the command
-	client  *http.Client
-	cmd     *exec.Cmd
-	log     *Log
-	ended   chan struct{} // closed when the process is gone
+	t         testing.TB
+	home      string
+	binary    string
+	wrapper   []string // goes before the command
+	caddyfile string   // of testdata
+	client    *http.Client
+	cmd       *exec.Cmd
+	log       *Log
+	logs      []*Log        // one of each process, log being the last
+	ended     chan struct{} // closed when the process is gone
 }
 
 // NewService prepares a service with durable.caddyfile; it is yet to be started.
@@ -43,22 +45,22 @@ func NewService(t testing.TB) *Service {
 	t.Helper()
 	s := &Service{
 		DNS: freeAddr(t), API: freeAddr(t), Admin: freeAddr(t),
-		Store:  filepath.Join(t.TempDir(), "records.db"),
-		Token:  api.NewToken(),
-		t:      t,
-		binary: caddyBinary,
-		home:   t.TempDir(),
-		client: &http.Client{Transport: DefinedTransport(t, &http.Transport{MaxIdleConnsPerHost: 64})},
+		Store:     filepath.Join(t.TempDir(), "records.db"),
+		Token:     api.NewToken(),
+		t:         t,
+		binary:    caddyBinary,
+		caddyfile: "durable.caddyfile",
+		home:      t.TempDir(),
+		client:    &http.Client{Transport: DefinedTransport(t, &http.Transport{MaxIdleConnsPerHost: 64})},
 	}
 	t.Cleanup(func() {
 		s.Kill()
 		s.client.CloseIdleConnections()
-		if s.log == nil {
-			return
-		}
-		assertNoToken(t, "the service's log", s.log.String())
-		if t.Failed() {
-			t.Logf("the service's log:\n%s", s.log)
+		for _, log := range s.logs {
+			assertNoToken(t, "the service's log", log.String())
+			if t.Failed() {
+				t.Logf("the service's log:\n%s", log)
+			}
 		}
 	})
 	return s
@@ -69,23 +71,26 @@ func NewService(t testing.TB) *Service {
 func (s *Service) Start() error {
 	s.t.Helper()
 	s.Launch()
-	deadline := time.After(startTimeout)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if resp, err := s.client.Get("http://" + s.API + "/v1/health"); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case <-tick.C:
-		case <-s.ended:
-			return fmt.Errorf("the service ended: %s", s.log)
-		case <-deadline:
-			s.t.Fatalf("the service does not come up; its log:\n%s", s.log)
-		}
+	return s.waitUp()
+}
+
+// waitUp waits until a service that was launched takes changes, or returns why it
+// ended.
+func (s *Service) waitUp() error {
+	s.t.Helper()
+	err := errors.Join(
+		s.log.Wait(1, startTimeout, message("serving initial configuration")),
+		s.log.Wait(1, startTimeout, message("the name server is up")),
+	)
+	if err == nil {
+		return nil
+	}
+	select {
+	case <-s.ended:
+		return fmt.Errorf("the service ended: %s", s.log)
+	case <-time.After(stopTimeout): // its log may end before it
+		s.t.Fatalf("the service does not come up: %v; its log:\n%s", err, s.log)
+		return err
 	}
 }
 
@@ -100,7 +105,7 @@ func (s *Service) MustStart() {
 // Launch starts the service without waiting for it.
 func (s *Service) Launch() {
 	s.t.Helper()
-	args := append(append([]string(nil), s.wrapper...), s.binary, "run", "--adapter", "caddyfile", "--config", testdata(s.t, "durable.caddyfile"))
+	args := append(append([]string(nil), s.wrapper...), s.binary, "run", "--adapter", "caddyfile", "--config", testdata(s.t, s.caddyfile))
 	s.cmd = exec.Command(args[0], args[1:]...)
 	s.cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"),
@@ -111,10 +116,13 @@ func (s *Service) Launch() {
 		"DNS=" + s.DNS,
 		"STORE=" + s.Store,
 		"API_PORT=" + port(s.t, s.API),
+		"HTTP_PORT=" + port(s.t, freeAddr(s.t)),
+		"HTTPS_PORT=" + port(s.t, freeAddr(s.t)),
 		"TOKEN_DIGEST=" + digest(s.Token),
 	}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s.log = newLog()
+	s.logs = append(s.logs, s.log)
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		s.t.Fatal(err)
