@@ -34,19 +34,20 @@ func (a *App) subscribe(ctx caddy.Context) error {
 		return fmt.Errorf("subscribing to events: the app is a %T", module)
 	}
 	return errors.Join(
-		events.On("started", onEvent(func(context.Context) { a.publish() })),
+		events.On("started", onEvent{func(context.Context) { a.publish() }}),
 		// An error has no use: should the name server never come, the attempt that
 		// follows says more about why.
-		events.On("cert_obtaining", onEvent(func(ctx context.Context) { _ = a.waitReady(ctx) })),
+		events.On("cert_obtaining", onEvent{func(ctx context.Context) { _ = a.waitReady(ctx) }}),
 	)
 }
 
-// onEvent is a handler of Caddy's events.
-type onEvent func(context.Context)
+// onEvent is a handler of Caddy's events. It is a struct because Caddy logs it as JSON,
+// in which there are no functions.
+type onEvent struct{ do func(context.Context) }
 
 // Handle calls the function.
-func (f onEvent) Handle(ctx context.Context, _ caddy.Event) error {
-	f(ctx)
+func (h onEvent) Handle(ctx context.Context, _ caddy.Event) error {
+	h.do(ctx)
 	return nil
 }
 
