@@ -50,6 +50,8 @@ func TestBadConfig(t *testing.T) {
 		{"zone without a name", "zone {\n}", []string{"Caddyfile:11"}},
 		{"zone without name servers", "zone example.test", []string{`zone "example.test"`, "needs its name servers"}},
 		{"zone twice", zone + "zone EXAMPLE.test. {\nns ns1.example.net\n}", []string{"configured twice"}},
+		{"wildcard as zone", "zone *.example.test {\nns ns1.example.net\n}", []string{`zone "*.example.test"`, `host "example.test."`}},
+		{"root as zone", "zone . {\nns ns1.example.net\n}", []string{"root zone"}},
 		{"two targets", "zone a.test {\nns ns1.example.net\ncname_target\n}\nzone b.test {\nns ns1.example.net\ncname_target\n}", []string{"cname_target", `"b.test"`, `"a.test."`}},
 		{"name server in the zone without address", "zone example.test {\nns ns1.example.test\n}", []string{"ns1.example.test", "address"}},
 		{"name server outside with address", "zone example.test {\nns ns1.example.net 127.0.0.1\n}", []string{"outside the zone"}},

@@ -105,6 +105,9 @@ func (z *Zone) provision(ctx caddy.Context, repl *caddy.Replacer, app *App) erro
 	if z.apex == record.Root {
 		return errors.New("the root zone cannot be hosted here")
 	}
+	if z.apex.FirstLabel() == "*" {
+		return fmt.Errorf("a wildcard is a name within a zone: host %q, or the name above it that is a zone", z.apex.Parent())
+	}
 	if z.TTL == 0 {
 		z.TTL = caddy.Duration(defaultTTL)
 	}

@@ -84,6 +84,9 @@ func ParseRule(verb Verb, text string) (Rule, error) {
 	}
 	for _, word := range words[1:] {
 		t, err := record.ParseType(word)
+		if err != nil && strings.Contains(word, ".") {
+			err = fmt.Errorf("%w, and a further name needs a right of its own", err)
+		}
 		if err != nil {
 			return Rule{}, fmt.Errorf("right %q: %w", quotable(verb, text), err)
 		}
