@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
@@ -30,10 +31,33 @@ func (f *adminFlags) request(method, uri string, body io.Reader) (*http.Response
 	}
 	headers := http.Header{"Content-Type": {masterFileType}}
 	response, err := caddycmd.AdminAPIRequest(address, method, uri, headers, body)
+	if said, ok := refusal(err); ok {
+		return nil, fmt.Errorf("the running Caddy says: %s", said)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("asking the running Caddy at its admin endpoint %s (it must be running; --address or --config say where): %w", address, err)
 	}
 	return response, nil
+}
+
+// refusal returns what the admin endpoint has answered, of the error in which Caddy's
+// own client wraps that: "caddy responded with error: HTTP 404: {"error":"…"}".
+func refusal(err error) (said string, ok bool) {
+	if err == nil {
+		return "", false
+	}
+	_, answer, ok := strings.Cut(err.Error(), "caddy responded with error: HTTP ")
+	if !ok {
+		return "", false
+	}
+	_, body, _ := strings.Cut(answer, ": ")
+	var refused struct {
+		Error string `json:"error"`
+	}
+	if json.Unmarshal([]byte(body), &refused) != nil || refused.Error == "" {
+		return "", false
+	}
+	return refused.Error, true
 }
 
 func exportCommand() *cobra.Command {

@@ -89,8 +89,11 @@ func TestImport(t *testing.T) {
 		"CNAME and more": {"example.test", "new CNAME a.\nnew A 192.0.2.1\n", "alone"},
 		"unknown zone":   {"absent.test", "new A 192.0.2.1\n", "not in the configuration"},
 	} {
-		if out, err := s.run(t, importCommand(), test.file, test.zone, "-"); err == nil || !strings.Contains(err.Error(), test.want) {
+		out, err := s.run(t, importCommand(), test.file, test.zone, "-")
+		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %s %v", name, out, err)
+		} else if !strings.HasPrefix(err.Error(), "the running Caddy says: ") || strings.Contains(err.Error(), "{") {
+			t.Errorf("%s: not what was answered alone: %v", name, err)
 		}
 	}
 	if after := s.call(t, "ops", "GET", "/v1/zones/example.test/records", "").body; after != before {
