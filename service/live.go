@@ -76,6 +76,7 @@ func (a *App) publish() {
 	a.live = true
 	a.announceExpiry()
 	close(a.ready)
+	a.warnOccluded()
 }
 
 // serveZones publishes the zones, and only then reads the first question.

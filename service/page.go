@@ -155,7 +155,7 @@ func (a *App) challengesFor(client *access.Client, zones []*Zone, found []findin
 	if server := a.nameServer(); server != nil {
 		for _, e := range server.Expiries() {
 			zone := a.hosted[e.Zone]
-			if zone != nil && zone.builtin && client.MayUse(e.Zone) && client.MayRead(e.Zone, e.Name) {
+			if zone != nil && zone.builtin && client.MayUse(e.Zone) && a.mayRead(client, e.Zone, e.Name) {
 				list = append(list, page.Challenge{Name: shown(e.Name), Zone: shown(e.Zone), Expires: e.At})
 			}
 		}
@@ -165,7 +165,7 @@ func (a *App) challengesFor(client *access.Client, zones []*Zone, found []findin
 			continue
 		}
 		for _, name := range found[i].stored.challenges {
-			if client.MayRead(zone.apex, name) {
+			if a.mayRead(client, zone.apex, name) {
 				list = append(list, page.Challenge{Name: shown(name), Zone: shown(zone.apex)})
 			}
 		}
@@ -237,8 +237,7 @@ func ownerOf(text string) (record.Name, bool) {
 // mayReadIn tells whether a client may read at the name to which a record of a zone
 // went: the owner's, or the target of its CNAME.
 func (a *App) mayReadIn(client *access.Client, apex, owner record.Name) bool {
-	at, hosted := a.apexes.Of(owner)
-	if !hosted {
+	if _, hosted := a.apexes.Of(owner); !hosted {
 		challenge, ok := record.ChallengeOf(owner)
 		if !ok || apex != a.cnameTarget {
 			return false
@@ -247,12 +246,8 @@ func (a *App) mayReadIn(client *access.Client, apex, owner record.Name) bool {
 		if owner, err = challenge.Target(apex); err != nil {
 			return false
 		}
-		at, _ = a.apexes.Of(owner)
 	}
-	if at != apex && owner == at {
-		at, _ = a.apexes.Of(owner.Parent()) // its delegation
-	}
-	return at == apex && client.MayRead(apex, owner)
+	return a.mayRead(client, apex, owner)
 }
 
 // clientsFor returns the clients that one may know of, the last used first.

@@ -51,7 +51,7 @@ func (a *App) list(ctx context.Context, who caller, zone string, want filter) (i
 		for e := range entries {
 			wanted := (want.name == "" || e.owner == under) &&
 				(typ == 0 || e.typ == typ.String()) &&
-				e.owner.In(asked) && who.client.MayRead(hosted.apex, e.owner)
+				e.owner.In(asked) && a.mayRead(who.client, hosted.apex, e.owner)
 			if wanted && !yield(e.api(asked)) {
 				return
 			}
