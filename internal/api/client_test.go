@@ -127,6 +127,24 @@ func TestRedirectGetsNoToken(t *testing.T) {
 	}
 }
 
+// TestEndpointOfAnotherSite asks one that is not BestDNS, or not at that path.
+func TestEndpointOfAnotherSite(t *testing.T) {
+	const hint = "ends in /v1"
+	site := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(site.Close)
+	for path, hinted := range map[string]bool{"": false, "/dns": false, "/v1": true, "/v1/": true} {
+		c, err := NewClient(site.URL+path, Identity{Token: NewToken()}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.CloseIdleConnections)
+		_, err = c.ListZones(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "as BestDNS does not") || strings.Contains(err.Error(), hint) != hinted {
+			t.Errorf("at %q: %v", path, err)
+		}
+	}
+}
+
 func TestAnswerTooLong(t *testing.T) {
 	f := newFakeService()
 	c, waits := startHTTP(t, f)

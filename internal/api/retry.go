@@ -219,6 +219,9 @@ func (c *Client) foreignAnswer(resp *http.Response, mediaType string) *failure {
 	f.Title = "Something else than the service answered"
 	f.Status = resp.StatusCode
 	f.Detail = fmt.Sprintf("%s answers with status %d and %s, as BestDNS does not: is the endpoint right, and what stands before it?", c.host, resp.StatusCode, mediaType)
+	if strings.HasSuffix(c.base, "/v1") {
+		f.Detail += " It ends in /v1, which the client adds by itself."
+	}
 	return f
 }
 
