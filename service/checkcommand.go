@@ -68,6 +68,9 @@ wrong, and with 2 if it could not be checked.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				options.domain = args[0]
+				if strings.Trim(args[0], ".") == "" { // of a variable that is not set
+					return couldNotCheck(cmd, fmt.Errorf("%q is no domain; leave it out to check the service", args[0]))
+				}
 			}
 			code, err := options.run(cmd)
 			if err != nil {

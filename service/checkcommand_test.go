@@ -306,21 +306,26 @@ func TestRunningService(t *testing.T) {
 
 // TestCheckCommandExit ends with 2 where nothing could be checked.
 func TestCheckCommandExit(t *testing.T) {
-	for name, args := range map[string][]string{
-		"unknown flag":    {"--bogus"},
-		"no domain":       {"localhost", "--resolver", "127.0.0.1:1"},
-		"missing file":    {"www.example.org", "--config", "/nonexistent/Caddyfile"},
-		"silent resolver": {"www.example.org", "--resolver", "127.0.0.1:1", "--endpoint", "https://127.0.0.1:1"},
-		"too many":        {"www.example.org", "www.example.net"},
+	for name, test := range map[string]struct {
+		args []string
+		want string
+	}{
+		"unknown flag":    {[]string{"--bogus"}, "--bogus"},
+		"no domain":       {[]string{"localhost", "--resolver", "127.0.0.1:1"}, "two labels"},
+		"empty domain":    {[]string{"", "--resolver", "127.0.0.1:1"}, "is no domain"},
+		"dot":             {[]string{".", "--resolver", "127.0.0.1:1"}, "is no domain"},
+		"missing file":    {[]string{"www.example.org", "--config", "/nonexistent/Caddyfile"}, "/nonexistent/Caddyfile"},
+		"silent resolver": {[]string{"www.example.org", "--resolver", "127.0.0.1:1", "--endpoint", "https://127.0.0.1:1"}, "no answer from 127.0.0.1:1"},
+		"too many":        {[]string{"www.example.org", "www.example.net"}, "at most 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := checkCommand()
 			var out bytes.Buffer
 			cmd.SetOut(&out)
 			cmd.SetErr(&out)
-			cmd.SetArgs(args)
+			cmd.SetArgs(test.args)
 			err := cmd.Execute()
-			if err == nil || err.Error() != "exiting with status 2" || out.Len() == 0 {
+			if err == nil || err.Error() != "exiting with status 2" || !strings.Contains(out.String(), test.want) {
 				t.Errorf("%v\n%s", err, out.String())
 			}
 		})

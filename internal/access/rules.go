@@ -133,6 +133,9 @@ func (r Rule) checkDomain() error {
 	if !r.Name.IsHostName() {
 		return errors.New("certificates needs a domain of two labels or more, of letters, digits and hyphens")
 	}
+	if r.Name.IsIPv4() {
+		return errors.New("certificates needs a domain: no CA validates an address by DNS-01")
+	}
 	if _, err := (record.Challenge{Domain: r.Name}).Owner(); err != nil {
 		return fmt.Errorf("no CA can validate the domain by DNS-01: %w", err)
 	}

@@ -114,6 +114,7 @@ func TestParseRuleRefuses(t *testing.T) {
 		{"type twice", Allow, "example.org A TYPE1", "stands there twice"},
 		{"read with a type", Read, "example.org A", "read takes no types"},
 		{"certificates with a type", Certificates, "example.org TXT", "certificates takes no types"},
+		{"certificates of an address", Certificates, "192.0.2.1", "no CA validates an address"},
 		{"certificates of one label", Certificates, "org", "two labels or more"},
 		{"certificates of a top-level wildcard", Certificates, "*.org", "two labels or more"},
 		{"certificates of the root", Certificates, "under .", "two labels or more"},

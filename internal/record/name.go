@@ -10,6 +10,7 @@ package record
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 )
 
@@ -341,6 +342,13 @@ func (n Name) IsHostName() bool {
 		labels++
 	}
 	return labels >= 2
+}
+
+// IsIPv4 tells whether the name reads as an IPv4 address. No such name is in DNS, and
+// addresses are not validated by dns-01 (RFC 8738 §7).
+func (n Name) IsIPv4() bool {
+	address, err := netip.ParseAddr(strings.TrimSuffix(n.String(), "."))
+	return err == nil && address.Is4()
 }
 
 // Key returns the name in a form whose order as a string is the canonical order

@@ -217,6 +217,16 @@ func TestNameParts(t *testing.T) {
 	}
 }
 
+func TestIsIPv4(t *testing.T) {
+	for text, want := range map[string]bool{
+		"192.0.2.1": true, "255.255.255.255.": true, "256.0.2.1": false, "1.2.0.192.in-addr.arpa": false, "0.2.1": false, ".": false,
+	} {
+		if got := name(t, text).IsIPv4(); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}
+
 func TestNameIn(t *testing.T) {
 	for _, test := range []struct {
 		name, in, zone string

@@ -148,6 +148,12 @@ func parseSubject(text string) (s subject, err error) {
 	if s.domain, err = record.ParseName(base); err != nil {
 		return s, err
 	}
+	if challenge, ok := record.ChallengeOf(s.domain); ok {
+		return s, fmt.Errorf("%q is where the challenge of a domain stands: give the domain, %q", text, plain(challenge.Domain.String()))
+	}
+	if s.domain.IsIPv4() {
+		return s, fmt.Errorf("%q is an address, and no CA validates one by DNS-01", text)
+	}
 	if !s.domain.IsHostName() {
 		return s, fmt.Errorf("%q is no domain that a certificate can be had for: it needs two labels or more, of letters, digits and hyphens", text)
 	}

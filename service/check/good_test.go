@@ -347,6 +347,19 @@ func TestCannotBegin(t *testing.T) {
 	}
 }
 
+// TestNoDomain gives what is no domain and what somebody may take for one.
+func TestNoDomain(t *testing.T) {
+	for text, want := range map[string]string{
+		"192.0.2.1":                       "is an address",
+		"_acme-challenge.www.example.org": `give the domain, "www.example.org"`,
+		"https://www.example.org":         "two labels or more",
+	} {
+		if _, err := Run(t.Context(), Options{Domain: text, Resolvers: []string{resolverAddress}}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 // TestPatience has a record arrive late: that is told, with the delay to set.
 func TestPatience(t *testing.T) {
 	t.Parallel()
