@@ -96,6 +96,7 @@ func makeToken(out io.Writer, options tokenOptions) error {
 	if options.json {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
+		encoder.SetEscapeHTML(false) // "<your zone>"
 		return encoder.Encode(made)
 	}
 	return made.print(out, options.endpoint)
