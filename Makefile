@@ -30,6 +30,7 @@ test: test-unit test-newest test-e2e ## run all tests
 .PHONY: test-unit
 test-unit: ## run the unit tests
 	$(GO) test $(RACE) ./...
+	$(GO) test ./service/demo # whose tests are not for the race detector: they say why
 
 .PHONY: test-newest
 test-newest: ## run the unit tests against the newest Caddy

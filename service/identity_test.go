@@ -1,61 +1,18 @@
 package service
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"github.com/libdns/libdns"
 
 	"github.com/caddy-dns/bestdns"
 )
-
-// clientCertificate makes a TLS client certificate, for which no CA vouches, and
-// returns its files and what the service's configuration says of it.
-func clientCertificate(t *testing.T, name string) (cert, key, hash string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalECPrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "EC PRIVATE KEY", Bytes: keyDER}} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	sum := sha256.Sum256(der)
-	return cert, key, "sha256:" + hex.EncodeToString(sum[:])
-}
 
 // TestKnownByCertificate has clients known by Caddy's own mTLS.
 func TestKnownByCertificate(t *testing.T) {
@@ -64,8 +21,8 @@ func TestKnownByCertificate(t *testing.T) {
 	cert, key, hash := clientCertificate(t, "web1")
 	otherCert, otherKey, _ := clientCertificate(t, "stranger")
 	options := fmt.Sprintf("listen %s\nstore %q\nzone example.test {\nns ns1.example.test 127.0.0.1\n}\nclient web1 {\ncertificate %s\ncertificates web1.example.test\n}\n", s.dns, s.store, hash)
-	s.loadText(t, strings.Replace(s.caddyfile(options), "tls internal", "tls {\nissuer internal\nclient_auth {\nmode request\n}\n}", 1))
-	root := filepath.Join(s.dir, "pki", "authorities", "local", "root.crt")
+	s.loadText(t, strings.Replace(s.caddyfile(options), s.tlsLine(), s.tlsLine()+" {\nclient_auth {\nmode request\n}\n}", 1))
+	root := s.certificate
 	records := []libdns.Record{libdns.TXT{Name: "_acme-challenge.web1", Text: challengeValue}}
 	provider := &bestdns.Provider{Endpoint: s.api, TrustedRoots: []string{root}, ClientCertificate: cert, ClientKey: key}
 	if added, err := provider.AppendRecords(t.Context(), "example.test", records); err != nil || len(added) != 1 {

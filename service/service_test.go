@@ -30,6 +30,8 @@ type service struct {
 	store string
 	token map[string]string // by client
 	dir   string
+	// certificate and key are PEM files of the API, should it be served over TLS.
+	certificate, key string
 }
 
 // newService picks free ports and tokens; nothing runs yet.
@@ -44,6 +46,7 @@ func newService(t testing.TB) *service {
 		token: make(map[string]string),
 		dir:   dir,
 	}
+	s.certificate, s.key = serverCertificate(t)
 	for _, name := range []string{"web1", "ops", "expired", "far"} {
 		s.token[name] = api.NewToken()
 	}
@@ -115,13 +118,13 @@ func (s *service) caddyfile(options string) string {
 		%s
 		bestdns
 		respond "next" 299
-	}`, s.admin, s.dir, filepath.Join(s.dir, "caddy.log"), options, s.api, tlsLine(s.api))
+	}`, s.admin, s.dir, filepath.Join(s.dir, "caddy.log"), options, s.api, s.tlsLine())
 }
 
-// tlsLine has Caddy make a certificate itself where the API is served over TLS.
-func tlsLine(api string) string {
-	if strings.HasPrefix(api, "https:") {
-		return "tls internal"
+// tlsLine gives Caddy a certificate where the API is served over TLS.
+func (s *service) tlsLine() string {
+	if strings.HasPrefix(s.api, "https:") {
+		return fmt.Sprintf("tls %q %q", s.certificate, s.key)
 	}
 	return ""
 }

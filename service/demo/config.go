@@ -94,7 +94,7 @@ func (d *demo) config(sites []site) ([]byte, error) {
 	err := caddyfile.Execute(&text, map[string]any{
 		"Dir": d.dir, "Log": d.logFile(), "Root": d.rootFile(), "RootKey": d.rootKeyFile(),
 		"NameServerPort": d.ports.nameServer, "ResolverPort": d.ports.resolver,
-		"APIPort": d.ports.api, "CAPort": d.ports.ca, "SitePort": d.ports.site,
+		"APIPort": d.ports.api, "CAPort": d.ports.ca[len(sites)], "SitePort": d.ports.site,
 		"Zone": hostedZone, "Endpoint": d.endpoint(), "Clients": d.sites, "Sites": sites,
 	})
 	if err != nil {
@@ -114,7 +114,7 @@ func (d *demo) config(sites []site) ([]byte, error) {
 // is found, so that none is found twice.
 func freePorts() (ports, error) {
 	var p ports
-	for _, port := range []*int{&p.nameServer, &p.resolver, &p.ca, &p.api, &p.site} {
+	for _, port := range []*int{&p.nameServer, &p.resolver, &p.ca[0], &p.ca[1], &p.ca[2], &p.api, &p.site} {
 		tcp, udp, err := freePort()
 		if err != nil {
 			return ports{}, err
