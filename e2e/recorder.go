@@ -45,7 +45,10 @@ func NewRecorder(t testing.TB, target string) *Recorder {
 	t.Helper()
 	r := new(Recorder)
 	proxy := &httputil.ReverseProxy{
-		Transport: DefinedTransport(t, http.DefaultTransport),
+		// No connection is kept: one that is dialed for a client which has gone by then
+		// would never be used, and Caddy, when it is stopped, gives such a one five
+		// seconds to begin.
+		Transport: DefinedTransport(t, &http.Transport{DisableKeepAlives: true}),
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(&url.URL{Scheme: "http", Host: target})
 		},
