@@ -99,6 +99,10 @@ func TestCheckOptions(t *testing.T) {
 	}
 	www.example.org {
 	}`)
+	written := write("written.json", `{"apps": {"tls": {"automation": {"policies": [
+		{"subjects": ["first.example"], "issuers": [{"module": "acme", "challenges": {"dns": {"provider": {"name": "bestdns", "api_token": "{env.CHECK_OTHER}", "endpoint": "https://one.example.net"}}}}]},
+		{"subjects": ["bücher.example", "*.Example.ORG", "{env.CHECK_SITE}"], "issuers": [{"module": "acme", "challenges": {"dns": {"provider": {"name": "bestdns", "api_token": "{env.CHECK_TOKEN}", "endpoint": "https://two.example.net"}}}}]}
+	]}}}}`)
 	hosted := []check.HostedZone{
 		{Name: "acme.example.com.", CNAMETarget: true, NameServers: []check.NameServer{{Name: "ns1.acme.example.com.", Addresses: []string{"192.0.2.5"}}}},
 		{Name: "xn--bcher-kva.example.", NameServers: []check.NameServer{{Name: "ns.example.net."}}},
@@ -136,6 +140,18 @@ func TestCheckOptions(t *testing.T) {
 			[]string{"www.example.org", "--config", both}, map[string]string{"CHECK_OTHER": token},
 			asked{Domain: "www.example.org", URL: "https://six.example.net", Token: token, Source: both},
 		},
+		"the client of an internationalized name": {
+			[]string{"bücher.example", "--config", written}, map[string]string{"CHECK_TOKEN": token},
+			asked{Domain: "xn--bcher-kva.example", URL: "https://two.example.net", Token: token, Source: written},
+		},
+		"the client of a name in capitals": {
+			[]string{"www.example.org", "--config", written}, map[string]string{"CHECK_TOKEN": token},
+			asked{Domain: "www.example.org", URL: "https://two.example.net", Token: token, Source: written},
+		},
+		"the client of a name in a variable": {
+			[]string{"shop.example", "--config", written}, map[string]string{"CHECK_TOKEN": token, "CHECK_SITE": "shop.example"},
+			asked{Domain: "shop.example", URL: "https://two.example.net", Token: token, Source: written},
+		},
 		"flags before the configuration": {
 			[]string{"www.example.org", "--config", client, "--endpoint", "https://three.example.net", "--token-file", tokenFile}, map[string]string{"CHECK_TOKEN": token},
 			asked{Domain: "www.example.org", URL: "https://three.example.net", Token: other, Source: "--endpoint"},
@@ -166,7 +182,7 @@ func TestCheckOptions(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, variable := range []string{"BESTDNS_API_TOKEN", "BESTDNS_ENDPOINT", "CHECK_TOKEN", "CHECK_OTHER"} {
+			for _, variable := range []string{"BESTDNS_API_TOKEN", "BESTDNS_ENDPOINT", "CHECK_TOKEN", "CHECK_OTHER", "CHECK_SITE"} {
 				t.Setenv(variable, test.env[variable])
 			}
 			cmd := new(cobra.Command)

@@ -80,7 +80,7 @@ func (c *checkedConfig) findClients(node any, subjects []string) {
 			subjects = nil
 			for _, name := range names {
 				if text, ok := name.(string); ok {
-					subjects = append(subjects, text)
+					subjects = append(subjects, subjectName(text))
 				}
 			}
 		}
@@ -92,6 +92,17 @@ func (c *checkedConfig) findClients(node any, subjects []string) {
 			c.findClients(node[key], subjects)
 		}
 	}
+}
+
+// subjectName returns a policy's subject as Caddy has it once it is loaded. One that
+// is no name stays as it is, and matches no domain.
+func subjectName(text string) string {
+	replaced := caddy.NewReplacer().ReplaceKnown(text, "")
+	ascii, err := toASCII(replaced)
+	if err != nil {
+		return text
+	}
+	return ascii
 }
 
 func (c *checkedConfig) addClient(module map[string]any, subjects []string) {
