@@ -3,6 +3,8 @@ package check
 import (
 	"strings"
 	"testing"
+
+	"github.com/miekg/dns"
 )
 
 // brokenServers is what is wrong with the name servers and with DNSSEC.
@@ -169,6 +171,37 @@ var brokenServers = []breakage{
 				Found: "no key of the zone fits the DS records at example.com: validating resolvers and CAs refuse all that is in it",
 				Do:    "in the zone example.com (or at the registrar of the domain), replace these by the DS records of the zone's present keys:",
 				Lines: []string{"acme.example.com. DS 12345 13 2 ABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABAB"},
+			},
+		},
+	},
+	{
+		name: "DS records that the zone above does not tell",
+		breakIt: func(t *testing.T, s *setup) {
+			s.company.failing = dns.TypeDS
+		},
+		want: []Step{
+			{
+				Name: "ds", Zone: "acme.example.com", Status: Unknown,
+				Found: "the DS records at example.com could not be read: ns.example.com (192.0.2.3) answers SERVFAIL",
+			},
+		},
+	},
+	{
+		name: "DNSKEY records that no server tells",
+		breakIt: func(t *testing.T, s *setup) {
+			s.com.add(t, "acme.example.com. 300 DS 12345 13 2 "+strings.Repeat("AB", 32))
+			s.first.failing, s.second.failing = dns.TypeDNSKEY, dns.TypeDNSKEY
+		},
+		want: []Step{
+			{
+				Name: "ds", Zone: "acme.example.com", Status: Unknown,
+				Found: "example.com has a DS record of it, and its DNSKEY records could not be read: ns2.acme.example.com (192.0.2.6) answers SERVFAIL",
+			},
+			{
+				Name: "resolved", Status: Wrong,
+				Found: "the resolver answers SERVFAIL for _acme-challenge.www.example.org TXT, and an answer where it is told not to validate: DNSSEC is broken on the way there",
+				Do:    "if the step ds is right, it is another zone on that way, such as the domain's own: find it, and have its DS record removed or its keys mended; this shows where it breaks:",
+				Lines: []string{"delv +vtrace _acme-challenge.www.example.org TXT"},
 			},
 		},
 	},

@@ -59,6 +59,10 @@ func (c *checker) dsRecords(ctx context.Context, d *delegation) (records []*dns.
 		if answer, err = c.Dial.ask(ctx, s.address(), query{name: d.zone, typ: dns.TypeDS}); err != nil {
 			continue
 		}
+		if isFailure(answer) { // it says nothing of whether there are any
+			err = fmt.Errorf("%s answers %s", s, rcode(answer))
+			continue
+		}
 		for _, rr := range answer.Answer {
 			if ds, ok := rr.(*dns.DS); ok && dns.CanonicalName(ds.Hdr.Name) == d.zone {
 				records = append(records, ds)
@@ -74,6 +78,10 @@ func (c *checker) keys(ctx context.Context, zone string, servers []server) (keys
 	for _, s := range servers {
 		var answer *dns.Msg
 		if answer, err = c.Dial.ask(ctx, s.address(), query{name: zone, typ: dns.TypeDNSKEY}); err != nil {
+			continue
+		}
+		if isFailure(answer) { // it says nothing of whether there are any
+			err = fmt.Errorf("%s answers %s", s, rcode(answer))
 			continue
 		}
 		for _, rr := range answer.Answer {

@@ -37,6 +37,7 @@ type nameserver struct {
 	serial                     uint32 // other than the zone's
 	primary                    string // other than the zone's
 	old                        bool   // it has no copy of what was written since
+	failing                    uint16 // the type of questions that it answers SERVFAIL
 	late                       int    // how many more questions for TXT records until it has one
 
 	udp, tcp string
@@ -157,6 +158,10 @@ func (s *nameserver) reply(query *dns.Msg) *dns.Msg {
 	name := dns.CanonicalName(q.Name)
 	if s.silent {
 		return nil
+	}
+	if s.failing != 0 && q.Qtype == s.failing {
+		reply.Rcode = dns.RcodeServerFailure
+		return reply
 	}
 	z := s.zoneFor(name, q.Qtype)
 	if z == nil {
