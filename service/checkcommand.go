@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/caddy-dns/bestdns/service/check"
 )
 
@@ -164,7 +165,9 @@ func isTerminal(out io.Writer) bool {
 // prepare reads what there is to read: the configuration, the environment, the
 // token, the system's resolvers.
 func (o *checkOptions) prepare(ctx context.Context) (options check.Options, err error) {
-	options = check.Options{CA: strings.ToLower(o.ca)}
+	if options.CA, err = caName(o.ca); err != nil {
+		return options, err
+	}
 	if options.Domain, err = toASCII(strings.TrimSuffix(strings.ToLower(o.domain), ".")); err != nil {
 		return options, err
 	}
@@ -191,6 +194,17 @@ func (o *checkOptions) prepare(ctx context.Context) (options check.Options, err 
 		options.Running, err = o.running(ctx, &config, options.Domain)
 	}
 	return options, err
+}
+
+// caName reads the domain name of a CA. Anything else would be compared with CAA
+// records, and go into those that are advised, none of which it fits.
+func caName(text string) (string, error) {
+	name := strings.TrimSuffix(strings.ToLower(text), ".")
+	isNoPart := func(c rune) bool { return c != '-' && c != '.' && (c < '0' || c > '9') && (c < 'a' || c > 'z') }
+	if _, err := record.ParseName(name); err != nil || name == "" || strings.ContainsFunc(name, isNoPart) {
+		return "", fmt.Errorf("%q is not the domain name of a CA: give the one that its CAA records have, such as --ca letsencrypt.org", text)
+	}
+	return name, nil
 }
 
 // apiEndpoint returns the API to ask: what flags say goes before the

@@ -331,6 +331,8 @@ func TestCheckCommandExit(t *testing.T) {
 		"empty domain":    {[]string{"", "--resolver", "127.0.0.1:1"}, "is no domain"},
 		"dot":             {[]string{".", "--resolver", "127.0.0.1:1"}, "is no domain"},
 		"missing file":    {[]string{"www.example.org", "--config", "/nonexistent/Caddyfile"}, "/nonexistent/Caddyfile"},
+		"CA's directory":  {[]string{"www.example.org", "--ca", "https://acme-v02.api.letsencrypt.org/directory", "--resolver", "127.0.0.1:1"}, "--ca letsencrypt.org"},
+		"no CA":           {[]string{"www.example.org", "--ca", "", "--resolver", "127.0.0.1:1"}, "--ca letsencrypt.org"},
 		"silent resolver": {[]string{"www.example.org", "--resolver", "127.0.0.1:1", "--endpoint", "https://127.0.0.1:1"}, "no answer from 127.0.0.1:1"},
 		"too many":        {[]string{"www.example.org", "www.example.net"}, "at most 1"},
 	} {
