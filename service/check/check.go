@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -145,14 +146,14 @@ func parseSubject(text string) (s subject, err error) {
 	}
 	base, wildcard := strings.CutPrefix(text, "*.")
 	s.wildcard = wildcard
+	if _, err := netip.ParseAddr(base); err == nil {
+		return s, fmt.Errorf("%q is an address, and no CA validates one by DNS-01", text)
+	}
 	if s.domain, err = record.ParseName(base); err != nil {
 		return s, err
 	}
 	if challenge, ok := record.ChallengeOf(s.domain); ok {
 		return s, fmt.Errorf("%q is where the challenge of a domain stands: give the domain, %q", text, plain(challenge.Domain.String()))
-	}
-	if s.domain.IsIPv4() {
-		return s, fmt.Errorf("%q is an address, and no CA validates one by DNS-01", text)
 	}
 	if !s.domain.IsHostName() {
 		return s, fmt.Errorf("%q is no domain that a certificate can be had for: it needs two labels or more, of letters, digits and hyphens", text)

@@ -351,6 +351,7 @@ func TestCannotBegin(t *testing.T) {
 func TestNoDomain(t *testing.T) {
 	for text, want := range map[string]string{
 		"192.0.2.1":                       "is an address",
+		"2001:db8::1":                     "is an address",
 		"_acme-challenge.www.example.org": `give the domain, "www.example.org"`,
 		"https://www.example.org":         "two labels or more",
 	} {
