@@ -35,9 +35,9 @@ func limitBodyTime(w http.ResponseWriter, r *http.Request) {
 // not before, since Caddy's server sets one of its own at each read.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	connection := http.NewResponseController(w)
-	over := time.AfterFunc(bodyTimeout, func() { _ = connection.SetReadDeadline(time.Now()) })
+	stop := afterUnless(bodyTimeout, func() { _ = connection.SetReadDeadline(time.Now()) })
 	text, err := readLength(http.MaxBytesReader(w, r.Body, api.MaxBodyBytes), r.ContentLength)
-	over.Stop()
+	stop()
 	if err == nil && r.ProtoMajor == 1 {
 		// Or the client would count as gone while its change is under way. A stream of
 		// HTTP/2 is not its connection, and each deadline there costs a turn of the
@@ -45,6 +45,24 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		_ = connection.SetReadDeadline(time.Time{})
 	}
 	return text, err
+}
+
+// afterUnless calls f once d has passed, unless stop is called before. When stop has
+// returned, f is not running and will not run: a ResponseWriter of HTTP/2 must not be
+// touched after its handler has returned, and a timer's own Stop does not wait for a
+// call that has begun. Nothing recovers a panic of a timer, so this does.
+func afterUnless(d time.Duration, f func()) (stop func()) {
+	ended := make(chan struct{})
+	timer := time.AfterFunc(d, func() {
+		defer close(ended)
+		defer func() { _ = recover() }() // the request ends without its deadline
+		f()
+	})
+	return func() {
+		if !timer.Stop() {
+			<-ended
+		}
+	}
 }
 
 // readLength reads a body of the length that its header says, -1 where it says none.
