@@ -37,7 +37,8 @@ func (z bareZone) At(name Name) []Record {
 }
 
 func planIn(zone Zone, change Change) (Effect, error) {
-	p := plan{zone: zone, limits: change.Limits}
+	var few [4]setMeasure // room on the stack, for most names
+	p := plan{zone: zone, limits: change.Limits, now: measure{sets: few[:0]}}
 	var err error
 	switch change.Op {
 	case Append:
@@ -63,6 +64,8 @@ type plan struct {
 	nodes   []*planNode
 	byName  map[Name]*planNode // only with more than a few names
 	answer  []Record
+
+	now, before measure // of the name that is being checked
 }
 
 // planNode is a name that a change touches.
@@ -334,7 +337,7 @@ func (p *plan) effect() (Effect, error) {
 		if !n.changed || n.isAsBefore() {
 			continue
 		}
-		if err := n.check(p.limits); err != nil {
+		if err := p.check(n); err != nil {
 			return Effect{}, err
 		}
 		e.Nodes = append(e.Nodes, n.Node)
@@ -371,8 +374,7 @@ const recordInAnswer = 12
 // measure is how much is at a name.
 type measure struct {
 	sets   []setMeasure
-	room   [4]setMeasure // of sets, while there are few
-	byType map[Type]int  // where in sets, once there are more than a few
+	byType map[Type]int // where in sets, once there are more than a few
 	bytes  int
 }
 
@@ -413,8 +415,9 @@ func (m *measure) index(t Type) int {
 	return -1
 }
 
-func (m *measure) add(records []Record) {
-	m.sets = m.room[:0]
+// take measures the records at a name.
+func (m *measure) take(records []Record) {
+	m.sets, m.byType, m.bytes = m.sets[:0], nil, 0
 	for i := range records {
 		size := recordInAnswer + len(records[i].Data)
 		s := m.set(records[i].Type)
@@ -424,12 +427,13 @@ func (m *measure) add(records []Record) {
 	}
 }
 
-func (n *planNode) check(limits Limits) error {
+// check checks what is at a name now.
+func (p *plan) check(n *planNode) error {
 	if len(n.Records) == 0 {
 		return nil
 	}
-	var now measure
-	now.add(n.Records)
+	now := &p.now
+	now.take(n.Records)
 	for i := range now.sets {
 		s := &now.sets[i]
 		if s.typ == TypeCNAME {
@@ -445,10 +449,7 @@ func (n *planNode) check(limits Limits) error {
 			}
 		}
 	}
-	if limits == (Limits{}) {
-		return nil
-	}
-	return n.checkLimits(limits, &now)
+	return p.checkLimits(n)
 }
 
 func (n *planNode) checkCNAME(cnames int) error {
@@ -468,10 +469,13 @@ func (n *planNode) checkCNAME(cnames int) error {
 }
 
 // checkLimits refuses what is over a limit and more than it was before.
-func (n *planNode) checkLimits(limits Limits, now *measure) error {
+func (p *plan) checkLimits(n *planNode) error {
+	limits, now, before := &p.limits, &p.now, &p.before
+	if *limits == (Limits{}) {
+		return nil
+	}
+	before.take(n.before)
 	over := func(most, is, was int) bool { return most > 0 && is > most && is > was }
-	var before measure
-	before.add(n.before)
 	switch {
 	case over(limits.Types, len(now.sets), len(before.sets)):
 		return &LimitError{
