@@ -76,20 +76,3 @@ func (s *Server) waiting() *btree.BTreeG[deadline] {
 	defer s.mu.Unlock()
 	return s.deadlines.order.Copy()
 }
-
-// counts returns how many records stand at a name, and how many of them expire.
-func (n node) counts() (all, expiring int) {
-	for n != "" {
-		var set rrset
-		_, set, n = n.next()
-		for set != "" {
-			var r packedRecord
-			r, set = set.next()
-			all++
-			if r.expires != 0 {
-				expiring++
-			}
-		}
-	}
-	return all, expiring
-}

@@ -92,9 +92,19 @@ func (s *Server) expire() (again time.Duration) {
 		}
 		return nil
 	}}
-	if s.commit([]*job{j}); j.err != nil {
+	if s.commit(only(j)); j.err != nil {
 		return expireRetry
 	}
 	s.log.Info("records have expired and are gone", "records", dropped, "names", len(due))
 	return 0
+}
+
+// only returns the one job of a batch.
+func only(j *job) func(*batch) *job {
+	return func(b *batch) *job {
+		if b != nil {
+			return nil
+		}
+		return j
+	}
 }

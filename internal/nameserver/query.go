@@ -54,6 +54,11 @@ func (s *Server) logPanic(recovered any, message []byte) {
 	s.log.Error("answering a DNS message failed; please report this", "error", recovered, "message", fmt.Sprintf("%x", message), "stack", string(debug.Stack()))
 }
 
+// logBug logs a panic that was kept from ending the process.
+func (s *Server) logBug(doing string, recovered any) {
+	s.log.Error(doing+" failed; please report this", "error", recovered, "stack", string(debug.Stack()))
+}
+
 // plainQuery is a query with one question of class IN and at most an OPT record.
 type plainQuery struct {
 	name     record.Name // of the responder's octets

@@ -21,6 +21,9 @@ type Record struct {
 	// Expires is the Unix time in seconds from which the name server drops the
 	// record by itself; zero: it stays.
 	Expires int64
+	// Client is the number by which the name server knows the client whose record
+	// it is; zero: it is no client's.
+	Client uint32
 }
 
 // New makes a record out of its parts in text, as libdns and the API have them:
