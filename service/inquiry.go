@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
@@ -134,6 +136,7 @@ func (q *inquirer) forget(now time.Time) bool {
 
 func (q *inquirer) inquire(app *App, zone *Zone, known *inquiry, before findings, done chan struct{}) {
 	defer close(done)
+	defer guard(app, "asking the name servers of zone "+zone.apex.String())
 	ctx, cancel := context.WithTimeout(context.Background(), inquiryTimeout)
 	defer cancel()
 	select {
@@ -153,6 +156,14 @@ func (q *inquirer) inquire(app *App, zone *Zone, known *inquiry, before findings
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	known.found = found
+}
+
+// guard, deferred, logs a panic and ends it. It is for goroutines that nobody else
+// recovers.
+func guard(app *App, doing string) {
+	if recovered := recover(); recovered != nil {
+		app.logger.Error(doing+" failed; please report this", zap.Any("panic", recovered), zap.Stack("stack"))
+	}
 }
 
 // hasLast tells whether the last challenge that was found is at a name: records come in
