@@ -31,6 +31,9 @@ const (
 	rememberedInquiries = 1024
 	// inquiriesAtOnce is how many zones are inquired about at the same time.
 	inquiriesAtOnce = 64
+	// rememberedChallenges is how many names of a zone are remembered that have
+	// challenges which do not expire.
+	rememberedChallenges = 1000
 )
 
 // inquirer asks, and remembers, in bounded memory.
@@ -166,11 +169,12 @@ func guard(app *App, doing string) {
 	}
 }
 
-// hasLast tells whether the last challenge that was found is at a name: records come in
-// the order of names.
-func (f *storedFound) hasLast(name record.Name) bool {
-	n := len(f.challenges)
-	return n > 0 && f.challenges[n-1] == name
+// addChallenge adds a name. Records come in the order of names, so one that was found is
+// the last.
+func (f *storedFound) addChallenge(name record.Name) {
+	if n := len(f.challenges); n < rememberedChallenges && (n == 0 || f.challenges[n-1] != name) {
+		f.challenges = append(f.challenges, name)
+	}
 }
 
 // readBuiltin finds challenges that do not expire: a client that may write more than them
@@ -185,9 +189,14 @@ func (a *App) readBuiltin(zone *Zone) *storedFound {
 	if !ok {
 		return found
 	}
+	var b breather
 	for r := range snapshot.Records(zone.apex) {
-		if r.Expires == 0 && zone.isChallenge(r) && !found.hasLast(r.Name) {
-			found.challenges = append(found.challenges, r.Name)
+		b.breathe()
+		if r.Expires == 0 && zone.isChallenge(r) {
+			found.addChallenge(r.Name)
+		}
+		if len(found.challenges) == rememberedChallenges {
+			break
 		}
 	}
 	return found
@@ -211,8 +220,8 @@ func readStored(ctx context.Context, zone *Zone) *storedFound {
 			if address, err := netip.ParseAddr(e.data); err == nil {
 				found.addresses[e.owner] = append(found.addresses[e.owner], address)
 			}
-		case zone.holdsChallenge(e) && !found.hasLast(e.owner):
-			found.challenges = append(found.challenges, e.owner)
+		case zone.holdsChallenge(e):
+			found.addChallenge(e.owner)
 		}
 	}
 	// This is remembered, and most addresses in a zone are not those of name servers.

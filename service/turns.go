@@ -22,8 +22,10 @@ type turns struct {
 	// work is what is done with such bodies. Where one client's took all processors,
 	// others' requests would wait for the scheduler.
 	work semaphore
-	// walks are those through the records of zones, for an answer or the page.
+	// walks are those through the records of zones for an answer.
 	walks semaphore
+	// page is the page that is being made.
+	page semaphore
 }
 
 const (
@@ -32,7 +34,7 @@ const (
 	walksAtOnce    = 2
 	// pagesAtOnce are the pages that are being made, for all clients: each is whole in
 	// memory.
-	pagesAtOnce = 4
+	pagesAtOnce = 8
 	// smallBody is how long the body of a change may be to be worked on without a turn.
 	// A change of one record has some 150 bytes.
 	smallBody = 1024
@@ -49,6 +51,7 @@ func newTurns() *turns {
 		bodies:   make(semaphore, bodiesAtOnce),
 		work:     make(semaphore, max(1, runtime.GOMAXPROCS(0)/2)),
 		walks:    make(semaphore, walksAtOnce),
+		page:     make(semaphore, 1),
 	}
 }
 

@@ -1,6 +1,7 @@
 package nameserver
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -57,16 +58,15 @@ type Expiry struct {
 	At         time.Time
 }
 
-// Expiries returns the names with records that expire, in the order in which the
-// first record at each does. It takes time and memory in their number.
-func (s *Server) Expiries() []Expiry {
+// Expiries yields the names with records that expire, as they are now, in the order in
+// which the first record at each does.
+func (s *Server) Expiries() iter.Seq[Expiry] {
 	waiting := s.waiting()
-	list := make([]Expiry, 0, waiting.Len())
-	waiting.Scan(func(d deadline) bool {
-		list = append(list, Expiry{Zone: d.zone.name, Name: record.NameFromKey(d.key), At: time.Unix(d.at, 0)})
-		return true
-	})
-	return list
+	return func(yield func(Expiry) bool) {
+		waiting.Scan(func(d deadline) bool {
+			return yield(Expiry{Zone: d.zone.name, Name: record.NameFromKey(d.key), At: time.Unix(d.at, 0)})
+		})
+	}
 }
 
 // waiting returns the deadlines as they are now. It is a copy, made at once, since no
