@@ -45,6 +45,7 @@ func (a *App) change(ctx context.Context, who caller, zone string, body api.Chan
 	}
 	a.logChange(who, p, op, body, done.serial, time.Since(started), failure)
 	seen.providerError(p.zone, failure)
+	seen.exceed(failure)
 	if failure != nil {
 		return api.Records{}, failure
 	}

@@ -1,7 +1,9 @@
 package service
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
@@ -56,6 +58,21 @@ const (
 // names stays below it as long as they have some twenty records each, and a change that
 // reaches it takes the committer a few milliseconds.
 const maxTouched = 2 << 20
+
+// limitNames are those that a refusal and the metrics have.
+var limitNames = [...]record.Limit{
+	nameserver.LimitClientRecords, nameserver.LimitClientBytes, nameserver.LimitZoneRecords, nameserver.LimitZoneBytes,
+	record.LimitTypes, record.LimitRecords, record.LimitBytes, nameserver.LimitChallenges, record.LimitTouched,
+}
+
+// limitOf returns which limit a change was over, as an index of limitNames, or -1.
+func limitOf(p *problem) int {
+	var over *record.LimitError
+	if p == nil || !errors.As(p.cause, &over) {
+		return -1
+	}
+	return slices.Index(limitNames[:], over.Limit)
+}
 
 // limit is one setting of a configuration.
 type limit struct {
