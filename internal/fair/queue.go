@@ -12,7 +12,10 @@ type Queue[T comparable] struct {
 	next  *line[T]            // whose turn it is; nil if the queue is empty
 	n     int                 // items
 	most  int                 // the lines that there were since lines was made
-	spare *line[T]            // the last line that ran empty, to be used again; may be nil
+	// spare are lines that ran empty, to be used again, and room is that for items in
+	// all of them.
+	spare []*line[T]
+	room  int
 }
 
 // line holds the items of one client, and its place in the circle of clients.
@@ -23,11 +26,12 @@ type line[T comparable] struct {
 	before, next *line[T]
 }
 
-// What is kept for use again when it is no longer needed, in items and lines. More
-// is a burst that may not come again.
+// What is kept for use again when it is no longer needed. More is a burst that may
+// not come again.
 const (
-	fewItems = 1024
-	fewLines = 64
+	fewLines  = 64
+	fewItems  = 1024         // of one line
+	spareRoom = 4 * fewItems // of all spare lines together
 )
 
 // Push adds an item behind the client's others.
@@ -83,8 +87,11 @@ func (q *Queue[T]) Len() int { return q.n }
 
 // enter puts a client behind all others.
 func (q *Queue[T]) enter(client string) *line[T] {
-	l := q.spare
-	if q.spare = nil; l == nil {
+	var l *line[T]
+	if last := len(q.spare) - 1; last >= 0 {
+		l, q.spare[last] = q.spare[last], nil
+		q.spare, q.room = q.spare[:last], q.room-len(l.items)
+	} else {
 		l = new(line[T])
 	}
 	l.client = client
@@ -116,8 +123,8 @@ func (q *Queue[T]) leave(l *line[T]) {
 	}
 	l.before.next, l.next.before = l.next, l.before
 	l.client, l.before, l.next = "", nil, nil
-	if len(l.items) <= fewItems {
-		q.spare = l
+	if len(l.items) <= fewItems && len(q.spare) < fewLines && q.room+len(l.items) <= spareRoom {
+		q.spare, q.room = append(q.spare, l), q.room+len(l.items)
 	}
 }
 

@@ -159,8 +159,15 @@ func TestQueueMemory(t *testing.T) {
 		}
 	}
 	drain(&q)
-	if len(q.lines) != 0 || q.next != nil || q.most != 0 || q.spare != nil && len(q.spare.items) > fewItems {
+	if len(q.lines) != 0 || q.next != nil || q.most != 0 || len(q.spare) > fewLines {
 		t.Errorf("left behind: %+v", q)
+	}
+	room := 0
+	for _, l := range q.spare {
+		room += len(l.items)
+	}
+	if room > spareRoom || room != q.room {
+		t.Errorf("room for %d items is kept, counted as %d", room, q.room)
 	}
 	// A popped or removed item is not kept alive by its place.
 	q.Push("a", new(int))
@@ -168,9 +175,9 @@ func TestQueueMemory(t *testing.T) {
 	q.Push("a", last)
 	q.Pop()
 	q.Remove("a", last)
-	for _, item := range q.spare.items {
-		if item != nil {
-			t.Error("an item is still referred to")
+	for _, l := range q.spare {
+		if l.client != "" || l.before != nil || l.next != nil || slices.ContainsFunc(l.items, func(item *int) bool { return item != nil }) {
+			t.Errorf("it still refers to what it held: %+v", l)
 		}
 	}
 }
@@ -189,6 +196,16 @@ func TestQueueAllocates(t *testing.T) {
 		}); n != 0 {
 			t.Errorf("%d pushed and popped: %v allocations", burst, n)
 		}
+	}
+	if n := testing.AllocsPerRun(100, func() {
+		for _, client := range []string{"a", "b", "c", "d"} {
+			q.Push(client, item)
+		}
+		for range 4 {
+			q.Pop()
+		}
+	}); n != 0 {
+		t.Errorf("one of each of four clients: %v allocations", n)
 	}
 }
 
