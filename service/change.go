@@ -183,9 +183,23 @@ func (a *App) apply(ctx context.Context, who caller, p *placer, change record.Ch
 	if len(change.Records)+len(change.Matches) == 0 {
 		return result{}, nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), changeTimeout)
-	defer cancel()
-	return p.zone.records.change(ctx, change)
+	return p.zone.records.change(ctx, who.client.Name(), change)
+}
+
+// begunKey is the key of a context's value by which a caller learns that its change
+// has begun: a channel with room for one.
+type begunKey struct{}
+
+// begun returns the context of a change that begins now: with the values of its
+// caller's, and a deadline of its own in place of the caller's end.
+func begun(ctx context.Context, arrived time.Time) (context.Context, context.CancelFunc) {
+	if tell, ok := ctx.Value(begunKey{}).(chan struct{}); ok {
+		select {
+		case tell <- struct{}{}:
+		default: // it knows
+		}
+	}
+	return context.WithDeadline(context.WithoutCancel(ctx), arrived.Add(changeTimeout))
 }
 
 // checkProblem is for what a backend cannot carry; that a rule forbids it says more.

@@ -123,29 +123,35 @@ func changeOf(op record.Op, records []libdns.Record) (api.Change, error) {
 	return api.Change{Delete: body}, nil
 }
 
-// changeUnless carries out a change, and leaves it to itself when the context
-// ends: the caller does not wait for what cannot be called back.
+// changeUnless carries out a change, and leaves it to itself when the context ends
+// after it has begun: the caller does not wait for what cannot be called back.
 func (a *App) changeUnless(ctx context.Context, who caller, zone string, body api.Change) (api.Records, error) {
 	type outcome struct {
 		answer  api.Records
 		failure *problem
 	}
-	done := make(chan outcome, 1)
+	done, begun := make(chan outcome, 1), make(chan struct{}, 1)
 	go func() {
-		answer, failure := a.change(ctx, who, zone, body)
+		answer, failure := a.change(context.WithValue(ctx, begunKey{}, begun), who, zone, body)
 		done <- outcome{answer, failure}
 	}()
+	var o outcome
 	select {
-	case o := <-done:
-		if o.failure != nil {
-			return api.Records{}, o.failure.public()
-		}
-		return o.answer, nil
+	case o = <-done:
 	case <-ctx.Done():
-		p := newProblem(api.Unavailable, "zone %q: given up while the change was under way: %w", zone, context.Cause(ctx))
-		p.Unchanged, p.RequestID = false, who.requestID
-		return api.Records{}, p.public()
+		// A change that has not begun ends with the context, and nothing was sent.
+		select {
+		case o = <-done:
+		case <-begun:
+			p := newProblem(api.Unavailable, "zone %q: given up while the change was under way: %w", zone, context.Cause(ctx))
+			p.Unchanged, p.RequestID = false, who.requestID
+			return api.Records{}, p.public()
+		}
 	}
+	if o.failure != nil {
+		return api.Records{}, o.failure.public()
+	}
+	return o.answer, nil
 }
 
 // Interface guard: what `dns bestdns` without a token asks for.

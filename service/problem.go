@@ -59,6 +59,7 @@ func asProblem(err error, zone record.Name) *problem {
 	var unsupported notSupportedError
 	var provider providerError
 	var notReady notReadyError
+	var busy busyError
 	switch {
 	case errors.As(err, &known):
 		return known
@@ -84,6 +85,10 @@ func asProblem(err error, zone record.Name) *problem {
 		return p
 	case errors.As(err, &unsupported):
 		return newProblem(api.NotSupported, "zone %q: %w", zone, unsupported)
+	case errors.As(err, &busy):
+		p := newProblem(api.Unavailable, "zone %q: its DNS provider is busy with earlier calls, which are made one after the other; nothing was sent", zone)
+		p.cause, p.retryAfter = err, time.Second
+		return p
 	case errors.As(err, &provider):
 		return providerProblem(provider, zone)
 	case errors.As(err, &notReady):

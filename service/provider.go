@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/libdns/libdns"
@@ -87,70 +87,69 @@ type providerError struct{ error }
 
 func (e providerError) Unwrap() error { return e.error }
 
-func (z *providerZone) change(ctx context.Context, change record.Change) (result, error) {
-	var do func(context.Context, string, []libdns.Record) ([]libdns.Record, error)
-	var records []libdns.Record
-	var err error
-	switch change.Op {
-	case record.Append:
-		do, records = z.provider.AppendRecords, z.outgoing(change.Records)
-	case record.Set:
-		if z.setter == nil {
-			return result{}, notSupportedError{"set records"}
-		}
-		do, records = z.setter.SetRecords, z.outgoing(change.Records)
-	case record.Delete:
-		if records, err = z.resolve(ctx, change.Matches); err != nil || len(records) == 0 {
-			return result{}, err
-		}
-		do = z.provider.DeleteRecords
+func (z *providerZone) change(ctx context.Context, client string, change record.Change) (result, error) {
+	if change.Op == record.Set && z.setter == nil {
+		return result{}, notSupportedError{"set records"}
 	}
-	done, err := within(ctx, func() ([]libdns.Record, error) { return do(ctx, z.zone, records) })
+	arrived := time.Now()
+	release, err := takeTurn(ctx, z.apex, client, turnPatience)
 	if err != nil {
 		return result{}, err
 	}
-	return result{entries: z.incoming(done)}, nil
+	ctx, cancel := begun(ctx, arrived)
+	defer cancel()
+	entries, err := inTurn(ctx, z.apex, release, func() ([]entry, error) { return z.apply(ctx, change) })
+	return result{entries: entries}, err
 }
 
-// within calls a provider and waits no longer than ctx allows, because not every
-// provider looks at it. The call is then left to itself.
-func within(ctx context.Context, call func() ([]libdns.Record, error)) ([]libdns.Record, error) {
-	type outcome struct {
-		records []libdns.Record
-		err     error
-	}
-	done := make(chan outcome, 1)
-	go func() {
-		var o outcome
-		defer func() {
-			// Here, where net/http does not see it, a panic would end all of Caddy.
-			if r := recover(); r != nil {
-				o.err = fmt.Errorf("the provider panicked: %v\n%s", r, debug.Stack())
-			}
-			done <- o
-		}()
-		o.records, o.err = call()
-	}()
-	select {
-	case o := <-done:
-		if o.err != nil {
-			return nil, providerError{o.err}
+// apply has the provider make a change. It runs in the zone's turn.
+func (z *providerZone) apply(ctx context.Context, change record.Change) ([]entry, error) {
+	do, records := z.provider.AppendRecords, z.outgoing(change.Records)
+	switch change.Op {
+	case record.Set:
+		do = z.setter.SetRecords
+	case record.Delete:
+		var err error
+		if records, err = z.resolve(ctx, change.Matches); err != nil || len(records) == 0 {
+			return nil, err
 		}
-		return o.records, nil
-	case <-ctx.Done():
-		return nil, providerError{ctx.Err()}
+		if err := ctx.Err(); err != nil {
+			return nil, providerError{err} // it has been given up, and perhaps it is another's turn
+		}
+		do = z.provider.DeleteRecords
 	}
+	done, err := do(ctx, z.zone, records)
+	if err != nil {
+		return nil, providerError{err}
+	}
+	return z.incoming(done), nil
 }
 
-func (z *providerZone) list(ctx context.Context, under record.Name) (iter.Seq[entry], error) {
-	records, err := z.get(ctx)
+// list asks the provider for as long as ctx, which has a deadline. Half of the time is
+// for the wait until its turn.
+func (z *providerZone) list(ctx context.Context, client string, under record.Name) (iter.Seq[entry], error) {
+	if z.getter == nil {
+		return nil, notSupportedError{"list records"}
+	}
+	deadline, _ := ctx.Deadline()
+	release, err := takeTurn(ctx, z.apex, client, time.Until(deadline)/2)
 	if err != nil {
+		return nil, err
+	}
+	entries, err := inTurn(ctx, z.apex, release, func() ([]entry, error) {
+		records, err := z.get(ctx)
+		return z.incoming(records), err
+	})
+	switch {
+	case err != nil && errors.Is(ctx.Err(), context.Canceled):
+		return nil, busyError{context.Cause(ctx)} // the caller has gone, which is no failure of the provider
+	case err != nil:
 		return nil, err
 	}
 	// A zone holds no record twice (RFC 2181 §5), but a transfer ends with the SOA
 	// record that it began with, and a provider may hand on both.
-	seen := make(map[entry]bool, len(records))
-	entries := slices.DeleteFunc(z.incoming(records), func(e entry) bool {
+	seen := make(map[entry]bool, len(entries))
+	entries = slices.DeleteFunc(entries, func(e entry) bool {
 		unwanted := seen[e] || !e.owner.In(under)
 		seen[e] = true
 		return unwanted
@@ -159,11 +158,16 @@ func (z *providerZone) list(ctx context.Context, under record.Name) (iter.Seq[en
 	return slices.Values(entries), nil
 }
 
+// get reads the zone. It runs in the zone's turn.
 func (z *providerZone) get(ctx context.Context) ([]libdns.Record, error) {
 	if z.getter == nil {
 		return nil, notSupportedError{"list records"}
 	}
-	return within(ctx, func() ([]libdns.Record, error) { return z.getter.GetRecords(ctx, z.zone) })
+	records, err := z.getter.GetRecords(ctx, z.zone)
+	if err != nil {
+		return nil, providerError{err}
+	}
+	return records, nil
 }
 
 // outgoing renders records for the provider, out of their parsed form.

@@ -40,7 +40,7 @@ func (a *App) list(ctx context.Context, who caller, zone string, want filter) (i
 	}
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
-	entries, err := hosted.records.list(ctx, under)
+	entries, err := hosted.records.list(ctx, who.client.Name(), under)
 	if err != nil {
 		failure := asProblem(err, hosted.apex)
 		failure.Unchanged = true

@@ -69,11 +69,13 @@ type NameServer struct {
 
 // backend is where the records of a zone are.
 type backend interface {
-	// change applies a change and returns what was appended, set or deleted, and
-	// the zone's serial where it is known. It runs to its end or to ctx's.
-	change(ctx context.Context, change record.Change) (result, error)
-	// list returns the records at or below a name.
-	list(ctx context.Context, under record.Name) (iter.Seq[entry], error)
+	// change applies a change of a client and returns what was appended, set or
+	// deleted, and the zone's serial where it is known. ctx may end before the change
+	// has begun (see begun), which leaves the zone as it is; one that has begun runs to
+	// its end or to its own deadline.
+	change(ctx context.Context, client string, change record.Change) (result, error)
+	// list returns the records at or below a name. The client "" is the service itself.
+	list(ctx context.Context, client string, under record.Name) (iter.Seq[entry], error)
 	// check refuses what the backend could not carry.
 	check(change record.Change) error
 }
@@ -220,7 +222,9 @@ type builtinZone struct {
 	apex record.Name
 }
 
-func (z builtinZone) change(ctx context.Context, change record.Change) (result, error) {
+func (z builtinZone) change(ctx context.Context, _ string, change record.Change) (result, error) {
+	ctx, cancel := begun(ctx, time.Now())
+	defer cancel()
 	server, err := z.server(ctx)
 	if err != nil {
 		return result{}, err
@@ -236,7 +240,7 @@ func (z builtinZone) change(ctx context.Context, change record.Change) (result, 
 	return done, nil
 }
 
-func (z builtinZone) list(ctx context.Context, under record.Name) (iter.Seq[entry], error) {
+func (z builtinZone) list(ctx context.Context, _ string, under record.Name) (iter.Seq[entry], error) {
 	server, err := z.server(ctx)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,80 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/caddy-dns/bestdns/internal/fair"
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// providerTurns are the turns at the providers of zones, by apex. Most providers with
+// an HTTP API read what is there, merge and write: of two such calls at the same time
+// one loses what the other wrote. The turns outlive configurations, so that the calls
+// from before a reload and after it take turns too.
+var providerTurns fair.Locks
+
+const (
+	// turnPatience is how long a change waits for its turn. What is left of
+	// changeTimeout then is for the call. Were that less, each call would begin with
+	// too little time for its end once a queue has formed.
+	turnPatience = changeTimeout / 2
+	// turnOverrun is how long after its deadline a call may keep its turn if it does
+	// not return. It may still write, but one that never returns must not end all
+	// changes of its zone.
+	turnOverrun = time.Minute
+)
+
+// busyError is a call of a provider that was given up before anything was changed.
+type busyError struct{ error }
+
+func (e busyError) Unwrap() error { return e.error }
+
+// takeTurn waits until the client may call the provider of a zone, no longer than
+// ctx and patience allow.
+func takeTurn(ctx context.Context, apex record.Name, client string, patience time.Duration) (release func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	release, err = providerTurns.Acquire(ctx, string(apex), client)
+	if err != nil {
+		return nil, busyError{err}
+	}
+	return release, nil
+}
+
+// inTurn calls the provider of a zone, whose turn release ends, and waits no longer
+// than ctx allows, which has a deadline: not every provider looks at it. The call is
+// then left to itself, and keeps its turn until it returns or is long overdue.
+func inTurn(ctx context.Context, apex record.Name, release func(), call func() ([]entry, error)) ([]entry, error) {
+	type outcome struct {
+		entries []entry
+		err     error
+	}
+	done := make(chan outcome, 1)
+	deadline, _ := ctx.Deadline()
+	overdue := time.AfterFunc(time.Until(deadline)+turnOverrun, func() {
+		processLog().Error("the DNS provider of a zone does not return from a call; the next ones no longer wait for it", "zone", apex.String())
+		release()
+	})
+	go func() {
+		var o outcome
+		defer func() {
+			// Here, where net/http does not see it, a panic would end all of Caddy.
+			if r := recover(); r != nil {
+				o = outcome{err: providerError{fmt.Errorf("the provider panicked: %v\n%s", r, debug.Stack())}}
+			}
+			overdue.Stop()
+			release()
+			done <- o
+		}()
+		o.entries, o.err = call()
+	}()
+	select {
+	case o := <-done:
+		return o.entries, o.err
+	case <-ctx.Done():
+		return nil, providerError{ctx.Err()}
+	}
+}
