@@ -110,7 +110,7 @@ type App struct {
 	cnameTarget record.Name // "" if no zone is marked
 	clients     *access.Clients
 	local       *access.Client
-	turns       map[*access.Client]*turns
+	gates       map[*access.Client]*gates
 	room        map[string]nameserver.Use // that clients may have, by name
 	nameLimits  record.Limits
 	listen      []caddy.NetworkAddress
@@ -153,7 +153,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionClients(repl); err != nil {
 		return err
 	}
-	a.provisionTurns()
+	a.provisionGates()
 	if err := a.provisionLimits(); err != nil {
 		return err
 	}

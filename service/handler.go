@@ -79,7 +79,7 @@ type request struct {
 	app   *App
 	who   caller
 	zone  string
-	turns *turns // of the client, nil without one
+	gates *gates // of the client, nil without one
 }
 
 // ServeHTTP answers the requests of the API.
@@ -142,8 +142,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req
 		if p != nil {
 			return p
 		}
-		req.who.client, req.turns = client, req.app.turns[client]
-		leave, p := req.turns.requests.enter(r.Context())
+		req.who.client, req.gates = client, req.app.gates[client]
+		leave, p := req.gates.requests.enter(r.Context())
 		if p != nil {
 			return p
 		}
@@ -211,7 +211,7 @@ func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req request
 			return newProblem(api.BadRequest, "unknown query parameter %q; there are name and type", key)
 		}
 	}
-	leave, p := req.turns.walks.enter(r.Context())
+	leave, p := req.gates.walks.enter(r.Context())
 	if p != nil {
 		return p
 	}
@@ -279,7 +279,7 @@ func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req reque
 func (h *Handler) change(w http.ResponseWriter, r *http.Request, req request) ([]byte, *problem) {
 	isLarge := r.ContentLength < 0 || r.ContentLength > smallBody
 	if isLarge {
-		leave, p := req.turns.bodies.enter(r.Context())
+		leave, p := req.gates.bodies.enter(r.Context())
 		if p != nil {
 			return nil, p
 		}
@@ -288,7 +288,7 @@ func (h *Handler) change(w http.ResponseWriter, r *http.Request, req request) ([
 	text, p := readBody(w, r)
 	if p == nil && isLarge {
 		var leave func()
-		if leave, p = req.turns.work.enter(r.Context()); p == nil {
+		if leave, p = req.gates.work.enter(r.Context()); p == nil {
 			defer leave()
 		}
 	}

@@ -102,12 +102,12 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestTurnsOfOneClient: what one client has under way beyond its number waits, and its
+// TestGatesOfOneClient: what one client has under way beyond its number waits, and its
 // waiting holds no other client up.
-func TestTurnsOfOneClient(t *testing.T) {
+func TestGatesOfOneClient(t *testing.T) {
 	s := startStandard(t)
 	app := liveApps.newest(nil)
-	busy := app.turns[app.clients.ByName("ops")]
+	busy := app.gates[app.clients.ByName("ops")]
 	for range walksAtOnce {
 		busy.walks <- struct{}{}
 	}

@@ -50,11 +50,11 @@ func (h *Handler) getPage(w http.ResponseWriter, r *http.Request, req request) *
 	return nil
 }
 
-// renderPage makes the page, when it is the visitor's turn and there is room for another
+// renderPage makes the page, when the visitor has no other one in the making and there is room for
 // one.
 func renderPage(ctx context.Context, req request) ([]byte, *problem) {
-	for _, turn := range []semaphore{req.turns.page, pages} {
-		leave, p := turn.enter(ctx)
+	for _, gate := range []semaphore{req.gates.page, pages} {
+		leave, p := gate.enter(ctx)
 		if p != nil {
 			return nil, p
 		}

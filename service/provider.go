@@ -240,6 +240,7 @@ func (z *providerZone) lookUp(ctx context.Context, matches []record.Match) ([]li
 	}
 	var doomed []libdns.Record
 	servers, doomedServers := 0, 0
+	takes := z.taker(matches)
 	for _, rec := range records {
 		e, ok := z.entry(rec)
 		if !ok || e.typ == "SOA" {
@@ -249,7 +250,7 @@ func (z *providerZone) lookUp(ctx context.Context, matches []record.Match) ([]li
 		if apexNS {
 			servers++
 		}
-		if !slices.ContainsFunc(matches, func(m record.Match) bool { return z.takes(m, e, apexNS) }) {
+		if !takes(e, apexNS) {
 			continue
 		}
 		if apexNS {
@@ -266,18 +267,29 @@ func (z *providerZone) lookUp(ctx context.Context, matches []record.Match) ([]li
 	return doomed, nil
 }
 
-// takes tells whether a match takes an entry. The apex's NS records are taken
-// only when they are named.
-func (z *providerZone) takes(m record.Match, e entry, apexNS bool) bool {
-	if m.Name != e.owner || apexNS && m.Type == 0 {
-		return false
+// taker returns what reports whether any of the matches takes an entry. The apex's NS
+// records are taken only when they are named.
+func (z *providerZone) taker(matches []record.Match) func(e entry, apexNS bool) bool {
+	typed := slices.DeleteFunc(slices.Clone(matches), func(m record.Match) bool { return m.Type == 0 })
+	// An entry that cannot be parsed cannot be compared by data; by name and type it can.
+	var names []record.Match
+	for _, m := range matches {
+		if m.Data == nil {
+			names = append(names, m)
+		}
 	}
-	r, err := record.At(e.owner, e.typ, uint32(e.ttl), e.data)
-	if err != nil {
-		// It cannot be compared by data; by name and type it can.
-		return m.Data == nil && (m.Type == 0 || m.Type.String() == e.typ) && (m.TTL == nil || int64(*m.TTL) == e.ttl)
+	all, named, unparsed := record.NewMatcher(matches), record.NewMatcher(typed), record.NewMatcher(names)
+	return func(e entry, apexNS bool) bool {
+		r, err := record.At(e.owner, e.typ, uint32(e.ttl), e.data)
+		switch {
+		case err != nil:
+			t, _ := record.ParseType(e.typ) // zero, which no type is, where it is a provider's own
+			return unparsed.First(record.Record{Name: e.owner, Type: t, TTL: uint32(e.ttl)}) >= 0
+		case apexNS:
+			return named.First(r) >= 0
+		}
+		return all.First(r) >= 0
 	}
-	return m.Matches(r)
 }
 
 // portableTypes are those that libdns has a type of its own for.

@@ -222,14 +222,15 @@ type builtinZone struct {
 	apex record.Name
 }
 
-func (z builtinZone) change(ctx context.Context, _ string, change record.Change) (result, error) {
+func (z builtinZone) change(ctx context.Context, client string, change record.Change) (result, error) {
 	ctx, cancel := begun(ctx, time.Now())
 	defer cancel()
 	server, err := z.server(ctx)
 	if err != nil {
 		return result{}, err
 	}
-	applied, err := server.Apply(ctx, z.apex, change)
+	change.Limits = z.app.nameLimits
+	applied, err := server.ApplyFor(ctx, z.apex, change, z.app.account(client, z.app.hosted[z.apex]))
 	if err != nil {
 		return result{}, err
 	}

@@ -9,12 +9,12 @@ import (
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
-// turns bound what one client has under way at once, so that what it asks for waits for
+// gates bound what one client has under way at once, so that what it asks for waits for
 // what it has asked for before, and not others for both. What is beyond them waits.
 //
 // Changes take their turns once more, at the zone: those of the built-in name server in
 // its pool, those of a DNS provider for its one call at a time.
-type turns struct {
+type gates struct {
 	// requests are all that the client's token has let in.
 	requests semaphore
 	// bodies are those larger than smallBody that are in memory.
@@ -35,18 +35,18 @@ const (
 	// pagesAtOnce are the pages that are being made, for all clients: each is whole in
 	// memory.
 	pagesAtOnce = 8
-	// smallBody is how long the body of a change may be to be worked on without a turn.
+	// smallBody is how long the body of a change may be to be worked on at once.
 	// A change of one record has some 150 bytes.
 	smallBody = 1024
-	// turnPatience is how long a request waits for its turn.
-	turnPatience = 10 * time.Second
+	// gatePatience is how long a request waits to be let in.
+	gatePatience = 10 * time.Second
 )
 
 // pages outlives configurations.
 var pages = make(semaphore, pagesAtOnce)
 
-func newTurns() *turns {
-	return &turns{
+func newGates() *gates {
+	return &gates{
 		requests: make(semaphore, requestsAtOnce),
 		bodies:   make(semaphore, bodiesAtOnce),
 		work:     make(semaphore, max(1, runtime.GOMAXPROCS(0)/2)),
@@ -55,11 +55,11 @@ func newTurns() *turns {
 	}
 }
 
-// provisionTurns makes the turns of each client.
-func (a *App) provisionTurns() {
-	a.turns = make(map[*access.Client]*turns)
+// provisionGates makes the gates of each client.
+func (a *App) provisionGates() {
+	a.gates = make(map[*access.Client]*gates)
 	for client := range a.clients.All() {
-		a.turns[client] = newTurns()
+		a.gates[client] = newGates()
 	}
 }
 
@@ -73,7 +73,7 @@ func (s semaphore) enter(ctx context.Context) (leave func(), p *problem) {
 		return s.leave, nil
 	default:
 	}
-	timer := time.NewTimer(turnPatience)
+	timer := time.NewTimer(gatePatience)
 	defer timer.Stop()
 	select {
 	case s <- struct{}{}:
