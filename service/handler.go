@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/text"
 	"github.com/caddy-dns/bestdns/service/page"
 )
 
@@ -175,13 +176,11 @@ func (h *Handler) getZones(w http.ResponseWriter, _ *http.Request, req request) 
 }
 
 func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req request) *problem {
-	query := r.URL.Query()
-	for key := range query {
-		if key != "name" && key != "type" {
-			return newProblem(api.BadRequest, "unknown query parameter %q; there are name and type", key)
-		}
+	query, err := parseQuery(r.URL.RawQuery, "name", "type")
+	if err != nil {
+		return newProblem(api.BadRequest, "%w", err)
 	}
-	records, p := req.app.list(r.Context(), req.who, req.zone, filter{name: query.Get("name"), typ: query.Get("type")})
+	records, p := req.app.list(r.Context(), req.who, req.zone, filter{name: query["name"], typ: query["type"]})
 	if p != nil {
 		return p
 	}
@@ -190,7 +189,7 @@ func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req request
 		return nil
 	}
 	if err := streamRecords(w, records); err != nil {
-		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), zap.Error(err))
+		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), loggedCause(err))
 	}
 	return nil
 }
@@ -293,8 +292,8 @@ func writeJSON(w http.ResponseWriter, answer any) {
 func (h *Handler) writeProblem(w http.ResponseWriter, r *http.Request, req request, p *problem) {
 	p.RequestID = req.who.requestID
 	if p.Status >= 500 && r.Method != http.MethodPatch { // changes have their audit line
-		h.logger.Error("request failed", zap.String("request_id", p.RequestID), zap.String("path", r.URL.Path),
-			zap.String("reason", p.Detail), zap.NamedError("cause", p.cause))
+		h.logger.Error("request failed", zap.String("request_id", p.RequestID), zap.String("path", text.Brief(r.URL.Path, mostOfName)),
+			zap.String("reason", p.Detail), loggedCause(p.cause))
 	}
 	if p.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(p.retryAfter.Round(time.Second)/time.Second))))
@@ -323,7 +322,7 @@ func requestID(r *http.Request) string {
 // trusted proxies too.
 func clientAddress(r *http.Request) string {
 	if address, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && address != "" {
-		return address
+		return text.Brief(address, mostOfID) // the zone of an IPv6 address can be any text
 	}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		return peer.Addr().String()
