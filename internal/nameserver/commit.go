@@ -136,7 +136,7 @@ func (s *Server) runCommitter(ready chan<- struct{}) {
 			if closed {
 				return
 			}
-			timer.Reset(s.pause(s.deadlines.wait(time.Now())))
+			timer.Reset(s.pause(s.nextExpiry(time.Now())))
 		}
 	}
 }
@@ -278,7 +278,7 @@ func (b *batch) publish() {
 		for key := range d.touched {
 			before, _ := d.base.tree.Get(key)
 			after, _ := d.next.tree.Get(key)
-			s.deadlines.move(d.zone, key, before.earliest(), after.earliest())
+			s.deadlines.move(d.zone, key, before, after)
 		}
 		d.zone.current.Store(d.next)
 		if zones := *s.zones.Load(); zones[d.zone.name] != d.zone {

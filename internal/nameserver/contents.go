@@ -63,6 +63,9 @@ func (s *Server) Expiries() []Expiry {
 	waiting := s.waiting()
 	list := make([]Expiry, 0, waiting.Len())
 	waiting.Scan(func(d deadline) bool {
+		if d.last {
+			return true
+		}
 		list = append(list, Expiry{Zone: d.zone.name, Name: record.NameFromKey(d.key), At: time.Unix(d.at, 0)})
 		return true
 	})

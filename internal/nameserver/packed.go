@@ -166,10 +166,9 @@ func (n node) appendRecords(list []record.Record, name record.Name) []record.Rec
 	return list
 }
 
-// earliest returns when the first record at the name expires in Unix seconds, 0
-// for never.
-func (n node) earliest() int64 {
-	var first int64
+// expiries returns when the first and the last of the records at the name that expire do
+// so in Unix seconds, 0 where none does.
+func (n node) expiries() (first, last int64) {
 	for n != "" {
 		var set rrset
 		_, set, n = n.next()
@@ -179,9 +178,10 @@ func (n node) earliest() int64 {
 			if r.expires != 0 && (first == 0 || r.expires < first) {
 				first = r.expires
 			}
+			last = max(last, r.expires)
 		}
 	}
-	return first
+	return first, last
 }
 
 // diffSets calls differs for each RRset that is not the same in both nodes, with
