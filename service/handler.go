@@ -231,10 +231,12 @@ func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req reque
 	}
 	// The body may have taken its time, and a reload in the meantime its right.
 	if newest := liveApps.newest(h.app); newest != req.app {
-		req.app = newest
-		if req.who.client, p = newest.authenticate(r, req.who); p != nil {
+		client, p := newest.authenticate(r, req.who)
+		if p != nil {
+			newest.logUnread(req.who, req.zone, p)
 			return p
 		}
+		req.app, req.who.client = newest, client
 	}
 	answer, p := req.app.change(r.Context(), req.who, req.zone, change)
 	if p != nil {
