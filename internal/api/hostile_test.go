@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -53,8 +54,8 @@ func TestHostileServer(t *testing.T) {
 			_, zones := c.ListZones(t.Context())
 			_, records := c.GetRecords(t.Context(), "example.org")
 			for _, err := range []error{zones, records} {
-				e, ok := err.(*Error)
-				if !ok {
+				var e *Error
+				if !errors.As(err, &e) {
 					t.Fatalf("%T %v", err, err)
 				}
 				for what, text := range map[string]string{"type": e.Type, "title": e.Title, "detail": e.Detail, "request id": e.RequestID, "error": e.Error()} {
