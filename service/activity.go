@@ -25,6 +25,8 @@ type activity struct {
 	zones   map[record.Name]*zoneActivity
 	// refused counts changes that were for no hosted zone.
 	refused uint64
+	// overLimit counts changes that were over a limit, by limitNames.
+	overLimit [len(limitNames)]uint64
 	// denied counts requests that were not let in, by reason.
 	denied [len(denialLabels)]uint64
 	// changes is a ring: next is where the next one goes.
@@ -37,6 +39,17 @@ func newActivity() *activity {
 		clients: make(map[string]time.Time),
 		zones:   make(map[record.Name]*zoneActivity),
 	}
+}
+
+// exceed counts a change that was over a limit, if the problem is that.
+func (a *activity) exceed(p *problem) {
+	i := limitOf(p)
+	if i < 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.overLimit[i]++
 }
 
 // rememberedChanges is how many changes are kept for people to look at.
@@ -144,6 +157,8 @@ type counted struct {
 	zones   map[record.Name]zoneActivity
 	refused uint64
 	denied  [len(denialLabels)]uint64
+
+	overLimit [len(limitNames)]uint64
 }
 
 // counts returns what was counted.
@@ -154,7 +169,7 @@ func (a *activity) counts() counted {
 	for apex, z := range a.zones {
 		zones[apex] = *z
 	}
-	return counted{zones: zones, refused: a.refused, denied: a.denied}
+	return counted{zones: zones, refused: a.refused, denied: a.denied, overLimit: a.overLimit}
 }
 
 // providerErrorLabels are the ways in which a DNS provider fails.

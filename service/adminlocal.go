@@ -95,7 +95,11 @@ func serveAdminRecords(w http.ResponseWriter, r *http.Request) error {
 func (a *App) adminChange(w http.ResponseWriter, r *http.Request, zone string) (answer api.Records, failure *problem) {
 	who := a.localCaller()
 	who.address = adminAddress(r)
-	change, failure := readChange(w, r)
+	var change api.Change
+	text, failure := readBody(w, r)
+	if failure == nil {
+		change, failure = readChange(text)
+	}
 	if failure != nil {
 		a.logUnread(who, zone, failure)
 	} else {

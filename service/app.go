@@ -35,13 +35,15 @@ func init() {
 //		"listen": [":53"],
 //		"store": "/var/lib/bestdns/records.db",
 //		"rate_limit": 200,
+//		"limits": {"client_records": 10000, "client_bytes": 16777216, "domain_challenges": 100},
 //		"zones": [
 //			{
 //				"name": "acme.example.com",
 //				"ns": [{"name": "ns1.acme.example.com", "addresses": ["203.0.113.5", "2001:db8::5"]}],
 //				"ttl": "1m",
 //				"challenge_lifetime": "24h",
-//				"cname_target": true
+//				"cname_target": true,
+//				"max_records": 1000000
 //			},
 //			{
 //				"name": "example.org",
@@ -64,7 +66,8 @@ func init() {
 //				"name": "ops",
 //				"token": ["sha256:70b8c6b5b2a5a3c8f4f36d2c6a1d1fdd13b6de4d6b7d2b0f5f5f4a3b2c1d0e9f"],
 //				"allow": ["www.example.org A AAAA", "under example.org"],
-//				"read": ["under acme.example.com"]
+//				"read": ["under acme.example.com"],
+//				"max_records": 100000
 //			}
 //		]
 //	}
@@ -95,6 +98,9 @@ type App struct {
 	// Those who may use the API, and for what.
 	Clients []*Client `json:"clients,omitempty"`
 
+	// How much room clients can take in the built-in zones.
+	Limits *Limits `json:"limits,omitempty"`
+
 	logger *zap.Logger
 	audit  *zap.Logger
 
@@ -104,6 +110,9 @@ type App struct {
 	cnameTarget record.Name // "" if no zone is marked
 	clients     *access.Clients
 	local       *access.Client
+	turns       map[*access.Client]*turns
+	room        map[string]nameserver.Use // that clients may have, by name
+	nameLimits  record.Limits
 	listen      []caddy.NetworkAddress
 	storePath   string // canonical; "" without a built-in zone
 
@@ -142,6 +151,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := a.provisionClients(repl); err != nil {
+		return err
+	}
+	a.provisionTurns()
+	if err := a.provisionLimits(); err != nil {
 		return err
 	}
 	if err := ctx.GetMetricsRegistry().Register(collector{a}); err != nil {

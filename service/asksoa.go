@@ -41,7 +41,10 @@ func (a *App) askServers(ctx context.Context, zone *Zone, stored *storedFound) [
 			s.fault = "no address found"
 			continue
 		}
-		asked.Go(func() { s.ask(ctx, zone.apex, a.nameServerPort(s.address)) })
+		asked.Go(func() {
+			defer guard(a, "asking a name server of zone "+zone.apex.String())
+			s.ask(ctx, zone.apex, a.nameServerPort(s.address))
+		})
 	}
 	asked.Wait()
 	return servers
@@ -68,7 +71,10 @@ func (a *App) serversOf(ctx context.Context, zone *Zone, stored *storedFound) []
 	addresses := make([][]netip.Addr, len(names))
 	var found sync.WaitGroup
 	for i, name := range names {
-		found.Go(func() { addresses[i] = a.addressesOf(ctx, name, stored) })
+		found.Go(func() {
+			defer guard(a, "looking for the addresses of name servers of zone "+zone.apex.String())
+			addresses[i] = a.addressesOf(ctx, name, stored)
+		})
 	}
 	found.Wait()
 	var servers []serverFound

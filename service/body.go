@@ -33,18 +33,45 @@ func limitBodyTime(w http.ResponseWriter, r *http.Request) {
 
 // readBody reads a body within bodyTimeout. The deadline is set when it is over and
 // not before, since Caddy's server sets one of its own at each read.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
 	connection := http.NewResponseController(w)
-	over := time.AfterFunc(bodyTimeout, func() { _ = connection.SetReadDeadline(time.Now()) })
+	stop := afterUnless(bodyTimeout, func() { _ = connection.SetReadDeadline(time.Now()) })
 	text, err := readLength(http.MaxBytesReader(w, r.Body, api.MaxBodyBytes), r.ContentLength)
-	over.Stop()
-	if err == nil && r.ProtoMajor == 1 {
+	stop()
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, newProblem(api.TooLarge, "the body is larger than %d bytes", api.MaxBodyBytes)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, newProblem(api.BadRequest, "the body did not come within %s", bodyTimeout)
+	case err != nil:
+		return nil, newProblem(api.BadRequest, "the body cannot be read: %w", err)
+	}
+	if r.ProtoMajor == 1 {
 		// Or the client would count as gone while its change is under way. A stream of
 		// HTTP/2 is not its connection, and each deadline there costs a turn of the
 		// connection's own loop.
 		_ = connection.SetReadDeadline(time.Time{})
 	}
-	return text, err
+	return text, nil
+}
+
+// afterUnless calls f once d has passed, unless stop is called before. When stop has
+// returned, f is not running and will not run: a ResponseWriter of HTTP/2 must not be
+// touched after its handler has returned, and a timer's own Stop does not wait for a
+// call that has begun. Nothing recovers a panic of a timer, so this does.
+func afterUnless(d time.Duration, f func()) (stop func()) {
+	ended := make(chan struct{})
+	timer := time.AfterFunc(d, func() {
+		defer close(ended)
+		defer func() { _ = recover() }() // the request ends without its deadline
+		f()
+	})
+	return func() {
+		if !timer.Stop() {
+			<-ended
+		}
+	}
 }
 
 // readLength reads a body of the length that its header says, -1 where it says none.
@@ -60,23 +87,35 @@ func readLength(body io.Reader, length int64) ([]byte, error) {
 	return text, err
 }
 
-// readChange reads the body of a PATCH.
-func readChange(w http.ResponseWriter, r *http.Request) (api.Change, *problem) {
-	text, err := readBody(w, r)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return api.Change{}, newProblem(api.TooLarge, "the body is larger than %d octets", api.MaxBodyBytes)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return api.Change{}, newProblem(api.BadRequest, "the body did not come within %s", bodyTimeout)
-	case err != nil:
-		return api.Change{}, newProblem(api.BadRequest, "the body cannot be read: %w", err)
+// readChange reads a change out of the body of a PATCH.
+func readChange(text []byte) (api.Change, *problem) {
+	if n := countObjects(text); n > 1+api.MaxRecords {
+		return api.Change{}, newProblem(api.TooLarge, "more than %d records in one change", api.MaxRecords)
 	}
 	change, err := parseChange(text)
 	if err != nil {
 		return api.Change{}, newProblem(api.BadRequest, "the body is not a change in JSON: %s", jsonReason(err))
 	}
 	return change, nil
+}
+
+// countObjects counts the objects in a text of JSON, before memory is taken for them: of
+// the smallest there can be half a million in a body. Of a text that is not JSON the
+// count has no meaning.
+func countObjects(text []byte) (n int) {
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '{':
+			n++
+		case '"':
+			for i++; i < len(text) && text[i] != '"'; i++ {
+				if text[i] == '\\' {
+					i++
+				}
+			}
+		}
+	}
+	return n
 }
 
 // parseChange reads a change as openapi.yaml defines it, and nothing that Go's

@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -230,4 +234,59 @@ func (s *service) trickle(token string, byHTTP2 bool) (p api.Problem, err error)
 		return p, fmt.Errorf("the answer came by %s", response.Proto)
 	}
 	return p, json.NewDecoder(response.Body).Decode(&p)
+}
+
+// lateWriter is a ResponseWriter whose read deadline ends the reading of the body at
+// once, and is busy for a while after that, as the one of HTTP/2 can be.
+type lateWriter struct {
+	*httptest.ResponseRecorder
+	ended    chan struct{} // closed when the body ends
+	returned atomic.Bool   // the handler has
+	touched  atomic.Bool   // after that
+}
+
+func (w *lateWriter) SetReadDeadline(time.Time) error {
+	close(w.ended)
+	time.Sleep(time.Second)
+	w.touched.Store(w.returned.Load())
+	return nil
+}
+
+// endlessBody is a body that never comes.
+type endlessBody struct{ ended chan struct{} }
+
+func (b endlessBody) Read([]byte) (int, error) {
+	<-b.ended
+	return 0, os.ErrDeadlineExceeded
+}
+
+func (endlessBody) Close() error { return nil }
+
+// TestNoDeadlineAfterHandler: a handler that gives up its body does not return while
+// the timer that made it do so still has the ResponseWriter. net/http takes that away
+// from a handler of HTTP/2 that has returned, and the timer would end the process.
+func TestNoDeadlineAfterHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ended := make(chan struct{})
+		w := &lateWriter{ResponseRecorder: httptest.NewRecorder(), ended: ended}
+		r := httptest.NewRequest(http.MethodPatch, "/", endlessBody{ended})
+		r.ProtoMajor, r.ContentLength = 2, -1
+		if _, p := readBody(w, r); p == nil || p.Kind() != api.BadRequest {
+			t.Errorf("reading ended with %v", p)
+		}
+		w.returned.Store(true)
+		time.Sleep(time.Minute)
+		if w.touched.Load() {
+			t.Error("the ResponseWriter was touched after the handler had returned")
+		}
+	})
+}
+
+// TestTimerPanic: a panic in what a timer calls ends with it.
+func TestTimerPanic(t *testing.T) {
+	synctest.Test(t, func(*testing.T) {
+		stop := afterUnless(time.Second, func() { panic("a bug") })
+		time.Sleep(time.Minute)
+		stop()
+	})
 }

@@ -1,6 +1,8 @@
 package service
 
 import (
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/dustin/go-humanize"
 )
 
 func init() {
@@ -44,11 +47,21 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //		listen <address>...
 //		store  <file>
 //		rate_limit <answers per second>|off
+//		limits {
+//			client_records    <number>
+//			client_bytes      <size>
+//			name_types        <number>
+//			name_bytes        <size>
+//			rrset_records     <number>
+//			domain_challenges <number>
+//		}
 //		zone <name> {
 //			ns  <name> [<address>...]
 //			ttl <duration>
 //			challenge_lifetime <duration>
 //			cname_target
+//			max_records <number>
+//			max_bytes <size>
 //			provider <module> ...
 //		}
 //		client <name> {
@@ -60,10 +73,13 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //			allow        [under] <name> [<type>...]
 //			read         [under] <name>
 //			client_ip    <network>...
+//			max_records  <number>
+//			max_bytes    <size>
 //			expires      <date>
 //		}
 //	}
 //
+// A size is a number of bytes, or one with a unit such as 16MiB. Of the limits, 0 is none.
 // zone and client may be repeated, and in them ns, token, certificate, user,
 // certificates, allow, read and client_ip.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
@@ -99,6 +115,14 @@ func (a *App) unmarshal(d *caddyfile.Dispenser) error {
 			if err := seen.rate(d, &a.RateLimit); err != nil {
 				return err
 			}
+		case "limits":
+			if err := seen.mark(d); err != nil {
+				return err
+			}
+			a.Limits = new(Limits)
+			if err := a.Limits.unmarshal(d); err != nil {
+				return err
+			}
 		case "zone":
 			zone := new(Zone)
 			if err := zone.unmarshal(d); err != nil {
@@ -112,7 +136,7 @@ func (a *App) unmarshal(d *caddyfile.Dispenser) error {
 			}
 			a.Clients = append(a.Clients, client)
 		default:
-			return d.Errf("unknown option %q of bestdns; there are listen, store, rate_limit, zone and client", option)
+			return d.Errf("unknown option %q of bestdns; there are listen, store, rate_limit, limits, zone and client", option)
 		}
 	}
 	return nil
@@ -143,6 +167,14 @@ func (z *Zone) unmarshal(d *caddyfile.Dispenser) error {
 			if err := seen.flag(d, &z.CNAMETarget); err != nil {
 				return err
 			}
+		case "max_records":
+			if err := seen.number(d, &z.MaxRecords); err != nil {
+				return err
+			}
+		case "max_bytes":
+			if err := seen.size(d, &z.MaxBytes); err != nil {
+				return err
+			}
 		case "provider":
 			if err := seen.mark(d); err != nil {
 				return err
@@ -151,7 +183,7 @@ func (z *Zone) unmarshal(d *caddyfile.Dispenser) error {
 				return err
 			}
 		default:
-			return d.Errf("unknown option %q of a zone; there are ns, ttl, challenge_lifetime, cname_target and provider", option)
+			return d.Errf("unknown option %q of a zone; there are ns, ttl, challenge_lifetime, cname_target, max_records, max_bytes and provider", option)
 		}
 	}
 	return nil
@@ -173,6 +205,40 @@ func (z *Zone) unmarshalProvider(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+func (l *Limits) unmarshal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	var seen once
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch option := d.Val(); option {
+		case "client_records":
+			err = seen.number(d, &l.ClientRecords)
+		case "client_bytes":
+			err = seen.size(d, &l.ClientBytes)
+		case "name_types":
+			err = seen.number(d, &l.NameTypes)
+		case "name_bytes":
+			err = seen.size(d, &l.NameBytes)
+		case "rrset_records":
+			err = seen.number(d, &l.RRsetRecords)
+		case "domain_challenges":
+			err = seen.number(d, &l.DomainChallenges)
+		default:
+			err = d.Errf("unknown limit %q; there are client_records, client_bytes, name_types, name_bytes, rrset_records and domain_challenges", option)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// singleOptions are the options of a client that take one argument and may be given
+// once.
+var singleOptions = []string{"description", "expires", "max_records", "max_bytes"}
+
 func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&c.Name) {
 		return d.ArgErr()
@@ -180,7 +246,7 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 	var seen once
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option, args := d.Val(), []string(nil)
-		if option != "description" && option != "expires" {
+		if !slices.Contains(singleOptions, option) {
 			if args = d.RemainingArgs(); len(args) == 0 {
 				return d.ArgErr()
 			}
@@ -208,8 +274,16 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 			if err := seen.argument(d, &c.Expires); err != nil {
 				return err
 			}
+		case "max_records":
+			if err := seen.number(d, &c.MaxRecords); err != nil {
+				return err
+			}
+		case "max_bytes":
+			if err := seen.size(d, &c.MaxBytes); err != nil {
+				return err
+			}
 		default:
-			return d.Errf("unknown option %q of a client; there are description, token, certificate, user, certificates, allow, read, client_ip and expires", option)
+			return d.Errf("unknown option %q of a client; there are description, token, certificate, user, certificates, allow, read, client_ip, max_records, max_bytes and expires", option)
 		}
 	}
 	return nil
@@ -268,6 +342,36 @@ func (o *once) rate(d *caddyfile.Dispenser, value **int) error {
 		}
 	}
 	*value = &rate
+	return nil
+}
+
+// number reads an option that is a number from 0.
+func (o *once) number(d *caddyfile.Dispenser, value **int) error {
+	option := d.Val()
+	var text string
+	if err := o.argument(d, &text); err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return d.Errf("%s %q is not a number; 0 is no limit", option, text)
+	}
+	*value = &n
+	return nil
+}
+
+// size reads an option that is a number of bytes, with or without a unit.
+func (o *once) size(d *caddyfile.Dispenser, value **int) error {
+	option := d.Val()
+	var text string
+	if err := o.argument(d, &text); err != nil {
+		return err
+	}
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n > math.MaxInt {
+		return d.Errf("%s %q is not a size, such as 16MiB; 0 is no limit", option, text)
+	}
+	*value = new(int(n))
 	return nil
 }
 

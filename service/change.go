@@ -36,7 +36,7 @@ func (a *App) change(ctx context.Context, who caller, zone string, body api.Chan
 	op, change, err := p.parse(body)
 	var done result
 	if err == nil {
-		done, err = a.apply(ctx, who, p, change)
+		done, err = a.applyGuarded(ctx, who, p, change)
 	}
 	var failure *problem
 	if err != nil {
@@ -45,6 +45,7 @@ func (a *App) change(ctx context.Context, who caller, zone string, body api.Chan
 	}
 	a.logChange(who, p, op, body, done.serial, time.Since(started), failure)
 	seen.providerError(p.zone, failure)
+	seen.exceed(failure)
 	if failure != nil {
 		return api.Records{}, failure
 	}
@@ -74,7 +75,9 @@ func (p *placer) parse(body api.Change) (op record.Op, change record.Change, err
 		return op, change, newProblem(api.TooLarge, "%d records in one change, and %d are the most", len(records), api.MaxRecords)
 	}
 	change.Op = op
+	var b breather
 	for i := range records {
+		b.breathe()
 		if op == record.Delete {
 			var m record.Match
 			if m, err = p.match(&records[i]); err != nil {
@@ -156,6 +159,17 @@ func parseTTL(r *api.Record) (*uint32, error) {
 	}
 	seconds := uint32(*r.TTL)
 	return &seconds, nil
+}
+
+// applyGuarded is apply, and makes of a panic an error: the goroutine may be one that
+// nobody else recovers, and the change is to have its line in the log.
+func (a *App) applyGuarded(ctx context.Context, who caller, p *placer, change record.Change) (done result, err error) {
+	defer func() {
+		if recovered := recover(); recovered != nil {
+			err = bug(recovered)
+		}
+	}()
+	return a.apply(ctx, who, p, change)
 }
 
 // apply judges a change by the caller's rights and has the zone's backend do it.

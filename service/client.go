@@ -61,6 +61,14 @@ type Client struct {
 	// Default: any.
 	ClientIP []string `json:"client_ip,omitempty"`
 
+	// How many records the client can have in the built-in zones, all together; 0 is no
+	// limit. Default: `client_records` of `limits`.
+	MaxRecords *int `json:"max_records,omitempty"`
+
+	// How many bytes these records can have; 0 is no limit. Default: `client_bytes` of
+	// `limits`.
+	MaxBytes *int `json:"max_bytes,omitempty"`
+
 	// The last day on which the token is accepted, as `2006-01-02` in UTC.
 	// Default: it does not expire.
 	Expires string `json:"expires,omitempty"`

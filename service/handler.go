@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,9 +77,10 @@ type serve func(h *Handler, w http.ResponseWriter, r *http.Request, req request)
 
 // request is what all of the calls need to know of one.
 type request struct {
-	app  *App
-	who  caller
-	zone string
+	app   *App
+	who   caller
+	zone  string
+	turns *turns // of the client, nil without one
 }
 
 // ServeHTTP answers the requests of the API.
@@ -97,10 +100,32 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		page.SetHeaders(w.Header()) // for an error in its place too
 	}
 	limitBodyTime(w, r)
-	if p := h.serve(w, r, route, req); p != nil {
+	if p := h.guarded(w, r, route, req); p != nil {
 		h.writeProblem(w, r, req, p)
 	}
 	return nil
+}
+
+// guarded serves a request, and makes of a panic a problem like any other. (net/http
+// keeps one from ending the process, but leaves the caller without an answer.)
+func (h *Handler) guarded(w http.ResponseWriter, r *http.Request, route route, req request) (p *problem) {
+	defer func() {
+		switch recovered := recover(); recovered {
+		case nil:
+		case http.ErrAbortHandler: // which is how handlers and proxies give up
+			panic(recovered)
+		default:
+			p = bug(recovered)
+		}
+	}()
+	return h.serve(w, r, route, req)
+}
+
+// bug is the problem of a panic.
+func bug(recovered any) *problem {
+	p := newProblem(api.Internal, "the service failed; its log has the cause under this request id: please report it")
+	p.cause, p.Unchanged = fmt.Errorf("panic: %v\n%s", recovered, debug.Stack()), false
+	return p
 }
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req request) *problem {
@@ -118,7 +143,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req
 		if p != nil {
 			return p
 		}
-		req.who.client = client
+		req.who.client, req.turns = client, req.app.turns[client]
+		leave, p := req.turns.requests.enter(r.Context())
+		if p != nil {
+			return p
+		}
+		defer leave()
 	}
 	return serve(h, w, r, req)
 }
@@ -180,6 +210,11 @@ func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req request
 	if err != nil {
 		return newProblem(api.BadRequest, "%w", err)
 	}
+	leave, p := req.turns.walks.enter(r.Context())
+	if p != nil {
+		return p
+	}
+	defer leave()
 	records, p := req.app.list(r.Context(), req.who, req.zone, filter{name: query["name"], typ: query["type"]})
 	if p != nil {
 		return p
@@ -188,7 +223,9 @@ func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req request
 		w.Header().Set("Content-Type", "application/json")
 		return nil
 	}
-	if err := streamRecords(w, records); err != nil {
+	out := newProgressWriter(w, r)
+	defer out.end()
+	if err := streamRecords(out, records); err != nil {
 		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), loggedCause(err))
 	}
 	return nil
@@ -201,7 +238,9 @@ func streamRecords(w http.ResponseWriter, records iter.Seq[api.Record]) error {
 	out := bufio.NewWriter(w)
 	out.WriteString(`{"records":[`)
 	first := true
+	var b breather
 	for r := range records {
+		b.breathe()
 		text, err := json.Marshal(r)
 		if err != nil {
 			return err
@@ -224,26 +263,60 @@ func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req reque
 		req.app.logUnread(req.who, req.zone, p)
 		return p
 	}
-	change, p := readChange(w, r)
+	answer, p := h.change(w, r, req)
+	if p != nil {
+		return p
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := writeWhole(w, r, answer); err != nil {
+		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), loggedCause(err))
+	}
+	return nil
+}
+
+// change reads a change, makes it, and returns the answer.
+func (h *Handler) change(w http.ResponseWriter, r *http.Request, req request) ([]byte, *problem) {
+	isLarge := r.ContentLength < 0 || r.ContentLength > smallBody
+	if isLarge {
+		leave, p := req.turns.bodies.enter(r.Context())
+		if p != nil {
+			return nil, p
+		}
+		defer leave()
+	}
+	text, p := readBody(w, r)
+	if p == nil && isLarge {
+		var leave func()
+		if leave, p = req.turns.work.enter(r.Context()); p == nil {
+			defer leave()
+		}
+	}
+	var body api.Change
+	if p == nil {
+		body, p = readChange(text)
+	}
 	if p != nil {
 		req.app.logUnread(req.who, req.zone, p)
-		return p
+		return nil, p
 	}
 	// The body may have taken its time, and a reload in the meantime its right.
 	if newest := liveApps.newest(h.app); newest != req.app {
 		client, p := newest.authenticate(r, req.who)
 		if p != nil {
 			newest.logUnread(req.who, req.zone, p)
-			return p
+			return nil, p
 		}
 		req.app, req.who.client = newest, client
 	}
-	answer, p := req.app.change(r.Context(), req.who, req.zone, change)
+	records, p := req.app.change(r.Context(), req.who, req.zone, body)
 	if p != nil {
-		return p
+		return nil, p
 	}
-	writeJSON(w, answer)
-	return nil
+	answer, err := json.Marshal(records)
+	if err != nil {
+		return nil, asProblem(err, "")
+	}
+	return append(answer, '\n'), nil
 }
 
 // isEarlyData tells whether a request came, or may have come to a proxy before

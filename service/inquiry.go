@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
@@ -29,6 +31,9 @@ const (
 	rememberedInquiries = 1024
 	// inquiriesAtOnce is how many zones are inquired about at the same time.
 	inquiriesAtOnce = 64
+	// rememberedChallenges is how many names of a zone are remembered that have
+	// challenges which do not expire.
+	rememberedChallenges = 1000
 )
 
 // inquirer asks, and remembers, in bounded memory.
@@ -134,6 +139,7 @@ func (q *inquirer) forget(now time.Time) bool {
 
 func (q *inquirer) inquire(app *App, zone *Zone, known *inquiry, before findings, done chan struct{}) {
 	defer close(done)
+	defer guard(app, "asking the name servers of zone "+zone.apex.String())
 	ctx, cancel := context.WithTimeout(context.Background(), inquiryTimeout)
 	defer cancel()
 	select {
@@ -155,11 +161,20 @@ func (q *inquirer) inquire(app *App, zone *Zone, known *inquiry, before findings
 	known.found = found
 }
 
-// hasLast tells whether the last challenge that was found is at a name: records come in
-// the order of names.
-func (f *storedFound) hasLast(name record.Name) bool {
-	n := len(f.challenges)
-	return n > 0 && f.challenges[n-1] == name
+// guard, deferred, logs a panic and ends it. It is for goroutines that nobody else
+// recovers.
+func guard(app *App, doing string) {
+	if recovered := recover(); recovered != nil {
+		app.logger.Error(doing+" failed; please report this", zap.Any("panic", recovered), zap.Stack("stack"))
+	}
+}
+
+// addChallenge adds a name. Records come in the order of names, so one that was found is
+// the last.
+func (f *storedFound) addChallenge(name record.Name) {
+	if n := len(f.challenges); n < rememberedChallenges && (n == 0 || f.challenges[n-1] != name) {
+		f.challenges = append(f.challenges, name)
+	}
 }
 
 // readBuiltin finds challenges that do not expire: a client that may write more than them
@@ -174,9 +189,14 @@ func (a *App) readBuiltin(zone *Zone) *storedFound {
 	if !ok {
 		return found
 	}
+	var b breather
 	for r := range snapshot.Records(zone.apex) {
-		if r.Expires == 0 && zone.isChallenge(r) && !found.hasLast(r.Name) {
-			found.challenges = append(found.challenges, r.Name)
+		b.breathe()
+		if r.Expires == 0 && zone.isChallenge(r) {
+			found.addChallenge(r.Name)
+		}
+		if len(found.challenges) == rememberedChallenges {
+			break
 		}
 	}
 	return found
@@ -200,8 +220,8 @@ func readStored(ctx context.Context, zone *Zone) *storedFound {
 			if address, err := netip.ParseAddr(e.data); err == nil {
 				found.addresses[e.owner] = append(found.addresses[e.owner], address)
 			}
-		case zone.holdsChallenge(e) && !found.hasLast(e.owner):
-			found.challenges = append(found.challenges, e.owner)
+		case zone.holdsChallenge(e):
+			found.addChallenge(e.owner)
 		}
 	}
 	// This is remembered, and most addresses in a zone are not those of name servers.

@@ -35,6 +35,14 @@ var (
 		"Requests that were not let in: no_token, wrong_token, throttled (after too many wrong tokens from one address), "+
 			"unknown_certificate, expired, network (a client outside of its networks).", "reason")
 
+	overLimitDesc = desc("bestdns_over_limit_total",
+		"Changes refused since they would have put more there than may be, by the limit: client-records, client-bytes, zone-records, "+
+			"zone-bytes, name-types, name-bytes, rrset-records, domain-challenges, change-bytes.", "limit")
+	clientRecordsDesc = desc("bestdns_client_records",
+		"Records in the built-in zones that a client has written and that are there still. Absent for one that has none.", "client")
+	clientBytesDesc = desc("bestdns_client_bytes",
+		"Bytes of these records in wire form, each with its owner name in full. Absent for a client that has none.", "client")
+
 	recordsDesc = desc("bestdns_records",
 		"Records in a built-in zone, those that the name server makes included.", "zone")
 	challengesDesc = desc("bestdns_challenge_records",
@@ -59,6 +67,7 @@ type collector struct{ app *App }
 func (collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		queriesDesc, limitedDesc, healthyDesc, changesDesc, durationDesc, providerDesc, deniedDesc,
+		overLimitDesc, clientRecordsDesc, clientBytesDesc,
 		recordsDesc, challengesDesc, oldestDesc, expiresDesc, lastUsedDesc,
 	} {
 		descs <- d
@@ -114,6 +123,13 @@ func (c collector) collectQueries(out exposition, server *sharedServer) {
 }
 
 func (c collector) collectContents(out exposition, server *sharedServer) {
+	uses := server.Uses()
+	for client := range c.app.clients.All() {
+		if used, ok := uses[client.Name()]; ok {
+			out.gauge(clientRecordsDesc, float64(used.Records), client.Name())
+			out.gauge(clientBytesDesc, float64(used.Bytes), client.Name())
+		}
+	}
 	for _, contents := range server.Contents() {
 		zone := c.app.hosted[contents.Zone]
 		if zone == nil || !zone.builtin {
@@ -145,6 +161,9 @@ func (c collector) collectActivity(out exposition) {
 		for i, n := range z.providerErrors {
 			out.count(providerDesc, n, apex.String(), providerErrorLabels[i])
 		}
+	}
+	for i, n := range counts.overLimit {
+		out.count(overLimitDesc, n, string(limitNames[i]))
 	}
 	for i, n := range counts.denied {
 		out.count(deniedDesc, n, denialLabels[i])

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
@@ -29,23 +30,45 @@ const (
 	pageZones      = 200
 	pageChallenges = 200
 	pageClients    = 500
+	// pageWalk is how many names with challenges are looked at for a page, those that the
+	// visitor may not see among them. Of what is beyond, the page says nothing.
+	pageWalk = 100_000
 )
 
 // pagePatience is how long the page waits for name servers.
 const pagePatience = 2 * time.Second
 
 func (h *Handler) getPage(w http.ResponseWriter, r *http.Request, req request) *problem {
-	ctx, cancel := context.WithTimeout(r.Context(), pagePatience)
+	text, p := renderPage(r.Context(), req)
+	if p != nil {
+		return p
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	if err := writeWhole(w, r, text); err != nil {
+		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), loggedCause(err))
+	}
+	return nil
+}
+
+// renderPage makes the page, when it is the visitor's turn and there is room for another
+// one.
+func renderPage(ctx context.Context, req request) ([]byte, *problem) {
+	for _, turn := range []semaphore{req.turns.page, pages} {
+		leave, p := turn.enter(ctx)
+		if p != nil {
+			return nil, p
+		}
+		defer leave()
+	}
+	ctx, cancel := context.WithTimeout(ctx, pagePatience)
 	defer cancel()
 	text, err := page.Render(req.app.view(ctx, req.who.client))
 	if err != nil {
 		p := newProblem(api.Internal, "the page could not be made; the service's log has the cause under this request id")
 		p.cause = err
-		return p
+		return nil, p
 	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Write(text)
-	return nil
+	return text, nil
 }
 
 // view returns what a client may see. It waits for name servers as long as the context
@@ -61,7 +84,7 @@ func (a *App) view(ctx context.Context, visitor *access.Client) page.View {
 			v.Unread = append(v.Unread, shown(zone.apex))
 		}
 	}
-	v.Challenges, v.MoreChallenges = first(a.challengesFor(visitor, zones, found), pageChallenges)
+	v.Challenges, v.MoreChallenges = a.challengesFor(visitor, zones, found)
 	for _, c := range seen.recent() {
 		if change, ok := a.viewChange(visitor, c); ok {
 			v.Changes = append(v.Changes, change)
@@ -148,15 +171,25 @@ func (f findings) state() page.State {
 }
 
 // challengesFor returns the names that a client may read at which challenges are
-// answered. The name server knows those that expire; of others it shows by their name
-// and form.
-func (a *App) challengesFor(client *access.Client, zones []*Zone, found []findings) []page.Challenge {
-	var list []page.Challenge
+// answered, as many as fit on the page, and how many there are more. The name server
+// knows those that expire; of others it shows by their name and form.
+func (a *App) challengesFor(client *access.Client, zones []*Zone, found []findings) (list []page.Challenge, more int) {
+	add := func(c page.Challenge) {
+		if len(list) < pageChallenges {
+			list = append(list, c)
+		} else {
+			more++
+		}
+	}
+	var b breather
 	if server := a.nameServer(); server != nil {
-		for _, e := range server.Expiries() {
+		for e := range server.Expiries() {
+			if b.breathe(); b > pageWalk {
+				break
+			}
 			zone := a.hosted[e.Zone]
 			if zone != nil && zone.builtin && client.MayUse(e.Zone) && a.mayRead(client, e.Zone, e.Name) {
-				list = append(list, page.Challenge{Name: shown(e.Name), Zone: shown(e.Zone), Expires: e.At})
+				add(page.Challenge{Name: shown(e.Name), Zone: shown(e.Zone), Expires: e.At})
 			}
 		}
 	}
@@ -166,11 +199,11 @@ func (a *App) challengesFor(client *access.Client, zones []*Zone, found []findin
 		}
 		for _, name := range found[i].stored.challenges {
 			if a.mayRead(client, zone.apex, name) {
-				list = append(list, page.Challenge{Name: shown(name), Zone: shown(zone.apex)})
+				add(page.Challenge{Name: shown(name), Zone: shown(zone.apex)})
 			}
 		}
 	}
-	return list
+	return list, more
 }
 
 // viewChange returns what a client is shown of a change, if it may see it.

@@ -82,6 +82,7 @@ func (p *problem) Unwrap() error { return p.cause }
 func asProblem(err error, zone record.Name) *problem {
 	var known *problem
 	var rule *record.RuleError
+	var over *record.LimitError
 	var unsupported notSupportedError
 	var provider providerError
 	var notReady notReadyError
@@ -94,6 +95,20 @@ func asProblem(err error, zone record.Name) *problem {
 			kind = api.Conflict
 		}
 		return newProblem(kind, "%w (zone %q, rule %q)", rule, zone, rule.Rule)
+	case errors.As(err, &over):
+		kind := api.OverLimit
+		if over.Limit == record.LimitTouched { // which is about the request
+			kind = api.TooLarge
+		}
+		return newProblem(kind, "%w (zone %q, limit %q)", over, zone, over.Limit)
+	case errors.Is(err, record.ErrUnresolved):
+		p := newProblem(api.Unavailable, "zone %q: while data without a type was read, other types have come to its name time and again: give the types, or try again", zone)
+		p.retryAfter = time.Second
+		return p
+	case errors.Is(err, nameserver.ErrBug):
+		p := newProblem(api.Internal, "zone %q: the service failed; its log has the cause: please report it", zone)
+		p.cause = err
+		return p
 	case errors.As(err, &unsupported):
 		return newProblem(api.NotSupported, "zone %q: %w", zone, unsupported)
 	case errors.As(err, &provider):

@@ -40,6 +40,9 @@ func (z *Zone) provisionProvider(ctx caddy.Context) error {
 	if z.ChallengeLifetime != 0 {
 		return errors.New("challenge_lifetime is for built-in zones; records in this one stay until they are deleted")
 	}
+	if z.MaxRecords != nil || z.MaxBytes != nil {
+		return errors.New("max_records and max_bytes are for built-in zones; the limits of this one are its provider's")
+	}
 	if err := refuseSelf(z.ProviderRaw); err != nil {
 		return err
 	}

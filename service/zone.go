@@ -38,6 +38,14 @@ type Zone struct {
 	// `_acme-challenge.D` must be a CNAME. One zone at most can be marked.
 	CNAMETarget bool `json:"cname_target,omitempty"`
 
+	// How many records the zone can have, by whomever, with those that the server makes;
+	// 0 is no limit. Built-in zones only. Default: no limit.
+	MaxRecords *int `json:"max_records,omitempty"`
+
+	// How many bytes these records can have, in wire form and each with its owner name
+	// in full; 0 is no limit. Built-in zones only. Default: no limit.
+	MaxBytes *int `json:"max_bytes,omitempty"`
+
 	// The DNS provider that hosts the zone. Without one, the built-in name
 	// server does.
 	ProviderRaw json.RawMessage `json:"provider,omitempty" caddy:"namespace=dns.providers inline_key=name"`
@@ -112,6 +120,9 @@ func (z *Zone) provision(ctx caddy.Context, repl *caddy.Replacer, app *App) erro
 		z.TTL = caddy.Duration(defaultTTL)
 	}
 	if z.ttl, err = ttlSeconds(time.Duration(z.TTL)); err != nil {
+		return err
+	}
+	if err := checkLimits(limit{"max_records", z.MaxRecords}, limit{"max_bytes", z.MaxBytes}); err != nil {
 		return err
 	}
 	if !z.builtin {

@@ -14,7 +14,8 @@ const (
 	ZoneNotFound     = "zone-not-found"     // 404: not hosted, or nothing that this token may do there
 	MethodNotAllowed = "method-not-allowed" // 405: the path exists, the method does not
 	Conflict         = "conflict"           // 409: the zone's present contents do not allow it (CNAME beside other data)
-	TooLarge         = "too-large"          // 413: body or number of records over the limit
+	OverLimit        = "over-limit"         // 409: it would put more there than the client, the zone or a name may have
+	TooLarge         = "too-large"          // 413: body, number of records, or what is at their names over the limit
 	InvalidRecord    = "invalid-record"     // 422: a name, type, TTL or value that is none, or a rule on SOA or NS
 	SeveralZones     = "several-zones"      // 422: owners of more than one zone in one request
 	TooEarly         = "too-early"          // 425: a change in TLS early data
@@ -54,6 +55,7 @@ var kinds = map[string]struct {
 	ZoneNotFound:     {404, "No such zone for this token"},
 	MethodNotAllowed: {405, "This path does not have that method"},
 	Conflict:         {409, "The zone's contents do not allow this"},
+	OverLimit:        {409, "A limit of the service is reached"},
 	TooLarge:         {413, "The request is too large"},
 	InvalidRecord:    {422, "A record is not valid"},
 	SeveralZones:     {422, "The records belong to more than one zone"},

@@ -27,11 +27,11 @@ func (s *Server) Backup(ctx context.Context, path string) error {
 	if err := s.Load(); err != nil {
 		return err
 	}
-	zones, err := s.backupZones(ctx)
+	zones, clients, err := s.backupZones(ctx)
 	if err != nil {
 		return fmt.Errorf("backing up the store %q: %w", s.store.path, err)
 	}
-	if err := writeBackup(ctx, path, zones); err != nil {
+	if err := writeBackup(ctx, path, zones, clients); err != nil {
 		return fmt.Errorf("writing a back-up to %q: %w", path, err)
 	}
 	return syncFolder(filepath.Dir(path))
@@ -44,10 +44,14 @@ type zoneBackup struct {
 	stored   map[string]node
 }
 
-// backupZones has the committer, between two commits, say what the zones are.
-func (s *Server) backupZones(ctx context.Context) ([]zoneBackup, error) {
-	var zones []zoneBackup
-	err := s.submit(ctx, &job{alone: true, plan: func(*batch) error {
+// backupZones has the committer, between two commits, say what the zones are, and
+// which clients there are.
+func (s *Server) backupZones(ctx context.Context) (zones []zoneBackup, clients []storedClient, err error) {
+	err = s.submit(ctx, &job{alone: true, plan: func(*batch) error {
+		zones, clients = nil, nil
+		for name, number := range s.ledger.Load().numbers {
+			clients = append(clients, storedClient{number, name})
+		}
 		for name, z := range *s.zones.Load() {
 			b := zoneBackup{snapshot: z.current.Load(), stored: make(map[string]node)}
 			if m := b.snapshot.made; m != nil {
@@ -63,11 +67,11 @@ func (s *Server) backupZones(ctx context.Context) ([]zoneBackup, error) {
 		}
 		return nil
 	}})
-	return zones, err
+	return zones, clients, err
 }
 
-func writeBackup(ctx context.Context, path string, zones []zoneBackup) error {
-	backup := &store{path: path, lockTimeout: time.Second}
+func writeBackup(ctx context.Context, path string, zones []zoneBackup, clients []storedClient) error {
+	backup := &store{path: path, lockTimeout: time.Second, newClients: clients}
 	if err := backup.open(); err != nil {
 		return err
 	}

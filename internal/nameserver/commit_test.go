@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -117,6 +118,7 @@ func pausedCommit(t *testing.T, s *Server) (started <-chan struct{}, release fun
 	began, held := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	var mu sync.Mutex
+	setBatchTime(t, s, time.Hour) // a busy machine changes nothing
 	count := 0
 	setFailing(t, s, func(at step) error {
 		if at == stepCommit {
@@ -145,7 +147,7 @@ func waitPooled(t *testing.T, s *Server, n int) {
 	waitUntil(t, fmt.Sprintf("%d jobs wait", n), func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return len(s.pool) == n
+		return s.pool.Len() == n
 	})
 }
 
@@ -359,7 +361,8 @@ func TestIndexAndStoreAgree(t *testing.T) {
 				change.Records = append(change.Records, r)
 			}
 		}
-		_, err := s.Apply(context.Background(), zone.Name, change)
+		client := []string{"", "web", "ops"}[random.IntN(3)]
+		_, err := s.ApplyFor(context.Background(), zone.Name, change, Account{Client: client})
 		if ruleErr := (*record.RuleError)(nil); err != nil && !errors.As(err, &ruleErr) {
 			t.Fatal(err)
 		}
@@ -391,6 +394,17 @@ func TestIndexAndStoreAgree(t *testing.T) {
 	if fresh.cuts != z.cuts || fresh.wildcards != z.wildcards || fresh.depths != z.depths {
 		t.Errorf("seed %d: %d cuts, %d wildcards and names %v by labels are counted, there are %d, %d and %v",
 			seed, z.cuts, z.wildcards, z.depths, fresh.cuts, fresh.wildcards, fresh.depths)
+	}
+	if fresh.bytes != z.bytes {
+		t.Errorf("seed %d: %d bytes are counted, there are %d", seed, z.bytes, fresh.bytes)
+	}
+	ledger := newLedger(map[uint32]string{1: "", 2: ""})
+	z.tree.Scan(func(key string, n node) bool {
+		ledger.add((*s.zones.Load())[zone.Name], key, n, +1)
+		return true
+	})
+	if got := s.ledger.Load(); !slices.Equal(got.used, ledger.used) || !maps.Equal(got.domains, ledger.domains) || ledger.used[1].Records == 0 || ledger.used[2].Records == 0 {
+		t.Errorf("seed %d: on accounts there are %v and %v, want %v and %v", seed, got.used, got.domains, ledger.used, ledger.domains)
 	}
 	if fresh.records != z.records || fresh.expiring != z.expiring || fresh.expiring == 0 {
 		t.Errorf("seed %d: %d records are counted, %d of which expire; there are %d and %d", seed, z.records, z.expiring, fresh.records, fresh.expiring)

@@ -1,6 +1,7 @@
 package nameserver
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -57,19 +58,15 @@ type Expiry struct {
 	At         time.Time
 }
 
-// Expiries returns the names with records that expire, in the order in which the
-// first record at each does. It takes time and memory in their number.
-func (s *Server) Expiries() []Expiry {
+// Expiries yields the names with records that expire, as they are now, in the order in
+// which the first record at each does.
+func (s *Server) Expiries() iter.Seq[Expiry] {
 	waiting := s.waiting()
-	list := make([]Expiry, 0, waiting.Len())
-	waiting.Scan(func(d deadline) bool {
-		if d.last {
-			return true
-		}
-		list = append(list, Expiry{Zone: d.zone.name, Name: record.NameFromKey(d.key), At: time.Unix(d.at, 0)})
-		return true
-	})
-	return list
+	return func(yield func(Expiry) bool) {
+		waiting.Scan(func(d deadline) bool {
+			return d.last || yield(Expiry{Zone: d.zone.name, Name: record.NameFromKey(d.key), At: time.Unix(d.at, 0)})
+		})
+	}
 }
 
 // waiting returns the deadlines as they are now. It is a copy, made at once, since no
@@ -78,21 +75,4 @@ func (s *Server) waiting() *btree.BTreeG[deadline] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.deadlines.order.Copy()
-}
-
-// counts returns how many records stand at a name, and how many of them expire.
-func (n node) counts() (all, expiring int) {
-	for n != "" {
-		var set rrset
-		_, set, n = n.next()
-		for set != "" {
-			var r packedRecord
-			r, set = set.next()
-			all++
-			if r.expires != 0 {
-				expiring++
-			}
-		}
-	}
-	return all, expiring
 }

@@ -1,6 +1,7 @@
 package nameserver
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ func TestContents(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	expiries := []Expiry{{one.Name, name(t, "www.one.example"), soon}, {two.Name, name(t, "www.two.example"), later}}
-	if diff := cmp.Diff(expiries, s.Expiries()); diff != "" {
+	if diff := cmp.Diff(expiries, slices.Collect(s.Expiries())); diff != "" {
 		t.Errorf("expiries (-want +got):\n%s", diff)
 	}
 	if err := s.Close(); err != nil {

@@ -127,6 +127,16 @@ func (s *Server) commitAlone(plan func(*batch)) error {
 		plan(b)
 		return nil
 	}}
-	s.commit([]*job{j})
+	s.commit(only(j))
 	return j.err
+}
+
+// only returns the one job of a batch.
+func only(j *job) func(*batch) *job {
+	return func(b *batch) *job {
+		if b != nil {
+			return nil
+		}
+		return j
+	}
 }

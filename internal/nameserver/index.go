@@ -39,8 +39,9 @@ type Snapshot struct {
 	// those with a label "*". Zones without, that is most, are spared the search for
 	// them.
 	cuts, wildcards int
-	// records and expiring count the records in tree, and those that expire.
-	records, expiring int
+	// records and expiring count the records in tree, and those that expire; bytes is
+	// what they take, by recordSize.
+	records, expiring, bytes int
 }
 
 // Serial returns the serial of the zone's SOA.
@@ -60,6 +61,17 @@ func (z *Snapshot) At(name record.Name) []record.Record {
 // Made tells whether an RRset is made by the server and so out of a change's reach.
 func (z *Snapshot) Made(name record.Name, t record.Type) bool {
 	return t == record.TypeSOA || t == record.TypeNS && name == z.zone || z.made.has(name, t)
+}
+
+// types returns the types of the RRsets at a name.
+func (z *Snapshot) types(name record.Name) (types []record.Type) {
+	n, _ := z.tree.Get(name.Key())
+	for n != "" {
+		var t record.Type
+		t, _, n = n.next()
+		types = append(types, t)
+	}
+	return types
 }
 
 // Records yields all records at or below a name in the canonical order of names
@@ -122,9 +134,10 @@ func (z *Snapshot) count(key string, n node, by int) {
 	if n == "" {
 		return
 	}
-	records, expiring := n.counts()
-	z.records += by * records
-	z.expiring += by * expiring
+	sum := n.sum(key)
+	z.records += by * sum.records
+	z.expiring += by * sum.expiring
+	z.bytes += by * sum.bytes
 	if key == z.key {
 		return
 	}

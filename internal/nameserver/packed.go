@@ -3,6 +3,7 @@ package nameserver
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -11,7 +12,8 @@ import (
 // rrset is the records of one type at one name, packed one behind the other:
 //
 //	TTL      uint32, seconds
-//	expires  int64, Unix seconds, 0 for never
+//	client   uint32, whose record it is, 0 for no one's
+//	expires  uint32, Unix seconds, 0 for never
 //	length   uint16, of the data
 //	data     RDATA in uncompressed wire form
 //
@@ -33,12 +35,13 @@ type node string
 
 const (
 	setHeader    = 2 + 4
-	recordHeader = 4 + 8 + 2
+	recordHeader = 4 + 4 + 4 + 2
 )
 
 // packedRecord is a record of an rrset, its data still a part of it.
 type packedRecord struct {
 	ttl     uint32
+	client  uint32
 	expires int64
 	data    string
 }
@@ -48,7 +51,8 @@ func (s rrset) next() (packedRecord, rrset) {
 	end := recordHeader + int(uint16At(string(s), 12))
 	return packedRecord{
 		ttl:     uint32At(string(s), 0),
-		expires: int64(uint32At(string(s), 4))<<32 | int64(uint32At(string(s), 8)),
+		client:  uint32At(string(s), 4),
+		expires: int64(uint32At(string(s), 8)),
 		data:    string(s[recordHeader:end]),
 	}, s[end:]
 }
@@ -65,11 +69,17 @@ func (s rrset) ttl() uint32 {
 	return lowest
 }
 
+// appendPacked appends a record that is no client's.
 func appendPacked(buf []byte, ttl uint32, expires int64, data string) []byte {
-	buf = binary.BigEndian.AppendUint32(buf, ttl)
-	buf = binary.BigEndian.AppendUint64(buf, uint64(expires))
-	buf = binary.BigEndian.AppendUint16(buf, uint16(len(data)))
-	return append(buf, data...)
+	return appendRecord(buf, record.Record{TTL: ttl, Expires: expires, Data: data})
+}
+
+func appendRecord(buf []byte, r record.Record) []byte {
+	buf = binary.BigEndian.AppendUint32(buf, r.TTL)
+	buf = binary.BigEndian.AppendUint32(buf, r.Client)
+	buf = binary.BigEndian.AppendUint32(buf, uint32(min(r.Expires, math.MaxUint32)))
+	buf = binary.BigEndian.AppendUint16(buf, uint16(len(r.Data)))
+	return append(buf, r.Data...)
 }
 
 // errPacked is what checkSet says of octets that no rrset consists of.
@@ -86,7 +96,7 @@ func checkSet(b []byte) error {
 			return errPacked
 		}
 		end := recordHeader + int(binary.BigEndian.Uint16(b[12:]))
-		if len(b) < end || binary.BigEndian.Uint32(b) > record.MaxTTL || int64(binary.BigEndian.Uint64(b[4:])) < 0 {
+		if len(b) < end || binary.BigEndian.Uint32(b) > record.MaxTTL {
 			return errPacked
 		}
 		b = b[end:]
@@ -135,7 +145,7 @@ func packNode(records []record.Record) node {
 		t := records[0].Type
 		buf = appendSet(buf, t, "")
 		for len(records) > 0 && records[0].Type == t {
-			buf = appendPacked(buf, records[0].TTL, records[0].Expires, records[0].Data)
+			buf = appendRecord(buf, records[0])
 			records = records[1:]
 		}
 		binary.BigEndian.PutUint32(buf[start+2:], uint32(len(buf)-start-setHeader))
@@ -148,7 +158,7 @@ func (s rrset) appendRecords(list []record.Record, name record.Name, t record.Ty
 	for s != "" {
 		var r packedRecord
 		r, s = s.next()
-		list = append(list, record.Record{Name: name, Type: t, TTL: r.ttl, Data: r.data, Expires: r.expires})
+		list = append(list, record.Record{Name: name, Type: t, TTL: r.ttl, Data: r.data, Expires: r.expires, Client: r.client})
 	}
 	return list
 }
@@ -166,22 +176,45 @@ func (n node) appendRecords(list []record.Record, name record.Name) []record.Rec
 	return list
 }
 
-// expiries returns when the first and the last of the records at the name that expire do
-// so in Unix seconds, 0 where none does.
-func (n node) expiries() (first, last int64) {
+// sum is how much is at a name.
+type sum struct {
+	records, expiring int
+	bytes             int   // by recordSize
+	first, last       int64 // when the first and the last record expire in Unix seconds, 0 for never
+}
+
+// recordSize is what a record counts, in bytes: its wire form with its owner name in
+// full (RFC 1035 §3.2.1).
+func recordSize(key string, data int) int { return len(key) + 1 + 10 + data }
+
+// sum returns how much is at the name with a key.
+func (n node) sum(key string) (s sum) {
 	for n != "" {
 		var set rrset
 		_, set, n = n.next()
 		for set != "" {
 			var r packedRecord
 			r, set = set.next()
-			if r.expires != 0 && (first == 0 || r.expires < first) {
-				first = r.expires
+			s.records++
+			s.bytes += recordSize(key, len(r.data))
+			if r.expires == 0 {
+				continue
 			}
-			last = max(last, r.expires)
+			s.expiring++
+			if s.first == 0 || r.expires < s.first {
+				s.first = r.expires
+			}
+			s.last = max(s.last, r.expires)
 		}
 	}
-	return first, last
+	return s
+}
+
+// expiries returns when the first and the last of the records at the name that expire do
+// so in Unix seconds, 0 where none does.
+func (n node) expiries() (first, last int64) {
+	s := n.sum("")
+	return s.first, s.last
 }
 
 // diffSets calls differs for each RRset that is not the same in both nodes, with

@@ -8,14 +8,14 @@ import (
 )
 
 const (
-	// panicPause is the time between two lines about panics: one message that makes for a
-	// panic can be sent any number of times.
+	// panicPause is the time between two lines about panics of one kind: a message or a
+	// change that makes for one can be sent any number of times.
 	panicPause = 10 * time.Second
 	// mostOfMessage is how many bytes of the message a line has.
 	mostOfMessage = 1024
 )
 
-// panics bounds what the log says of panics in answering. It is safe for concurrent use.
+// panics bounds what the log says of panics of one kind. It is safe for concurrent use.
 type panics struct {
 	mu       sync.Mutex
 	last     time.Time // of a line
@@ -43,4 +43,11 @@ func (s *Server) logPanic(recovered any, message []byte) {
 	s.log.Error("answering a DNS message failed; please report this", "error", recovered,
 		"message", fmt.Sprintf("%x", message[:min(len(message), mostOfMessage)]), "bytes", len(message),
 		"unlogged", unlogged, "stack", string(debug.Stack()))
+}
+
+// logBug logs a panic that was kept from ending the process, from where it is recovered.
+func (s *Server) logBug(doing string, recovered any) {
+	if unlogged, ok := s.bugs.next(time.Now()); ok {
+		s.log.Error(doing+" failed; please report this", "error", recovered, "unlogged", unlogged, "stack", string(debug.Stack()))
+	}
 }

@@ -78,5 +78,9 @@ func (d *draft) replace(nodes []record.Node) {
 		n, _ := d.next.tree.Get(key)
 		d.put(key, packNode(d.next.staying(n.appendRecords(nil, record.NameFromKey(key)))))
 	}
-	d.apply(nodes)
+	keys := make([]string, len(nodes))
+	for i := range nodes {
+		keys[i] = nodes[i].Name.Key()
+	}
+	d.apply(nodes, keys)
 }

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-dns/bestdns/internal/fair"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
@@ -32,6 +33,8 @@ var (
 	ErrReadOnly = errors.New("the store cannot be written, so nothing was changed")
 	// ErrClosed: the server is closed, or was before the change began.
 	ErrClosed = errors.New("the name server is closed, so nothing was changed")
+	// ErrBug: this package failed, and its log says how. It is to be reported.
+	ErrBug = errors.New("the name server failed at this change, so nothing was changed; its log has the cause")
 	// ErrOutcomeUnknown: writing failed, and so did reading back what is on disk.
 	ErrOutcomeUnknown = errors.New("whether the change is stored could not be found out")
 )
@@ -61,8 +64,9 @@ type Server struct {
 	// Of answering. All are safe for concurrent use.
 	limiter     *limiter
 	connections *connections
-	outside     queryCounts // what no zone answered
-	panics      panics
+	outside     queryCounts  // what no zone answered
+	panics      panics       // in that
+	bugs        panics       // in the committer
 	readers     atomic.Int32 // that have taken a shard of the counters
 
 	// lost is why the store is not to be written to; nil: it may be. Only the committer
@@ -74,12 +78,16 @@ type Server struct {
 	configs   []*Config
 	deadlines deadlines // replaced under mu
 	sweep     sweep
+	batchTime time.Duration // but for tests, the constant
+
+	// ledger is how much is on whose account. Load and the committer replace it whole.
+	ledger atomic.Pointer[ledger]
 
 	loadMu sync.Mutex // held by Load, and by Close while it ends what Load began
 	loaded atomic.Bool
 
-	mu        sync.Mutex // guards what follows
-	pool      []*job     // waits for the committer
+	mu        sync.Mutex       // guards what follows
+	pool      fair.Queue[*job] // waits for the committer
 	closed    bool
 	listeners map[listener]struct{}
 
@@ -104,6 +112,7 @@ func Open(o Options) (*Server, error) {
 		log:       o.Logger,
 		store:     &store{path: o.Path, lockTimeout: o.LockTimeout},
 		deadlines: newDeadlines(),
+		batchTime: batchTime,
 		listeners: make(map[listener]struct{}),
 
 		limiter:     newLimiter(),
@@ -114,6 +123,7 @@ func Open(o Options) (*Server, error) {
 	}
 	s.view.Store(new(view))
 	s.zones.Store(new(map[record.Name]*zone))
+	s.ledger.Store(newLedger(nil))
 	if err := s.store.open(); err != nil {
 		return nil, err
 	}
@@ -157,8 +167,12 @@ func (s *Server) loadIndex() error {
 	if err != nil {
 		return err
 	}
+	clients, err := s.store.clients()
+	if err != nil {
+		return err
+	}
 	zones := make(map[record.Name]*zone, len(loaded))
-	deadlines := newDeadlines()
+	deadlines, ledger := newDeadlines(), newLedger(clients)
 	for name, next := range loaded {
 		z := (*s.zones.Load())[name]
 		if z == nil {
@@ -167,6 +181,7 @@ func (s *Server) loadIndex() error {
 		zones[name] = z
 		next.tree.Scan(func(key string, n node) bool {
 			deadlines.move(z, key, "", n)
+			ledger.add(z, key, n, +1)
 			return true
 		})
 		m := madeBy(s.configs, name)
@@ -187,6 +202,7 @@ func (s *Server) loadIndex() error {
 	s.mu.Lock()
 	s.deadlines = deadlines
 	s.mu.Unlock()
+	s.ledger.Store(ledger)
 	s.zones.Store(&zones)
 	s.publishView()
 	return nil
@@ -407,37 +423,75 @@ type Result struct {
 //
 // When ctx ends while the change still waits for others, it is withdrawn; once
 // begun, it is waited for. An error wraps one of this package's, a
-// *[record.RuleError], or that of ctx; after all but [ErrOutcomeUnknown] the zone
-// is as it was.
+// *[record.RuleError], a *[record.LimitError], or that of ctx; after all but
+// [ErrOutcomeUnknown] the zone is as it was.
 func (s *Server) Apply(ctx context.Context, zone record.Name, change record.Change) (Result, error) {
-	var (
-		answer []record.Record
-		used   *draft
-	)
-	plan := func(b *batch) error {
-		d, err := b.known(zone)
-		if err != nil {
-			return err
-		}
-		effect, err := record.Plan(d.next, change)
-		if err != nil {
-			return err
-		}
-		d.apply(effect.Nodes)
-		answer, used = effect.Answer, d
-		return nil
-	}
+	return s.ApplyFor(ctx, zone, change, Account{})
+}
+
+// ApplyFor is Apply on the account of a client, whose are the records that are appended
+// or set from then on. The change takes its turn among those of other clients.
+func (s *Server) ApplyFor(ctx context.Context, zone record.Name, change record.Change, account Account) (Result, error) {
 	err := checkNames(zone, change)
 	if err == nil {
 		err = s.Load()
 	}
-	if err == nil {
-		err = s.submit(ctx, &job{plan: plan})
+	a := &application{zone: zone, change: change, account: account}
+	for try := 0; err == nil; try++ {
+		err = s.submit(ctx, &job{client: account.Client, plan: a.plan})
+		if err == nil {
+			return Result{Records: a.answer, Serial: a.used.next.serial}, nil
+		}
+		if !errors.Is(err, record.ErrUnresolved) || try == mostResolves {
+			break
+		}
+		if snapshot, ok := s.Snapshot(zone); ok {
+			a.change, err = change.Resolve(snapshot.types), nil
+		}
 	}
+	return Result{}, fmt.Errorf("%s in zone %q: %w", change.Op, zone, err)
+}
+
+// mostResolves is how often data without a type is parsed anew, outside of the
+// committer, since types have come to its names in between.
+const mostResolves = 5
+
+// application is a change on its way into a zone. The caller of ApplyFor waits while
+// the committer has it.
+type application struct {
+	zone    record.Name
+	change  record.Change
+	account Account
+
+	answer []record.Record
+	used   *draft
+}
+
+func (a *application) plan(b *batch) error {
+	d, err := b.known(a.zone)
 	if err != nil {
-		return Result{}, fmt.Errorf("%s in zone %q: %w", change.Op, zone, err)
+		return err
 	}
-	return Result{Records: answer, Serial: used.next.serial}, nil
+	number := b.server.number(a.account.Client)
+	for i := range a.change.Records {
+		a.change.Records[i].Client = number
+	}
+	effect, err := record.Plan(d.next, a.change)
+	if err != nil {
+		return err
+	}
+	keys := make([]string, len(effect.Nodes))
+	for i := range effect.Nodes {
+		keys[i] = effect.Nodes[i].Name.Key()
+	}
+	if a.account != (Account{}) {
+		if err := b.charge(d, effect.Nodes, keys, a.account, number); err != nil {
+			return err
+		}
+	}
+	d.apply(effect.Nodes, keys)
+	a.answer, a.used = effect.Answer, d
+	return nil
 }
 
 func checkNames(zone record.Name, change record.Change) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -21,6 +22,7 @@ import (
 // The layout of the store, a bbolt file:
 //
 //	meta/format              uint32, the version of this layout
+//	meta/clients/<number>    name of a client, whose records have the number
 //	<zone>/serial            uint32, of the zone's SOA
 //	<zone>/config            fingerprint of the configuration it was last served by
 //	<zone>/rrsets/<owner>00<type>   rrset
@@ -30,14 +32,18 @@ import (
 // begins with octet 00, so all RRsets of a name stand together, before those of
 // the names below it. Integers are in network byte order. The records that the
 // server makes itself are not in the store.
-const formatVersion = 1
+//
+// Version 1 had 64 bits for when a record expires, of which the upper half, 0 until the
+// year 2106, is the client's number since.
+const formatVersion = 2
 
 var (
-	metaBucket = []byte("meta")
-	formatKey  = []byte("format")
-	serialKey  = []byte("serial")
-	configKey  = []byte("config")
-	setsBucket = []byte("rrsets")
+	metaBucket    = []byte("meta")
+	clientsBucket = []byte("clients") // in meta
+	formatKey     = []byte("format")
+	serialKey     = []byte("serial")
+	configKey     = []byte("config")
+	setsBucket    = []byte("rrsets")
 )
 
 // errDamaged is a store that cannot be what this package wrote.
@@ -54,6 +60,8 @@ type store struct {
 	// stuck is set when a write ended in a panic, which leaves bbolt's locks in an
 	// unknown state. Such a store is left alone until the process ends.
 	stuck bool
+	// newClients are not on disk yet.
+	newClients []storedClient
 	// failing, where a test has set it, fails what is about to be done.
 	failing func(step) error
 }
@@ -156,11 +164,101 @@ func (s *store) checkFormat() error {
 	case version > formatVersion:
 		return fmt.Errorf("its format has version %d, and this program knows versions up to %d: it was written by a newer BestDNS; "+
 			"run that one, or restore a back-up that this one wrote", version, formatVersion)
+	case version == 1:
+		return s.upgrade()
 	case version < formatVersion: // there is none
 		return errDamaged
 	}
 	return nil
 }
+
+// upgrade makes a store of version 1 one of this version: no record is a client's yet.
+// One that expires after 2106 does so then.
+func (s *store) upgrade() error {
+	return s.db.Update(func(tx *bbolt.Tx) error {
+		err := tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
+			if string(name) == string(metaBucket) || b == nil || b.Bucket(setsBucket) == nil {
+				return nil
+			}
+			return upgradeSets(b.Bucket(setsBucket))
+		})
+		if err != nil {
+			return err
+		}
+		return tx.Bucket(metaBucket).Put(formatKey, binary.BigEndian.AppendUint32(nil, formatVersion))
+	})
+}
+
+func upgradeSets(sets *bbolt.Bucket) error {
+	changed := make(map[string][]byte)
+	err := sets.ForEach(func(k, v []byte) error {
+		if checkSet(v) != nil {
+			return nil // what reads it says more
+		}
+		var better []byte
+		for at := 0; at < len(v); at += recordHeader + int(binary.BigEndian.Uint16(v[at+12:])) {
+			if binary.BigEndian.Uint32(v[at+4:]) == 0 {
+				continue
+			}
+			if better == nil {
+				better = bytes.Clone(v)
+			}
+			binary.BigEndian.PutUint32(better[at+4:], 0)
+			binary.BigEndian.PutUint32(better[at+8:], math.MaxUint32)
+		}
+		if better != nil {
+			changed[string(k)] = better
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for k, v := range changed {
+		if err := sets.Put([]byte(k), v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// storedClient is a client that has records.
+type storedClient struct {
+	number uint32
+	name   string
+}
+
+// clients reads the clients' names by number, those that are not on disk yet included.
+func (s *store) clients() (map[uint32]string, error) {
+	names := make(map[uint32]string)
+	err := guard(func() error {
+		return s.db.View(func(tx *bbolt.Tx) error {
+			clients := tx.Bucket(metaBucket).Bucket(clientsBucket)
+			if clients == nil {
+				return nil
+			}
+			return clients.ForEach(func(k, v []byte) error {
+				// They are given one after the other, so none is greater than their count.
+				if len(k) != 4 || binary.BigEndian.Uint32(k) == 0 || int(binary.BigEndian.Uint32(k)) > maxClients {
+					return fmt.Errorf("%w: the number %x of a client", errDamaged, k)
+				}
+				names[binary.BigEndian.Uint32(k)] = string(v)
+				return nil
+			})
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the store %q: %w; restore a back-up, or move the file away to begin with an empty store", s.path, err)
+	}
+	for _, c := range s.newClients {
+		names[c.number] = c.name
+	}
+	return names, nil
+}
+
+// maxClients is the highest number of a client. It keeps a damaged file from taking all
+// memory, and is more than a configuration can name.
+const maxClients = 1 << 24
 
 // explain makes of what kept the file from being opened an error that says what to do.
 func (s *store) explain(err error) error {
@@ -424,12 +522,32 @@ func (s *store) writeAll(changes []zoneChange) error {
 				return err
 			}
 		}
-		return nil
+		return s.writeClients(tx)
 	})
 	if err != nil {
 		return err
 	}
-	return s.try(stepCommitted)
+	if err := s.try(stepCommitted); err != nil {
+		return err
+	}
+	s.newClients = nil
+	return nil
+}
+
+func (s *store) writeClients(tx *bbolt.Tx) error {
+	if len(s.newClients) == 0 {
+		return nil
+	}
+	clients, err := tx.Bucket(metaBucket).CreateBucketIfNotExists(clientsBucket)
+	if err != nil {
+		return err
+	}
+	for _, c := range s.newClients {
+		if err := clients.Put(binary.BigEndian.AppendUint32(nil, c.number), []byte(c.name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *zoneChange) write(tx *bbolt.Tx) error {

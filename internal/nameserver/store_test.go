@@ -61,7 +61,7 @@ func TestOpenErrors(t *testing.T) {
 		{"held by another process", func(t *testing.T, path string) { open(t, path) }, "another process has held its lock for 10ms: most likely another Caddy"},
 		{"newer format", func(t *testing.T, path string) {
 			writeBolt(t, path, "meta", "format", binary.BigEndian.AppendUint32(nil, formatVersion+1))
-		}, "format has version 2, and this program knows versions up to 1: it was written by a newer BestDNS"},
+		}, "format has version 3, and this program knows versions up to 2: it was written by a newer BestDNS"},
 		{"format of no version", func(t *testing.T, path string) { writeBolt(t, path, "meta", "format", make([]byte, 4)) }, "damaged, or not a store of BestDNS"},
 		{"another program's bbolt file", func(t *testing.T, path string) { writeBolt(t, path, "other", "key", nil) }, "damaged, or not a store of BestDNS"},
 		{"no bbolt file", func(t *testing.T, path string) { writeFile(t, path, strings.Repeat("text\n", 10_000)) }, "damaged, or not a store of BestDNS"},

@@ -19,7 +19,7 @@ type Challenge struct {
 // dns-account-01 (draft-ietf-acme-dns-account-label) the account's label before it.
 // D must be a host name of two labels or more.
 func ChallengeOf(owner Name) (c Challenge, ok bool) {
-	if account := owner.FirstLabel(); isAccountLabel(account) {
+	if account := owner.FirstLabel(); IsAccountLabel(account) {
 		c.Account = account
 		owner = owner.Parent()
 	}
@@ -58,7 +58,7 @@ func ChallengeAtTarget(owner, zone Name) (c Challenge, ok bool) {
 	if !owner.In(zone) || owner == zone {
 		return Challenge{}, false
 	}
-	if account := owner.FirstLabel(); isAccountLabel(account) {
+	if account := owner.FirstLabel(); IsAccountLabel(account) {
 		c.Account = account
 		if owner = owner.Parent(); owner == zone {
 			return Challenge{}, false
@@ -68,7 +68,9 @@ func ChallengeAtTarget(owner, zone Name) (c Challenge, ok bool) {
 	return c, c.Domain.IsHostName()
 }
 
-func isAccountLabel(label string) bool {
+// IsAccountLabel reports whether a label, in lower case, is that of an account in
+// dns-account-01.
+func IsAccountLabel(label string) bool {
 	digits, ok := strings.CutPrefix(label, "_")
 	return ok && len(digits) == 16 && strings.Trim(digits, "abcdefghijklmnopqrstuvwxyz234567") == ""
 }

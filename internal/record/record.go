@@ -21,6 +21,9 @@ type Record struct {
 	// Expires is the Unix time in seconds from which the name server drops the
 	// record by itself; zero: it stays.
 	Expires int64
+	// Client is the number by which the name server knows the client whose record
+	// it is; zero: it is no client's.
+	Client uint32
 }
 
 // New makes a record out of its parts in text, as libdns and the API have them:
@@ -79,86 +82,4 @@ func (r Record) String() string {
 		data = fmt.Sprintf("%q", data)
 	}
 	return fmt.Sprintf("%s %d IN %s %s", r.Name, r.TTL, typ, data)
-}
-
-// Match describes the records that a delete takes: those at a name that agree
-// in everything that is given.
-type Match struct {
-	Name Name
-	// Type is zero for any.
-	Type Type
-	// TTL is in seconds, nil for any.
-	TTL *uint32
-	// Data is nil for any.
-	Data *MatchData
-}
-
-// MatchData is the data of a [Match]. Without a type it means whatever the text
-// means in the type of the record that it is held against.
-type MatchData struct {
-	typ  Type
-	wire string // of typ
-	text string // where typ is zero
-}
-
-// NewMatch makes a match out of its parts in text. An empty typ is any type; ttl
-// and data are nil for any.
-func NewMatch(zone Name, name, typ string, ttl *uint32, data *string) (Match, error) {
-	owner, err := ParseOwner(name, zone)
-	if err != nil {
-		return Match{}, err
-	}
-	return MatchAt(owner, typ, ttl, data)
-}
-
-// MatchAt is [NewMatch] for an owner name that is parsed already.
-func MatchAt(owner Name, typ string, ttl *uint32, data *string) (m Match, err error) {
-	m = Match{Name: owner, TTL: ttl}
-	if typ != "" {
-		if m.Type, err = ParseType(typ); err != nil {
-			return Match{}, fmt.Errorf("record at %q: %w", owner, err)
-		}
-	}
-	if data == nil {
-		return m, nil
-	}
-	if m.Type == 0 {
-		m.Data = &MatchData{text: *data}
-		return m, nil
-	}
-	wire, err := parseTyped(m.Type, typ, *data)
-	if err != nil {
-		return Match{}, fmt.Errorf("record at %q: %w", owner, err)
-	}
-	m.Data = &MatchData{typ: m.Type, wire: wire}
-	return m, nil
-}
-
-// Matches tells whether the delete takes r.
-func (m Match) Matches(r Record) bool {
-	return m.Name == r.Name &&
-		(m.Type == 0 || m.Type == r.Type) &&
-		(m.TTL == nil || *m.TTL == r.TTL) &&
-		(m.Data == nil || m.Data.matches(r))
-}
-
-func (d *MatchData) matches(r Record) bool {
-	if d.typ != 0 {
-		return sameData(d.typ, d.wire, r.Data)
-	}
-	wire, err := ParseData(r.Type, d.text)
-	return err == nil && sameData(r.Type, wire, r.Data)
-}
-
-// Record returns the record that the match describes, when it gives type and
-// data; its TTL is zero where the match has none.
-func (m Match) Record() (r Record, ok bool) {
-	if m.Type == 0 || m.Data == nil {
-		return Record{}, false
-	}
-	r = Record{Name: m.Name, Type: m.Type, Data: m.Data.wire}
-	if m.TTL != nil {
-		r.TTL = *m.TTL
-	}
-	return r, true
 }

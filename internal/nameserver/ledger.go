@@ -1,0 +1,260 @@
+package nameserver
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// This file is on whose account the records of the built-in zones are, so that no
+// client takes the room of the others. A record is its writer's until it is gone, also
+// across restarts: the store has the client's number with the record, and the client's
+// name under its number.
+
+// Account is on whose account a change is made, and how much may be there. Zero is no
+// limit. What is over a limit already may stay and shrink.
+type Account struct {
+	// Client is whose records they are, "" for no one's. The changes of one client wait
+	// for each other before they wait for those of others.
+	Client string
+	// Records and Bytes are how much the client may have in all zones together. Bytes are
+	// those of the records in wire form, with their owner names in full.
+	Records, Bytes int
+	// ZoneRecords and ZoneBytes are how much may be in the zone of the change, by
+	// whomever, with what the server makes.
+	ZoneRecords, ZoneBytes int
+	// Challenges is how many records that expire may be at one name for challenges and at
+	// the names with an account's label below it, together.
+	Challenges int
+}
+
+// The limits of [Account].
+const (
+	LimitClientRecords record.Limit = "client-records"
+	LimitClientBytes   record.Limit = "client-bytes"
+	LimitZoneRecords   record.Limit = "zone-records"
+	LimitZoneBytes     record.Limit = "zone-bytes"
+	LimitChallenges    record.Limit = "domain-challenges"
+)
+
+// Use is how much is on an account.
+type Use struct{ Records, Bytes int }
+
+func (u Use) plus(other Use) Use { return Use{u.Records + other.Records, u.Bytes + other.Bytes} }
+
+// ledger is how much is on which account. The committer alone changes it, under the
+// lock that those hold who read it meanwhile.
+type ledger struct {
+	mu      sync.Mutex
+	numbers map[string]uint32 // of the clients, by name
+	used    []Use             // by number; the first is no one's
+	domains map[domain]int    // records that expire
+}
+
+// domain stands for one name for challenges, and those with an account's label below.
+type domain struct {
+	zone *zone
+	key  string // of the name
+}
+
+func newLedger(names map[uint32]string) *ledger {
+	l := &ledger{numbers: make(map[string]uint32, len(names)), domains: make(map[domain]int), used: make([]Use, 1)}
+	for number, name := range names {
+		l.numbers[name] = number
+		l.makeRoom(number)
+	}
+	return l
+}
+
+func (l *ledger) makeRoom(number uint32) {
+	if more := int(number) + 1 - len(l.used); more > 0 {
+		l.used = append(l.used, make([]Use, more)...)
+	}
+}
+
+// number returns the number of a client, 0 for none. One that has no number yet gets
+// one, which the store learns with the next commit.
+func (s *Server) number(client string) uint32 {
+	if client == "" {
+		return 0
+	}
+	l := s.ledger.Load()
+	if number, ok := l.numbers[client]; ok {
+		return number
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	number := uint32(len(l.used))
+	l.numbers[client] = number
+	l.makeRoom(number)
+	s.store.newClients = append(s.store.newClients, storedClient{number, client})
+	return number
+}
+
+// move notes that a name has now other records. The lock is held.
+func (l *ledger) move(z *zone, key string, before, after node) {
+	l.add(z, key, before, -1)
+	l.add(z, key, after, +1)
+}
+
+func (l *ledger) add(z *zone, key string, n node, by int) {
+	expiring := 0
+	for n != "" {
+		var set rrset
+		_, set, n = n.next()
+		for set != "" {
+			var r packedRecord
+			r, set = set.next()
+			if int(r.client) < len(l.used) {
+				used := &l.used[r.client]
+				used.Records += by
+				used.Bytes += by * recordSize(key, len(r.data))
+			}
+			if r.expires != 0 {
+				expiring += by
+			}
+		}
+	}
+	if expiring == 0 {
+		return
+	}
+	d := domain{z, challengeKey(key)}
+	if l.domains[d] += expiring; l.domains[d] == 0 {
+		delete(l.domains, d)
+	}
+}
+
+// challengeKey returns the key of the name that counts for one at which challenges
+// are answered: itself without an account's label.
+func challengeKey(key string) string {
+	last := strings.LastIndexByte(key[:max(len(key)-1, 0)], 0) + 1
+	if last > 0 && record.IsAccountLabel(key[last:len(key)-1]) {
+		return key[:last]
+	}
+	return key
+}
+
+// Uses returns how much each client has, by name; those that have nothing are left out.
+func (s *Server) Uses() map[string]Use {
+	l := s.ledger.Load()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	uses := make(map[string]Use)
+	for _, client := range slices.Sorted(maps.Keys(l.numbers)) {
+		if used := l.used[l.numbers[client]]; used != (Use{}) {
+			uses[client] = used
+		}
+	}
+	return uses
+}
+
+// charge refuses a change that would put more on its account, or its zone's, than may be
+// there. nodes are what the change leaves at the names that it changes.
+func (b *batch) charge(d *draft, nodes []record.Node, keys []string, a Account, number uint32) error {
+	l := b.server.ledger.Load()
+	var client, all Use
+	var domains map[domain]int
+	for i, n := range nodes {
+		key := keys[i]
+		before, _ := d.next.tree.Get(key)
+		more := 0
+		for before != "" {
+			var set rrset
+			_, set, before = before.next()
+			for set != "" {
+				var r packedRecord
+				r, set = set.next()
+				size := Use{-1, -recordSize(key, len(r.data))}
+				all = all.plus(size)
+				if r.client == number {
+					client = client.plus(size)
+				}
+				if r.expires != 0 {
+					more--
+				}
+			}
+		}
+		for i := range n.Records {
+			r := &n.Records[i]
+			if r.Type == record.TypeSOA {
+				continue
+			}
+			size := Use{1, recordSize(key, len(r.Data))}
+			all = all.plus(size)
+			if r.Client == number {
+				client = client.plus(size)
+			}
+			if r.Expires != 0 {
+				more++
+			}
+		}
+		if more != 0 {
+			if domains == nil {
+				domains = make(map[domain]int, 1)
+			}
+			domains[domain{d.zone, challengeKey(key)}] += more
+		}
+	}
+	if err := b.checkAccount(l, d, a, number, client, all); err != nil {
+		return err
+	}
+	for at, more := range domains {
+		if is := l.domains[at] + b.domains[at] + more; a.Challenges > 0 && more > 0 && is > a.Challenges {
+			return overLimit(LimitChallenges, a.Challenges, "there would be %d records of challenges at %q and below, and %d may be: they go when their clients delete them, or in time",
+				is, record.NameFromKey(at.key), a.Challenges)
+		}
+	}
+	b.pend(number, client, domains)
+	return nil
+}
+
+func (b *batch) checkAccount(l *ledger, d *draft, a Account, number uint32, client, all Use) error {
+	over := func(most, is, more int) bool { return most > 0 && more > 0 && is > most }
+	if number != 0 {
+		is := client.plus(b.used[number])
+		if int(number) < len(l.used) {
+			is = is.plus(l.used[number])
+		}
+		switch {
+		case over(a.Records, is.Records, client.Records):
+			return overLimit(LimitClientRecords, a.Records, "client %q would have %d records here, and it may have %d: delete some first", a.Client, is.Records, a.Records)
+		case over(a.Bytes, is.Bytes, client.Bytes):
+			return overLimit(LimitClientBytes, a.Bytes, "the records of client %q would have %d bytes, and may have %d: delete some first", a.Client, is.Bytes, a.Bytes)
+		}
+	}
+	is := all.plus(Use{d.next.records, d.next.bytes})
+	switch {
+	case over(a.ZoneRecords, is.Records, all.Records):
+		return overLimit(LimitZoneRecords, a.ZoneRecords, "zone %q would have %d records, and it may have %d: delete some first", d.zone.name, is.Records, a.ZoneRecords)
+	case over(a.ZoneBytes, is.Bytes, all.Bytes):
+		return overLimit(LimitZoneBytes, a.ZoneBytes, "the records of zone %q would have %d bytes, and may have %d: delete some first", d.zone.name, is.Bytes, a.ZoneBytes)
+	}
+	return nil
+}
+
+// pend notes what the changes of the batch so far put on accounts, until it is
+// published.
+func (b *batch) pend(number uint32, client Use, domains map[domain]int) {
+	if client != (Use{}) && number != 0 {
+		if b.used == nil {
+			b.used = make(map[uint32]Use)
+		}
+		b.used[number] = b.used[number].plus(client)
+	}
+	if len(domains) > 0 {
+		if b.domains == nil {
+			b.domains = make(map[domain]int)
+		}
+		for at, more := range domains {
+			b.domains[at] += more
+		}
+	}
+}
+
+func overLimit(limit record.Limit, most int, format string, args ...any) error {
+	return &record.LimitError{Limit: limit, Most: most, Reason: fmt.Sprintf(format, args...)}
+}

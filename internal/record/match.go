@@ -1,0 +1,326 @@
+package record
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Match describes the records that a delete takes: those at a name that agree
+// in everything that is given.
+type Match struct {
+	Name Name
+	// Type is zero for any.
+	Type Type
+	// TTL is in seconds, nil for any.
+	TTL *uint32
+	// Data is nil for any.
+	Data *MatchData
+}
+
+// MatchData is the data of a [Match]. Without a type it means whatever the text
+// means in the type of the record that it is held against.
+type MatchData struct {
+	typ  Type
+	wire string      // of typ
+	text string      // where typ is zero
+	read []typedData // of text
+}
+
+// typedData is a text read as the data of a type; ok is false if it is not valid there.
+type typedData struct {
+	typ  Type
+	wire string
+	ok   bool
+}
+
+// NewMatch makes a match out of its parts in text. An empty typ is any type; ttl
+// and data are nil for any.
+func NewMatch(zone Name, name, typ string, ttl *uint32, data *string) (Match, error) {
+	owner, err := ParseOwner(name, zone)
+	if err != nil {
+		return Match{}, err
+	}
+	return MatchAt(owner, typ, ttl, data)
+}
+
+// MatchAt is [NewMatch] for an owner name that is parsed already.
+func MatchAt(owner Name, typ string, ttl *uint32, data *string) (m Match, err error) {
+	m = Match{Name: owner, TTL: ttl}
+	if typ != "" {
+		if m.Type, err = ParseType(typ); err != nil {
+			return Match{}, fmt.Errorf("record at %q: %w", owner, err)
+		}
+	}
+	if data == nil {
+		return m, nil
+	}
+	if m.Type == 0 {
+		m.Data = &MatchData{text: *data}
+		return m, nil
+	}
+	wire, err := parseTyped(m.Type, typ, *data)
+	if err != nil {
+		return Match{}, fmt.Errorf("record at %q: %w", owner, err)
+	}
+	m.Data = &MatchData{typ: m.Type, wire: wire}
+	return m, nil
+}
+
+// Matches tells whether the delete takes r.
+func (m Match) Matches(r Record) bool {
+	return m.Name == r.Name &&
+		(m.Type == 0 || m.Type == r.Type) &&
+		(m.TTL == nil || *m.TTL == r.TTL) &&
+		(m.Data == nil || m.Data.matches(r))
+}
+
+// in returns the data as that of a type, and whether the type can have it. known is
+// false where the text has to be parsed for that first (see [Match.Resolve]).
+func (d *MatchData) in(t Type) (wire string, ok, known bool) {
+	if d.typ != 0 {
+		return d.wire, d.typ == t, true
+	}
+	for i := range d.read {
+		if d.read[i].typ == t {
+			return d.read[i].wire, d.read[i].ok, true
+		}
+	}
+	return "", false, false
+}
+
+func (d *MatchData) matches(r Record) bool {
+	wire, ok, known := d.in(r.Type)
+	if !known {
+		parsed, err := ParseData(r.Type, d.text)
+		wire, ok = parsed, err == nil
+	}
+	return ok && sameData(r.Type, wire, r.Data)
+}
+
+// Resolve returns the match with its data parsed as that of some types, where it has
+// data and no type. [Plan] parses little by itself: it runs where others wait.
+func (m Match) Resolve(types []Type) Match {
+	if !m.untyped() {
+		return m
+	}
+	data := *m.Data
+	data.read = slices.Clone(data.read)
+	for _, t := range types {
+		if _, _, known := data.in(t); !known {
+			wire, err := ParseData(t, data.text)
+			data.read = append(data.read, typedData{t, wire, err == nil})
+		}
+	}
+	m.Data = &data
+	return m
+}
+
+// untyped reports whether the match has data and no type.
+func (m Match) untyped() bool { return m.Data != nil && m.Data.typ == 0 }
+
+// Record returns the record that the match describes, when it gives type and
+// data; its TTL is zero where the match has none.
+func (m Match) Record() (r Record, ok bool) {
+	if m.Type == 0 || m.Data == nil {
+		return Record{}, false
+	}
+	r = Record{Name: m.Name, Type: m.Type, Data: m.Data.wire}
+	if m.TTL != nil {
+		r.TTL = *m.TTL
+	}
+	return r, true
+}
+
+// Matcher finds the first of many matches that takes a record. The time that it takes
+// depends neither on their number nor on what they have in common, but that data
+// without a type is parsed once for each type that it is held against.
+type Matcher struct {
+	matches []Match
+	// at has the matches by owner name; nil while there are so few that looking at
+	// each is faster.
+	at map[Name]*matchesAt
+	// parses is how much data without a type may still be parsed; negative: any.
+	parses int
+}
+
+// matchesAt are the matches at one owner name: by what they give, the number of the
+// first that gives just that.
+type matchesAt struct {
+	byKey   map[matchKey]int
+	shapes  [8]bool // of matchKey, that there are
+	untyped []int   // the numbers of the matches with data and no type
+	read    []Type  // for which those are in byKey too
+}
+
+// matchKey is what a match gives. What it leaves open is zero.
+type matchKey struct {
+	typ             Type
+	ttl             uint32
+	data            string
+	hasTTL, hasData bool
+}
+
+// shape numbers the kinds of keys: which of type, TTL and data are given.
+func (k matchKey) shape() int {
+	shape := 0
+	for i, given := range [...]bool{k.typ != 0, k.hasTTL, k.hasData} {
+		if given {
+			shape |= 1 << i
+		}
+	}
+	return shape
+}
+
+const (
+	shapeType, shapeTTL, shapeData = 1, 2, 4
+)
+
+// NewMatcher returns a matcher that parses any amount of data.
+func NewMatcher(matches []Match) *Matcher { return newMatcher(matches, -1) }
+
+func newMatcher(matches []Match, parses int) *Matcher {
+	const few = 4
+	m := &Matcher{matches: matches, parses: parses}
+	if slices.ContainsFunc(matches, Match.untyped) {
+		m.matches = slices.Clone(matches) // it notes there what it has parsed
+	}
+	if len(matches) <= few {
+		return m
+	}
+	m.at = make(map[Name]*matchesAt)
+	for i, match := range matches {
+		at := m.at[match.Name]
+		if at == nil {
+			at = &matchesAt{byKey: make(map[matchKey]int)}
+			m.at[match.Name] = at
+		}
+		at.add(i, match)
+	}
+	return m
+}
+
+func (at *matchesAt) add(i int, m Match) {
+	if m.untyped() {
+		at.untyped = append(at.untyped, i)
+		return
+	}
+	key := matchKey{typ: m.Type}
+	if m.TTL != nil {
+		key.ttl, key.hasTTL = *m.TTL, true
+	}
+	if m.Data != nil {
+		key.data, key.hasData = comparableData(m.Type, m.Data.wire), true
+	}
+	at.enter(key, i)
+}
+
+func (at *matchesAt) enter(key matchKey, i int) {
+	at.shapes[key.shape()] = true
+	if first, there := at.byKey[key]; !there || i < first {
+		at.byKey[key] = i
+	}
+}
+
+// comparableData returns the form of RDATA in which the same data is equal.
+func comparableData(t Type, data string) string {
+	if t == TypeTXT {
+		return joinStrings(data)
+	}
+	return data
+}
+
+// First returns the number of the first match that takes r, or -1.
+func (m *Matcher) First(r Record) int {
+	i, _ := m.first(r)
+	return i
+}
+
+// first is First, and returns ErrUnresolved where more would have to be parsed than
+// it may.
+func (m *Matcher) first(r Record) (int, error) {
+	if m.at == nil {
+		return m.firstOfFew(r)
+	}
+	at := m.at[r.Name]
+	if at == nil {
+		return -1, nil
+	}
+	if len(at.untyped) > 0 && !slices.Contains(at.read, r.Type) {
+		if err := m.readAs(at, r.Type); err != nil {
+			return -1, err
+		}
+	}
+	first := -1
+	var data string
+	if at.shapes[shapeData|shapeType] || at.shapes[shapeData|shapeType|shapeTTL] {
+		data = comparableData(r.Type, r.Data)
+	}
+	for shape, there := range at.shapes {
+		if !there {
+			continue
+		}
+		var key matchKey
+		if shape&shapeType != 0 {
+			key.typ = r.Type
+		}
+		if shape&shapeTTL != 0 {
+			key.ttl, key.hasTTL = r.TTL, true
+		}
+		if shape&shapeData != 0 {
+			key.data, key.hasData = data, true
+		}
+		if i, takes := at.byKey[key]; takes && (first < 0 || i < first) {
+			first = i
+		}
+	}
+	return first, nil
+}
+
+func (m *Matcher) firstOfFew(r Record) (int, error) {
+	for i := range m.matches {
+		match := &m.matches[i]
+		if match.untyped() && match.Name == r.Name {
+			if err := m.read(match, r.Type); err != nil {
+				return -1, err
+			}
+		}
+		if match.Matches(r) {
+			return i, nil
+		}
+	}
+	return -1, nil
+}
+
+// read has the data of a match, which is the matcher's own copy, parsed for a type.
+func (m *Matcher) read(match *Match, t Type) error {
+	if _, _, known := match.Data.in(t); known {
+		return nil
+	}
+	if m.parses == 0 {
+		return ErrUnresolved
+	}
+	m.parses--
+	*match = match.Resolve([]Type{t})
+	return nil
+}
+
+// readAs enters what the matches without a type mean in a type.
+func (m *Matcher) readAs(at *matchesAt, t Type) error {
+	for _, i := range at.untyped {
+		match := &m.matches[i]
+		if err := m.read(match, t); err != nil {
+			return err
+		}
+		wire, ok, _ := match.Data.in(t)
+		if !ok {
+			continue
+		}
+		key := matchKey{typ: t, data: comparableData(t, wire), hasData: true}
+		if match.TTL != nil {
+			key.ttl, key.hasTTL = *match.TTL, true
+		}
+		at.enter(key, i)
+	}
+	at.read = append(at.read, t)
+	return nil
+}
