@@ -12,7 +12,12 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/text"
 )
+
+// mostOfName is how many bytes of a name that a service answers are logged: the longest name
+// fits, each byte of it escaped.
+const mostOfName = 1200
 
 func init() {
 	caddy.RegisterModule((*Provider)(nil))
@@ -191,7 +196,7 @@ func (p *Provider) provision(ctx caddy.Context) (Service, error) {
 	logger := ctx.Logger()
 	r.onCNAME = func(cname api.CNAME) {
 		logger.Info("this CNAME record must exist where the domain is hosted, or the CA will not find the challenge",
-			zap.String("name", cname.Name), zap.String("target", cname.Target))
+			zap.String("name", text.Brief(cname.Name, mostOfName)), zap.String("target", text.Brief(cname.Target, mostOfName)))
 	}
 	return r, nil
 }

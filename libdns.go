@@ -298,7 +298,7 @@ func (r *remote) change(ctx context.Context, act action, zone string, recs []lib
 		return nil, failed(act.describe(recs, zone), err)
 	}
 	if act != deleting && r.onCNAME != nil {
-		for _, cname := range answer.CNAMEs {
+		for _, cname := range answer.CNAMEs[:min(len(answer.CNAMEs), len(recs))] { // each record has one at most
 			r.onCNAME(cname)
 		}
 	}

@@ -66,6 +66,7 @@ import (
 	"github.com/libdns/libdns"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/text"
 )
 
 // Service is what [Provider] does, and what answers it: the service itself
@@ -203,6 +204,9 @@ type Error struct {
 	doing string // what was being done, to which records and zone
 }
 
+// mostOfError is how many bytes of an error are told: servers say a part of it.
+const mostOfError = 4000
+
 // Error says what was being done, what went wrong and what to do.
 func (e *Error) Error() string {
 	var b strings.Builder
@@ -222,7 +226,7 @@ func (e *Error) Error() string {
 	if e.RequestID != "" {
 		fmt.Fprintf(&b, " (request %s)", e.RequestID)
 	}
-	return b.String()
+	return text.Brief(b.String(), mostOfError)
 }
 
 // Unwrap returns the cause.

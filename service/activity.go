@@ -10,6 +10,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/text"
 )
 
 // seen is what this process has seen its callers do. It outlives configurations, so
@@ -259,8 +260,8 @@ func (a *App) noteUse(client *access.Client, who caller, now time.Time) {
 		return
 	}
 	fields := []zap.Field{
-		zap.String("client", client.Name()),
-		zap.String("description", client.Description()),
+		zap.String("client", text.Visible(client.Name())),
+		zap.String("description", text.Visible(client.Description())),
 		zap.String("remote_ip", who.address),
 		zap.String("request_id", who.requestID),
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/text"
 )
 
 func init() {
@@ -68,13 +69,20 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 func runningApp() (*App, error) {
 	app := liveApps.newest(nil)
 	if app == nil {
-		return nil, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the app bestdns is not running in this Caddy")}
+		return nil, adminError(http.StatusServiceUnavailable, "the app bestdns is not running in this Caddy")
 	}
 	return app, nil
 }
 
+// adminError is what Caddy answers, and logs: the reason, formatted as by [fmt.Errorf] and
+// made safe to show.
+func adminError(status int, format string, args ...any) error {
+	reason := fmt.Errorf(format, args...).Error()
+	return caddy.APIError{HTTPStatus: status, Err: errors.New(text.Brief(reason, mostOfDetail))}
+}
+
 func adminMethodError(r *http.Request) error {
-	return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("%s is not a method of %s", r.Method, r.URL.Path)}
+	return adminError(http.StatusMethodNotAllowed, "%s is not a method of %s", r.Method, r.URL.Path)
 }
 
 func serveAdminZone(w http.ResponseWriter, r *http.Request) error {
@@ -86,11 +94,15 @@ func serveAdminZone(w http.ResponseWriter, r *http.Request) error {
 	case http.MethodGet:
 		return zone.export(w)
 	case http.MethodPost:
-		started, replace := time.Now(), r.URL.Query().Get("replace") == "true"
+		replace, err := wantsReplace(r)
+		if err != nil {
+			return err
+		}
+		started := time.Now()
 		done, err := zone.importFile(r.Context(), r.Body, replace)
 		zone.logImport(r, replace, done, time.Since(started), err)
 		if err != nil {
-			return caddy.APIError{HTTPStatus: http.StatusUnprocessableEntity, Err: err}
+			return adminError(http.StatusUnprocessableEntity, "%w", err)
 		}
 		writeJSON(w, done)
 		return nil
@@ -98,23 +110,40 @@ func serveAdminZone(w http.ResponseWriter, r *http.Request) error {
 	return adminMethodError(r)
 }
 
+// wantsReplace reads the query of an import. One that is misread would add records to those
+// that were to go.
+func wantsReplace(r *http.Request) (bool, error) {
+	query, err := parseQuery(r.URL.RawQuery, "replace")
+	if err != nil {
+		return false, adminError(http.StatusBadRequest, "%w", err)
+	}
+	switch value := query["replace"]; value {
+	case "true":
+		return true, nil
+	case "", "false":
+		return false, nil
+	default:
+		return false, adminError(http.StatusBadRequest, "replace is true or false, and not %q", value)
+	}
+}
+
 // adminZone finds a built-in zone by its name.
-func adminZone(text string) (builtinZone, error) {
+func adminZone(name string) (builtinZone, error) {
 	app, err := runningApp()
 	if err != nil {
 		return builtinZone{}, err
 	}
-	apex, err := record.ParseName(text)
+	apex, err := record.ParseName(name)
 	if err != nil {
-		return builtinZone{}, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
+		return builtinZone{}, adminError(http.StatusBadRequest, "%w", err)
 	}
 	zone := app.hosted[apex]
 	if zone == nil {
-		return builtinZone{}, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("the zone %q is not in the configuration of this Caddy", apex)}
+		return builtinZone{}, adminError(http.StatusNotFound, "the zone %q is not in the configuration of this Caddy", apex)
 	}
 	builtin, ok := zone.records.(builtinZone)
 	if !ok {
-		return builtinZone{}, caddy.APIError{HTTPStatus: http.StatusConflict, Err: fmt.Errorf("the zone %q lives with its DNS provider and not in the built-in name server; that provider moves it", apex)}
+		return builtinZone{}, adminError(http.StatusConflict, "the zone %q is hosted by its DNS provider and not by the built-in name server; that provider moves it", apex)
 	}
 	return builtin, nil
 }
@@ -123,7 +152,7 @@ func adminZone(text string) (builtinZone, error) {
 func (z builtinZone) export(w http.ResponseWriter) error {
 	snapshot, ok := z.app.shared.Snapshot(z.apex)
 	if !ok {
-		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("the name server does not have the zone %q", z.apex)}
+		return adminError(http.StatusNotFound, "the name server does not have the zone %q", z.apex)
 	}
 	w.Header().Set("Content-Type", masterFileType)
 	left, err := record.WriteMasterFile(w, z.apex, z.app.hosted[z.apex].ttl, snapshot.Records(z.apex))
@@ -215,7 +244,7 @@ func serveAdminBackup(w http.ResponseWriter, r *http.Request) error {
 	}
 	app := liveApps.newest(nil)
 	if app == nil || app.shared == nil {
-		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the app bestdns is not running in this Caddy, or has no zone of its own to back up")}
+		return adminError(http.StatusServiceUnavailable, "the app bestdns is not running in this Caddy, or has no zone of its own to back up")
 	}
 	dir, err := os.MkdirTemp(filepath.Dir(app.storePath), ".backup-")
 	if err != nil {

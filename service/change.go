@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -10,6 +9,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/text"
 )
 
 // changeTimeout is the time that a change has at most, whoever waits for it. A
@@ -256,7 +256,7 @@ func (a *App) logChange(who caller, p *placer, op record.Op, body api.Change, se
 func (a *App) logUnread(who caller, zone string, failure *problem) {
 	a.logOutcome(nil, changeSeen{
 		RequestID: who.requestID, Client: who.client.Name(), Address: who.address,
-		Zone: clipped(zone), Op: "unread", Records: []string{},
+		Zone: text.Brief(zone, mostOfName), Op: "unread", Records: []string{},
 	}, 0, failure)
 }
 
@@ -268,7 +268,7 @@ func (a *App) logOutcome(zone *Zone, c changeSeen, took time.Duration, failure *
 	const most = 11 // fields of a line
 	fields := append(make([]zap.Field, 0, most),
 		zap.String("request_id", c.RequestID),
-		zap.String("client", c.Client),
+		zap.String("client", text.Visible(c.Client)),
 		zap.String("remote_ip", c.Address),
 		zap.String("zone", c.Zone),
 		zap.String("op", c.Op),
@@ -284,7 +284,7 @@ func (a *App) logOutcome(zone *Zone, c changeSeen, took time.Duration, failure *
 		a.audit.Info("refused", fields...)
 		return
 	}
-	a.audit.Error("failed", append(fields, zap.NamedError("cause", failure.cause))...)
+	a.audit.Error("failed", append(fields, loggedCause(failure.cause))...)
 }
 
 // moreRecords stands behind those of a change that are named.
@@ -311,17 +311,7 @@ func (p *placer) auditRecords(body api.Change) []string {
 		} else if owner, err := record.ParseOwner(r.Name, p.asked); err == nil {
 			name = owner.String() // behind the one for which the change was refused
 		}
-		names = append(names, clipped(name+" "+r.Type))
+		names = append(names, text.Brief(name+" "+r.Type, mostOfName))
 	}
 	return names
-}
-
-// clipped cuts what a caller wrote and no parser has bounded: a name that is none can
-// be as long as the body.
-func clipped(text string) string {
-	const most = 1200 // a name with each octet escaped, and its type, fit
-	if len(text) > most {
-		return strings.ToValidUTF8(text[:most], "") + "…"
-	}
-	return text
 }

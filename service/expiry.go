@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-dns/bestdns/internal/text"
 )
 
 // expiryNotice is how long before its end a client is announced.
@@ -50,8 +52,8 @@ func (a *App) warnOfExpiry(now time.Time) {
 			continue
 		}
 		fields := []zap.Field{
-			zap.String("client", client.Name()),
-			zap.String("description", client.Description()),
+			zap.String("client", text.Visible(client.Name())),
+			zap.String("description", text.Visible(client.Description())),
 			zap.Time("expires", end.UTC()),
 		}
 		if end.After(now) {

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/text"
 	"github.com/caddy-dns/bestdns/service/page"
 )
 
@@ -205,18 +206,16 @@ func (h *Handler) getZones(w http.ResponseWriter, _ *http.Request, req request) 
 }
 
 func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req request) *problem {
-	query := r.URL.Query()
-	for key := range query {
-		if key != "name" && key != "type" {
-			return newProblem(api.BadRequest, "unknown query parameter %q; there are name and type", key)
-		}
+	query, err := parseQuery(r.URL.RawQuery, "name", "type")
+	if err != nil {
+		return newProblem(api.BadRequest, "%w", err)
 	}
 	leave, p := req.gates.walks.enter(r.Context())
 	if p != nil {
 		return p
 	}
 	defer leave()
-	records, p := req.app.list(r.Context(), req.who, req.zone, filter{name: query.Get("name"), typ: query.Get("type")})
+	records, p := req.app.list(r.Context(), req.who, req.zone, filter{name: query["name"], typ: query["type"]})
 	if p != nil {
 		return p
 	}
@@ -227,7 +226,7 @@ func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req request
 	out := newProgressWriter(w, r)
 	defer out.end()
 	if err := streamRecords(out, records); err != nil {
-		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), zap.Error(err))
+		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), loggedCause(err))
 	}
 	return nil
 }
@@ -270,7 +269,7 @@ func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req reque
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if err := writeWhole(w, r, answer); err != nil {
-		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), zap.Error(err))
+		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), loggedCause(err))
 	}
 	return nil
 }
@@ -302,10 +301,12 @@ func (h *Handler) change(w http.ResponseWriter, r *http.Request, req request) ([
 	}
 	// The body may have taken its time, and a reload in the meantime its right.
 	if newest := liveApps.newest(h.app); newest != req.app {
-		req.app = newest
-		if req.who.client, p = newest.authenticate(r, req.who); p != nil {
+		client, p := newest.authenticate(r, req.who)
+		if p != nil {
+			newest.logUnread(req.who, req.zone, p)
 			return nil, p
 		}
+		req.app, req.who.client = newest, client
 	}
 	records, p := req.app.change(r.Context(), req.who, req.zone, body)
 	if p != nil {
@@ -366,8 +367,8 @@ func writeJSON(w http.ResponseWriter, answer any) {
 func (h *Handler) writeProblem(w http.ResponseWriter, r *http.Request, req request, p *problem) {
 	p.RequestID = req.who.requestID
 	if p.Status >= 500 && r.Method != http.MethodPatch { // changes have their audit line
-		h.logger.Error("request failed", zap.String("request_id", p.RequestID), zap.String("path", r.URL.Path),
-			zap.String("reason", p.Detail), zap.NamedError("cause", p.cause))
+		h.logger.Error("request failed", zap.String("request_id", p.RequestID), zap.String("path", text.Brief(r.URL.Path, mostOfName)),
+			zap.String("reason", p.Detail), loggedCause(p.cause))
 	}
 	if p.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(p.retryAfter.Round(time.Second)/time.Second))))
@@ -396,7 +397,7 @@ func requestID(r *http.Request) string {
 // trusted proxies too.
 func clientAddress(r *http.Request) string {
 	if address, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && address != "" {
-		return address
+		return text.Brief(address, mostOfID) // the zone of an IPv6 address can be any text
 	}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		return peer.Addr().String()

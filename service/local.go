@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-dns/bestdns"
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/text"
 )
 
 // The modules of the same Caddy call the app without HTTP and without a token.
@@ -42,8 +43,8 @@ func (a *App) localList(ctx context.Context, zone string) (iter.Seq[api.Record],
 	if failure != nil {
 		failure.RequestID = who.requestID
 		if failure.Status >= 500 && ctx.Err() == nil {
-			a.logger.Error("reading failed", zap.String("request_id", who.requestID), zap.String("zone", zone),
-				zap.String("reason", failure.Detail), zap.NamedError("cause", failure.cause))
+			a.logger.Error("reading failed", zap.String("request_id", who.requestID), zap.String("zone", text.Brief(zone, mostOfName)),
+				zap.String("reason", failure.Detail), loggedCause(failure.cause))
 		}
 	}
 	return found, failure

@@ -45,7 +45,7 @@ func (h *Handler) getPage(w http.ResponseWriter, r *http.Request, req request) *
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	if err := writeWhole(w, r, text); err != nil {
-		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), zap.Error(err))
+		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), loggedCause(err))
 	}
 	return nil
 }

@@ -5,13 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"syscall"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/caddy-dns/bestdns"
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/text"
 )
 
 // problem is an error on its way to the caller: what the caller is told, and
@@ -22,11 +26,20 @@ type problem struct {
 	retryAfter time.Duration // zero: not said
 }
 
+// How many bytes of a text go to the log or into an answer at most: callers, and the
+// servers of others, decide how long it is.
+const (
+	mostOfDetail = 2000
+	mostOfCause  = 8000 // may hold a stack
+	mostOfName   = 1200 // a name with each byte escaped, and its type, fit
+	mostOfID     = 100  // an address or a request's id
+)
+
 // newProblem makes a problem of a kind that leaves the zone as it was, its
-// detail formatted as by [fmt.Errorf].
+// detail formatted as by [fmt.Errorf] and made safe to show.
 func newProblem(kind, format string, args ...any) *problem {
 	err := fmt.Errorf(format, args...)
-	p := &problem{Problem: *api.NewProblem(kind, err.Error()), cause: errors.Unwrap(err)}
+	p := &problem{Problem: *api.NewProblem(kind, text.Brief(err.Error(), mostOfDetail)), cause: errors.Unwrap(err)}
 	p.Unchanged = true
 	return p
 }
@@ -39,7 +52,21 @@ func (p *problem) reason() string {
 	if p == nil {
 		return ""
 	}
-	return clipped(p.Detail)
+	return p.Detail
+}
+
+// loggedCause is the cause of a problem as a field of a line of the log. Loggers leave C1
+// and bidi characters as they are; line ends, which they do not, stay for stacks.
+func loggedCause(err error) zap.Field {
+	if err == nil {
+		return zap.Skip()
+	}
+	lines := strings.Split(text.Clip(err.Error(), mostOfCause), "\n")
+	for i, line := range lines {
+		indented := strings.TrimLeft(line, "\t")
+		lines[i] = line[:len(line)-len(indented)] + text.Visible(indented)
+	}
+	return zap.String("cause", text.Clip(strings.Join(lines, "\n"), mostOfCause))
 }
 
 // isProviderError tells whether it is a zone's DNS provider that failed.

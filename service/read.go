@@ -50,13 +50,26 @@ func (a *App) list(ctx context.Context, who caller, zone string, want filter) (i
 	return func(yield func(api.Record) bool) {
 		for e := range entries {
 			wanted := (want.name == "" || e.owner == under) &&
-				(typ == 0 || e.typ == typ.String()) &&
+				(typ == 0 || e.hasType(typ)) &&
 				e.owner.In(asked) && a.mayRead(who.client, hosted.apex, e.owner)
 			if wanted && !yield(e.api(asked)) {
 				return
 			}
 		}
 	}, nil
+}
+
+// hasType reports whether an entry is of a type, which can have two names: TXT that is not
+// UTF-8 travels as TYPE16.
+func (e entry) hasType(t record.Type) bool {
+	if e.typ == t.String() {
+		return true
+	}
+	if !strings.HasPrefix(e.typ, "TYPE") {
+		return false
+	}
+	other, err := record.ParseType(e.typ)
+	return err == nil && other == t
 }
 
 // zones returns the zones in which the caller may do something.

@@ -75,6 +75,13 @@ func TestRevocationOnOpenConnections(t *testing.T) {
 			if err := <-loaded; err != nil {
 				t.Fatal(err)
 			}
+			outcome := "refused"
+			if test.status == http.StatusOK {
+				outcome = "changed"
+			}
+			if lines := s.logged(t, outcome, "client"); len(lines) != 1 || lines[0][0] != "ops" {
+				t.Errorf("lines %q in the audit log: %q", outcome, lines)
+			}
 			there := len(s.ask(t, "www.example.test.", 1).Answer) == 1
 			if there != (test.status == http.StatusOK) {
 				t.Errorf("the record is there: %v", there)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"runtime"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -15,6 +17,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/text"
 )
 
 // tokenOptions are the flags of "caddy bestdns token".
@@ -46,7 +49,11 @@ CNAME records are needed.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			options.client.Name = args[0]
-			return makeToken(cmd.OutOrStdout(), options)
+			if err := makeToken(cmd.OutOrStdout(), options); err != nil {
+				return err
+			}
+			warnOfReaders(cmd.ErrOrStderr(), cmd.OutOrStdout())
+			return nil
 		},
 	}
 	flags := cmd.Flags()
@@ -61,6 +68,43 @@ CNAME records are needed.`,
 	flags.StringVarP(&options.adapter, "adapter", "a", "", "The config adapter for --config; by default Caddy's choice")
 	flags.BoolVar(&options.json, "json", false, "Print JSON")
 	return cmd
+}
+
+// warnOfReaders warns of a file, into which the token has been written, that others can
+// read. The shell makes it, for all that the umask lets in.
+func warnOfReaders(warnings, out io.Writer) {
+	file, ok := out.(*os.File)
+	if !ok || runtime.GOOS == "windows" { // where these bits mean nothing
+		return
+	}
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o077 == 0 {
+		return
+	}
+	fmt.Fprintf(warnings, "Warning: the token is in a file that other users of this machine can read (mode %04o). To keep them out:\n\n\tchmod 600 %s\n",
+		info.Mode().Perm(), shellQuote(pathOf(file)))
+}
+
+// pathOf returns the path of an open file, where the system tells it.
+func pathOf(file *os.File) string {
+	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
+	if err != nil {
+		path = file.Name() // /dev/stdout, where the shell opened it
+	}
+	if path == os.Stdout.Name() {
+		return "FILE"
+	}
+	return path
+}
+
+// shellQuote writes a path so that a shell reads it as one argument.
+func shellQuote(path string) string {
+	const plain = "/._-+,:@%ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	path = text.Visible(path)
+	if strings.Trim(path, plain) == "" && !strings.HasPrefix(path, "-") {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 // newToken is what the command makes.

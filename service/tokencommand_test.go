@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -120,4 +121,67 @@ func TestTokenCommandBadInput(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTokenInAFile has the standard output be a file, as with "caddy bestdns token web1 > token".
+func TestTokenInAFile(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("modes mean nothing here")
+	}
+	run := func(t *testing.T, out *os.File) string {
+		t.Helper()
+		var warnings bytes.Buffer
+		cmd := tokenCommand()
+		cmd.SetOut(out)
+		cmd.SetErr(&warnings)
+		cmd.SetArgs([]string{"web1", "--certificates", "web1.example.org"})
+		if err := cmd.Execute(); err != nil {
+			t.Fatal(err)
+		}
+		return warnings.String()
+	}
+	for name, test := range map[string]struct {
+		file string
+		mode os.FileMode
+		want string // in place of DIR, the file's folder
+	}{
+		"others may read":    {"token", 0o644, "(mode 0644). To keep them out:\n\n\tchmod 600 DIR/token\n"},
+		"the group may read": {"token", 0o640, "(mode 0640). To keep them out:\n\n\tchmod 600 DIR/token\n"},
+		"no one else may":    {"token", 0o600, ""},
+		"a name with blanks": {"it's a token", 0o604, "(mode 0604). To keep them out:\n\n\tchmod 600 'DIR/it'\\''s a token'\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, err := filepath.EvalSymlinks(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			file, err := os.Create(filepath.Join(dir, test.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			if err := file.Chmod(test.mode); err != nil {
+				t.Fatal(err)
+			}
+			got := run(t, file)
+			want := strings.ReplaceAll(test.want, "DIR", dir)
+			if want == "" && got != "" || !strings.HasSuffix(got, want) {
+				t.Errorf("warned %q, want %q at its end", got, want)
+			}
+			if text, err := os.ReadFile(file.Name()); err != nil || !strings.Contains(string(text), "bestdns_") {
+				t.Errorf("the file has no token: %q, %v", text, err)
+			}
+		})
+	}
+	t.Run("a pipe", func(t *testing.T) {
+		reader, writer, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reader.Close()
+		defer writer.Close()
+		if got := run(t, writer); got != "" {
+			t.Errorf("warned %q", got)
+		}
+	})
 }

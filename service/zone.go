@@ -179,7 +179,7 @@ func (z *Zone) provisionNameServers(repl *caddy.Replacer) error {
 }
 
 func (z *Zone) nameServerConfig() nameserver.ZoneConfig {
-	return nameserver.ZoneConfig{Name: z.apex, NameServers: z.nameServers, TTL: z.ttl}
+	return nameserver.ZoneConfig{Name: z.apex, NameServers: z.nameServers, TTL: z.ttl, ChallengeLifetime: time.Duration(z.ChallengeLifetime)}
 }
 
 // configIDNA brings the names of a configuration into A-label form. Underscores

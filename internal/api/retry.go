@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"github.com/caddy-dns/bestdns/internal/text"
 )
 
 // Error is a call that failed: the problem that the service answered, or what
@@ -55,6 +57,20 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// What of a text of the answering server goes into an error at most, in bytes.
+const (
+	mostOfDetail = 2000
+	mostOfTitle  = 200
+)
+
+// shown returns the error of a failure, its texts made safe to show: a server says them, or
+// a proxy, or a certificate, and callers log them.
+func (f *failure) shown() *Error {
+	f.Type, f.Title, f.RequestID = text.Brief(f.Type, mostOfTitle), text.Brief(f.Title, mostOfTitle), text.Brief(f.RequestID, mostOfTitle)
+	f.Detail = text.Brief(f.Detail, mostOfDetail)
+	return &f.Error
+}
+
 // do makes the call, with retries.
 func (c *Client) do(ctx context.Context, call *call) error {
 	if _, ok := ctx.Deadline(); !ok {
@@ -79,15 +95,15 @@ func (c *Client) do(ctx context.Context, call *call) error {
 		wait := max(waits.NextBackOff(), f.retryAfter)
 		now := time.Now()
 		if !f.temporary || try == c.retry.tries || now.Add(wait).Sub(start) > c.retry.within {
-			return &f.Error
+			return f.shown()
 		}
 		if deadline, _ := ctx.Deadline(); now.Add(wait).After(deadline) {
-			return &f.Error
+			return f.shown()
 		}
 		if err := c.retry.sleep(ctx, wait); err != nil {
 			f.Detail = fmt.Sprintf("%v, while waiting to try again after: %v", err, f.Error.Error())
 			f.Err = err
-			return &f.Error
+			return f.shown()
 		}
 	}
 }

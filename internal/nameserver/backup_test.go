@@ -121,7 +121,7 @@ func TestReplace(t *testing.T) {
 	config := zoneConfig(t, "a.test")
 	s := serving(t, config)
 	challenge := expiring(rr(t, config.Name, "_acme-challenge 60 TXT x"), time.Hour)
-	apply(t, s, config.Name, appending(append(rrs(t, config.Name, "old 300 A 192.0.2.1", "both 300 A 192.0.2.2"), challenge)...))
+	apply(t, s, config.Name, appending(append(rrs(t, config.Name, "old 300 A 192.0.2.1", "both 300 A 192.0.2.2", "_acme-challenge 300 TXT old"), challenge)...))
 	before := snapshot(t, s, config.Name).Serial()
 
 	broken := rrs(t, config.Name, "new 300 CNAME x.", "new 300 A 192.0.2.1")
@@ -133,7 +133,7 @@ func TestReplace(t *testing.T) {
 		t.Error("what failed has changed the zone")
 	}
 
-	result, err := s.Replace(t.Context(), config.Name, rrs(t, config.Name, "both 60 A 192.0.2.3", "new 60 MX 1 mx.example.net."))
+	result, err := s.Replace(t.Context(), config.Name, rrs(t, config.Name, "both 60 A 192.0.2.3", "_acme-challenge 30 TXT new", "_acme-challenge 30 TXT new", "new 60 MX 1 mx.example.net."))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,11 +143,17 @@ func TestReplace(t *testing.T) {
 	want := []string{
 		"a.test. 60 IN NS ns1.a.test.",
 		`_acme-challenge.a.test. 60 IN TXT "x"`,
+		`_acme-challenge.a.test. 30 IN TXT "new"`,
 		"both.a.test. 60 IN A 192.0.2.3",
 		"new.a.test. 60 IN MX 1 mx.example.net.",
 		"ns1.a.test. 60 IN A 192.0.2.53",
 	}
 	if diff := cmp.Diff(want, lines(snapshot(t, s, config.Name))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for r := range snapshot(t, s, config.Name).Records(challenge.Name) {
+		if want := map[string]int64{challenge.Data: challenge.Expires}[r.Data]; r.Expires != want {
+			t.Errorf("%s expires at %d, want %d", r, r.Expires, want)
+		}
 	}
 }

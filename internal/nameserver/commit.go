@@ -126,7 +126,7 @@ func (s *Server) runCommitter(ready chan<- struct{}) {
 			if s.isClosed() && !s.hasJobs() {
 				return
 			}
-			timer.Reset(s.pause(s.deadlines.wait(time.Now())))
+			timer.Reset(s.pause(s.nextExpiry(time.Now())))
 		}
 	}
 }
@@ -365,7 +365,7 @@ func (b *batch) publish() {
 		for key := range d.touched {
 			before, _ := d.base.tree.Get(key)
 			after, _ := d.next.tree.Get(key)
-			s.deadlines.move(d.zone, key, before.earliest(), after.earliest())
+			s.deadlines.move(d.zone, key, before, after)
 			ledger.move(d.zone, key, before, after)
 		}
 		d.zone.current.Store(d.next)

@@ -388,7 +388,7 @@ func TestIndexAndStoreAgree(t *testing.T) {
 			t.Errorf("seed %d: an empty node at %q", seed, record.NameFromKey(key))
 		}
 		fresh.load(key, n)
-		deadlines.move((*s.zones.Load())[zone.Name], key, 0, n.earliest())
+		deadlines.move((*s.zones.Load())[zone.Name], key, "", n)
 		return true
 	})
 	if fresh.cuts != z.cuts || fresh.wildcards != z.wildcards || fresh.depths != z.depths {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/caddy-dns/bestdns/internal/record"
 )
@@ -19,6 +20,9 @@ type ZoneConfig struct {
 	NameServers []NameServer
 	// TTL in seconds is that of the NS records and of the name servers' addresses.
 	TTL uint32
+	// ChallengeLifetime is how far ahead the records of challenges may expire. What expires
+	// later was written by a clock that was ahead, and is brought down to that. Zero is 24 h.
+	ChallengeLifetime time.Duration
 }
 
 // NameServer is a name server of a zone.

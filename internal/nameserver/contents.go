@@ -64,7 +64,7 @@ func (s *Server) Expiries() iter.Seq[Expiry] {
 	waiting := s.waiting()
 	return func(yield func(Expiry) bool) {
 		waiting.Scan(func(d deadline) bool {
-			return yield(Expiry{Zone: d.zone.name, Name: record.NameFromKey(d.key), At: time.Unix(d.at, 0)})
+			return d.last || yield(Expiry{Zone: d.zone.name, Name: record.NameFromKey(d.key), At: time.Unix(d.at, 0)})
 		})
 	}
 }

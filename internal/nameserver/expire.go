@@ -17,11 +17,12 @@ const (
 	expireCheck = time.Minute
 )
 
-// deadline is when the first record at a name expires.
+// deadline is when the first record at a name expires, and the last, if that is later.
 type deadline struct {
 	at   int64 // Unix seconds
 	zone *zone
 	key  string // of the name
+	last bool
 }
 
 // deadlines are the names with records that expire, in the order in which they
@@ -40,16 +41,24 @@ func newDeadlines() deadlines {
 	}, btree.Options{})}
 }
 
-// move notes that the first expiry at a name is now another; 0 is never.
-func (d deadlines) move(z *zone, key string, from, to int64) {
-	if from == to {
+// move notes that the node at a name is now another.
+func (d deadlines) move(z *zone, key string, from, to node) {
+	firstFrom, lastFrom := from.expiries()
+	firstTo, lastTo := to.expiries()
+	if firstFrom == firstTo && lastFrom == lastTo {
 		return
 	}
-	if from != 0 {
-		d.order.Delete(deadline{from, z, key})
+	if lastFrom != firstFrom {
+		d.order.Delete(deadline{at: lastFrom, zone: z, key: key})
 	}
-	if to != 0 {
-		d.order.Set(deadline{to, z, key})
+	if firstFrom != 0 {
+		d.order.Delete(deadline{at: firstFrom, zone: z, key: key})
+	}
+	if firstTo != 0 {
+		d.order.Set(deadline{at: firstTo, zone: z, key: key})
+	}
+	if lastTo != firstTo {
+		d.order.Set(deadline{at: lastTo, zone: z, key: key, last: true})
 	}
 }
 
@@ -76,27 +85,50 @@ func (d deadlines) wait(now time.Time) time.Duration {
 	return min(time.Unix(next.at, 0).Sub(now), expireCheck)
 }
 
+// nextExpiry returns how long to sleep until something expires, or is to be looked for
+// that expires too late.
+func (s *Server) nextExpiry(now time.Time) time.Duration {
+	return min(s.deadlines.wait(now), s.sweep.next.Sub(now))
+}
+
 // expire takes the records out of the zones whose time has come, by a commit like
-// any other, and tells when to come back.
+// any other, and brings down the time of those whose has been set too late. It returns
+// when to come back.
 func (s *Server) expire() (again time.Duration) {
 	now := time.Now()
-	due := s.deadlines.due(now)
-	if len(due) == 0 {
-		return s.deadlines.wait(now)
+	if due := s.deadlines.due(now); len(due) > 0 {
+		return s.dropDue(due, now)
 	}
+	if !now.Before(s.sweep.next) {
+		s.bringDown(now)
+		now = time.Now()
+	}
+	return s.nextExpiry(now)
+}
+
+func (s *Server) dropDue(due []deadline, now time.Time) (again time.Duration) {
 	var dropped int
-	j := &job{done: make(chan struct{}), plan: func(b *batch) error {
+	err := s.commitAlone(func(b *batch) {
 		dropped = 0
 		for _, d := range due {
 			dropped += b.draft(d.zone).dropExpired(d.key, now.Unix())
 		}
-		return nil
-	}}
-	if s.commit(only(j)); j.err != nil {
+	})
+	if err != nil {
 		return expireRetry
 	}
 	s.log.Info("records have expired and are gone", "records", dropped, "names", len(due))
 	return 0
+}
+
+// commitAlone commits what the committer itself changes.
+func (s *Server) commitAlone(plan func(*batch)) error {
+	j := &job{done: make(chan struct{}), plan: func(b *batch) error {
+		plan(b)
+		return nil
+	}}
+	s.commit(only(j))
+	return j.err
 }
 
 // only returns the one job of a batch.

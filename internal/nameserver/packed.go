@@ -180,7 +180,7 @@ func (n node) appendRecords(list []record.Record, name record.Name) []record.Rec
 type sum struct {
 	records, expiring int
 	bytes             int   // by recordSize
-	first             int64 // when the first record expires in Unix seconds, 0 for never
+	first, last       int64 // when the first and the last record expire in Unix seconds, 0 for never
 }
 
 // recordSize is what a record counts, in bytes: its wire form with its owner name in
@@ -204,14 +204,18 @@ func (n node) sum(key string) (s sum) {
 			if s.first == 0 || r.expires < s.first {
 				s.first = r.expires
 			}
+			s.last = max(s.last, r.expires)
 		}
 	}
 	return s
 }
 
-// earliest returns when the first record at the name expires in Unix seconds, 0
-// for never.
-func (n node) earliest() int64 { return n.sum("").first }
+// expiries returns when the first and the last of the records at the name that expire do
+// so in Unix seconds, 0 where none does.
+func (n node) expiries() (first, last int64) {
+	s := n.sum("")
+	return s.first, s.last
+}
 
 // diffSets calls differs for each RRset that is not the same in both nodes, with
 // what it is in b, "" where b has none.

@@ -2,8 +2,6 @@ package nameserver
 
 import (
 	"encoding/binary"
-	"fmt"
-	"runtime/debug"
 
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/miekg/dns"
@@ -48,15 +46,6 @@ func (r *responder) answer(v *view, message, buf []byte) (answer []byte) {
 		}
 	}
 	return handler{server: r.server, udp: true, shard: r.shard}.answer(message)
-}
-
-func (s *Server) logPanic(recovered any, message []byte) {
-	s.log.Error("answering a DNS message failed; please report this", "error", recovered, "message", fmt.Sprintf("%x", message), "stack", string(debug.Stack()))
-}
-
-// logBug logs a panic that was kept from ending the process.
-func (s *Server) logBug(doing string, recovered any) {
-	s.log.Error(doing+" failed; please report this", "error", recovered, "stack", string(debug.Stack()))
 }
 
 // plainQuery is a query with one question of class IN and at most an OPT record.

@@ -10,10 +10,12 @@ import (
 
 // Replace makes the given records the only ones of a zone, in one commit, beside
 // those that the server makes itself and those that expire: they are challenges
-// that somebody is waiting for. It fails as [Server.Apply] does.
+// that somebody is waiting for, and stay beside records of the same name and type. It fails as [Server.Apply] does.
 func (s *Server) Replace(ctx context.Context, zone record.Name, records []record.Record) (Result, error) {
 	var used *draft
-	change := record.Change{Op: record.Set, Records: records}
+	// Over a zone in which nothing else is left, an append is a set that clears no RRset
+	// with a challenge in it.
+	change := record.Change{Op: record.Append, Records: records}
 	plan := func(b *batch) error {
 		d, err := b.known(zone)
 		if err != nil {

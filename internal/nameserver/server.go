@@ -65,6 +65,8 @@ type Server struct {
 	limiter     *limiter
 	connections *connections
 	outside     queryCounts  // what no zone answered
+	panics      panics       // in that
+	bugs        panics       // in the committer
 	readers     atomic.Int32 // that have taken a shard of the counters
 
 	// lost is why the store is not to be written to; nil: it may be. Only the committer
@@ -74,7 +76,8 @@ type Server struct {
 	// The committer's own, after Load, but that others copy deadlines.
 	store     *store
 	configs   []*Config
-	deadlines deadlines     // replaced under mu
+	deadlines deadlines // replaced under mu
+	sweep     sweep
 	batchTime time.Duration // but for tests, the constant
 
 	// ledger is how much is on whose account. Load and the committer replace it whole.
@@ -177,7 +180,7 @@ func (s *Server) loadIndex() error {
 		}
 		zones[name] = z
 		next.tree.Scan(func(key string, n node) bool {
-			deadlines.move(z, key, 0, n.earliest())
+			deadlines.move(z, key, "", n)
 			ledger.add(z, key, n, +1)
 			return true
 		})
@@ -257,9 +260,10 @@ type Settings struct {
 // Config is what one configuration has the server serve, from [Server.Push] to
 // [Config.Pop].
 type Config struct {
-	server *Server
-	zones  map[record.Name]*made
-	price  int64 // of an answer over UDP
+	server    *Server
+	zones     map[record.Name]*made
+	lifetimes map[record.Name]time.Duration // of challenges, by zone
+	price     int64                         // of an answer over UDP
 }
 
 // Rehearse does what [Server.Push] does, but for serving it: an error is what Push
@@ -292,6 +296,7 @@ func (s *Server) Push(settings Settings) (*Config, error) {
 		plan:  c.configure,
 		published: func() {
 			s.configs = append(s.configs, c)
+			s.sweep = sweep{} // its zones may have other lifetimes
 			s.publishView()
 		},
 	})
@@ -305,7 +310,10 @@ func (s *Server) newConfig(settings Settings) (*Config, error) {
 	if err := s.Load(); err != nil {
 		return nil, err
 	}
-	c := &Config{server: s, zones: make(map[record.Name]*made, len(settings.Zones)), price: price(settings.RateLimit)}
+	c := &Config{
+		server: s, price: price(settings.RateLimit),
+		zones: make(map[record.Name]*made, len(settings.Zones)), lifetimes: make(map[record.Name]time.Duration, len(settings.Zones)),
+	}
 	for _, zone := range settings.Zones {
 		if _, twice := c.zones[zone.Name]; twice {
 			return nil, fmt.Errorf("zone %q: it is configured twice", zone.Name)
@@ -314,7 +322,7 @@ func (s *Server) newConfig(settings Settings) (*Config, error) {
 		if err != nil {
 			return nil, fmt.Errorf("zone %q: %w", zone.Name, err)
 		}
-		c.zones[zone.Name] = m
+		c.zones[zone.Name], c.lifetimes[zone.Name] = m, zone.ChallengeLifetime
 	}
 	return c, nil
 }

@@ -303,14 +303,23 @@ func presentationText(t Type, data string) string {
 		return genericText(data)
 	}
 	text := strings.TrimSpace(strings.TrimPrefix(rr.String(), rr.Header().String()))
-	switch t {
-	case TypeNS, TypeCNAME, TypeDS, Type(dns.TypePTR), Type(dns.TypeMX), Type(dns.TypeSRV):
-		return text // names and numbers alone: nothing to get wrong
+	if isPlain(t) {
+		return text
 	}
 	if again, err := ParseData(t, text); err != nil || again != data {
 		return genericText(data)
 	}
 	return text
+}
+
+// isPlain reports whether data of a type is names, numbers and addresses alone, of which
+// nothing is read in another way than it is printed.
+func isPlain(t Type) bool {
+	switch t {
+	case TypeA, TypeAAAA, TypeNS, TypeCNAME, TypeDS, Type(dns.TypePTR), Type(dns.TypeMX), Type(dns.TypeSRV):
+		return true
+	}
+	return false
 }
 
 func genericText(data string) string {

@@ -34,17 +34,36 @@ func WriteMasterFile(w io.Writer, zone Name, ttl uint32, records iter.Seq[Record
 func (r Record) presentation() string {
 	switch r.Type {
 	case TypeTXT:
-	case Type(dns.TypeIPSECKEY):
-		// miekg/dns reads beyond the end of its line in the form of its own.
-		return r.Type.String() + "\t" + genericText(r.Data)
 	default:
-		return r.Type.String() + "\t" + presentationText(r.Type, r.Data)
+		data := presentationText(r.Type, r.Data)
+		if !isPlain(r.Type) && !endsWithLine(r.Type, data, r.Data) {
+			data = genericText(r.Data)
+		}
+		return r.Type.String() + "\t" + data
 	}
 	rr, err := unpack(r.Type, r.Data)
 	if err != nil {
 		return r.Type.String() + "\t" + genericText(r.Data)
 	}
 	return r.Type.String() + "\t" + strings.TrimPrefix(rr.String(), rr.Header().String())
+}
+
+// endsWithLine reports whether data is read out of its text where another line follows: in
+// some forms (SSHFP without a fingerprint, IPSECKEY) miekg/dns reads on into that.
+func endsWithLine(t Type, text, data string) bool {
+	if strings.HasPrefix(text, `\#`) {
+		return true
+	}
+	parser := dns.NewZoneParser(strings.NewReader(". 0 IN "+t.String()+" "+text+"\n. 0 IN A 192.0.2.1\n"), ".", "")
+	rr, ok := parser.Next()
+	if !ok || Type(rr.Header().Rrtype) != t {
+		return false
+	}
+	if again, err := packParsed(t, rr); err != nil || again != data {
+		return false
+	}
+	next, ok := parser.Next()
+	return ok && next.Header().Rrtype == dns.TypeA
 }
 
 // ReadMasterFile reads the records of a zone out of a master file (RFC 1035 §5,
@@ -93,6 +112,10 @@ func fromRR(rr dns.RR) (Record, error) {
 	}
 	if header.Ttl > MaxTTL {
 		return Record{}, fmt.Errorf("%s at %q: TTL %d: not from 0 to %d seconds", t, owner, header.Ttl, MaxTTL)
+	}
+	if header.Rdlength > 0 {
+		// It was in the form of RFC 3597, which miekg/dns has unpacked.
+		escapeOctets(rr)
 	}
 	ttl := header.Ttl
 	data, err := packParsed(t, rr)

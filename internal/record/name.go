@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"github.com/caddy-dns/bestdns/internal/text"
 )
 
 // Name is an absolute domain name in uncompressed wire form (RFC 1035 §3.1),
@@ -175,13 +177,7 @@ func needsEscape(c byte) bool {
 }
 
 // shorten keeps an error readable when what it quotes is not.
-func shorten(s string) string {
-	const most = 80
-	if len(s) <= most {
-		return s
-	}
-	return s[:most] + "…"
-}
+func shorten(s string) string { return text.Clip(s, 80) }
 
 // errWire is what NameFromWire says of bytes that are no name.
 var errWire = errors.New("not a domain name in wire form")

@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/text"
 )
 
 // Options say what is checked, and with what.
@@ -89,7 +90,7 @@ type NameServer struct {
 // Run checks, and returns all steps. It takes away again what it writes, when
 // ctx ends too. The error says why it could not begin.
 func Run(ctx context.Context, options Options) (*Report, error) {
-	c := &checker{Options: options, report: &Report{Domain: options.Domain}}
+	c := &checker{Options: options, report: &Report{Domain: text.Brief(options.Domain, mostOfText)}}
 	if c.Dial == nil {
 		c.Dial = new(net.Dialer).DialContext
 	}
@@ -127,6 +128,7 @@ type checker struct {
 
 // emit reports a step.
 func (c *checker) emit(s Step) {
+	s = s.shown()
 	c.report.Steps = append(c.report.Steps, s)
 	if c.Report != nil {
 		c.Report(s)

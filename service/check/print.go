@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
 )
 
-// Printer writes steps for people, each as it ends.
+// Printer writes steps for people, each as it ends, as they are: [Run] has made their texts
+// safe to show.
 type Printer struct {
 	Out io.Writer
 	// Signs puts a sign before the word that says how a step ended. Terminals show
@@ -31,7 +31,7 @@ func (p *Printer) Step(s Step) {
 	var b strings.Builder
 	if s.Zone != p.zone {
 		if s.Zone != "" {
-			fmt.Fprintf(&b, "\nzone %s\n", printable(s.Zone))
+			fmt.Fprintf(&b, "\nzone %s\n", s.Zone)
 		} else {
 			b.WriteString("\n")
 		}
@@ -42,13 +42,13 @@ func (p *Printer) Step(s Step) {
 		margin += len("x ")
 		b.WriteString(signs[s.Status] + " ")
 	}
-	fmt.Fprintf(&b, "%-*s  %-*s  %s\n", statusWidth, s.Status, nameWidth, s.Name, printable(s.Found))
+	fmt.Fprintf(&b, "%-*s  %-*s  %s\n", statusWidth, s.Status, nameWidth, s.Name, s.Found)
 	indent := strings.Repeat(" ", margin)
 	if s.Do != "" {
-		fmt.Fprintf(&b, "%s%s\n", indent, printable(s.Do))
+		fmt.Fprintf(&b, "%s%s\n", indent, s.Do)
 	}
 	for _, line := range s.Lines {
-		fmt.Fprintf(&b, "%s    %s\n", indent, printable(line))
+		fmt.Fprintf(&b, "%s    %s\n", indent, line)
 	}
 	p.write(b.String())
 }
@@ -85,14 +85,3 @@ func counted(n int, one, many string) string {
 
 // write has nobody to tell of an error: the output is gone.
 func (p *Printer) write(s string) { _, _ = io.WriteString(p.Out, s) }
-
-// printable takes out of a text what would command the terminal: some of it
-// comes from strangers' servers.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\t' && !unicode.IsPrint(r) {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
-}

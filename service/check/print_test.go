@@ -11,7 +11,7 @@ func TestPrint(t *testing.T) {
 	report := &Report{Steps: []Step{
 		{Name: "resolver", Status: OK, Found: "it answers"},
 		{Name: "server", Zone: "acme.example.com", Status: Wrong, Found: "no answer", Do: "start it:", Lines: []string{"bestdns {", "\tlisten :53", "}"}},
-		{Name: "ds", Zone: "acme.example.com", Status: Warning, Found: "\x1b[31mred\nand more"},
+		Step{Name: "ds", Zone: "acme.example.com", Status: Warning, Found: "\x1b[31mred\nand \u009b\u202emore"}.shown(),
 		{Name: "account", Status: Note, Found: "a record"},
 	}}
 	report.Outcome = report.outcome()
@@ -24,7 +24,7 @@ wrong        server       no answer
                               bestdns {
                               	listen :53
                               }
-warning      ds           �[31mred�and more
+warning      ds           ⟨U+001B⟩[31mred⟨U+000A⟩and ⟨U+009B⟩⟨U+202E⟩more
 
 note         account      a record
 
@@ -38,7 +38,7 @@ zone acme.example.com
                                 bestdns {
                                 	listen :53
                                 }
-! warning      ds           �[31mred�and more
+! warning      ds           ⟨U+001B⟩[31mred⟨U+000A⟩and ⟨U+009B⟩⟨U+202E⟩more
 
 · note         account      a record
 

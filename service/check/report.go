@@ -1,5 +1,12 @@
 package check
 
+import (
+	"fmt"
+	"strings"
+
+	"github.com/caddy-dns/bestdns/internal/text"
+)
+
 // Status is how a step ended.
 type Status string
 
@@ -30,6 +37,29 @@ type Step struct {
 	// Lines are the very records (in presentation format, names absolute) or
 	// settings to write.
 	Lines []string `json:"lines,omitempty"`
+}
+
+// What of a step is shown at most: the servers of others decide how long it is.
+const (
+	mostOfText  = 4000 // bytes
+	mostOfLines = 100
+)
+
+// shown returns the step with its texts made safe to show, on a terminal and for programs
+// alike. Settings in Lines are indented by tabs.
+func (s Step) shown() Step {
+	s.Zone, s.Found, s.Do = text.Brief(s.Zone, mostOfText), text.Brief(s.Found, mostOfText), text.Brief(s.Do, mostOfText)
+	var lines []string
+	for i, line := range s.Lines {
+		if i == mostOfLines {
+			lines = append(lines, fmt.Sprintf("… and %d more", len(s.Lines)-i))
+			break
+		}
+		rest := strings.TrimLeft(line, "\t")
+		lines = append(lines, strings.Repeat("\t", min(len(line)-len(rest), 4))+text.Brief(rest, mostOfText))
+	}
+	s.Lines = lines
+	return s
 }
 
 // Report is all that was found.

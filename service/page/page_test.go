@@ -42,6 +42,22 @@ func TestText(t *testing.T) {
 	}
 }
 
+func TestTextIsBounded(t *testing.T) {
+	long := Text(strings.Repeat("\u202e", 1_000_000))
+	for name, test := range map[string]struct {
+		got  string
+		most int
+	}{
+		"name":   {long.String(), 310},
+		"pieces": {strings.Join(long.Pieces(), ""), 310},
+		"reason": {long.Long(), 2010},
+	} {
+		if len(test.got) > test.most || !strings.HasPrefix(test.got, "⟨U+202E⟩") || !strings.HasSuffix(test.got, "…") {
+			t.Errorf("%s of %d bytes: %.40q", name, len(test.got), test.got)
+		}
+	}
+}
+
 func FuzzText(f *testing.F) {
 	f.Add("a\u202e\xff\n")
 	f.Fuzz(func(t *testing.T, s string) {

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/caddy-dns/bestdns/internal/text"
 )
 
 // View is all that one visitor is shown. What the visitor may not see is not in it, nor
@@ -212,46 +212,22 @@ func coarse(d time.Duration) string {
 	return fmt.Sprintf("%d seconds", d/time.Second)
 }
 
-// Text is what somebody else wrote: a name, a description, a reason. It is shown with
-// everything in it that would not be seen, or would make it look like another text, in
-// a form that is: control characters, those that turn the direction of text, blanks
-// that are none.
+// Text is what others wrote: a name, a description, a reason. It is shown with everything
+// in it that would not be seen, or would make it look like another text, in a form that is
+// seen, and no longer than has room.
 type Text string
 
-// String returns the text as it is shown.
-func (t Text) String() string {
-	var out strings.Builder
-	marks := 0
-	for i, c := range string(t) {
-		if unicode.In(c, unicode.Mn, unicode.Me) {
-			marks++
-		} else {
-			marks = 0
-		}
-		switch {
-		case c == utf8.RuneError && !strings.HasPrefix(string(t[i:]), "\uFFFD"):
-			fmt.Fprintf(&out, "⟨%02X⟩", t[i]) // an octet that is no UTF-8
-		case c != ' ' && (!unicode.IsGraphic(c) || unicode.Is(unicode.Zs, c)) || invisible(c) || marks > mostMarks:
-			fmt.Fprintf(&out, "⟨U+%04X⟩", c)
-		default:
-			out.WriteRune(c)
-		}
-	}
-	return out.String()
-}
+// How many bytes of a text are shown at most.
+const (
+	mostOfName   = 300 // the longest name has 254 characters, if none of them is escaped
+	mostOfReason = 2000
+)
 
-// Pieces returns the text as it is shown, cut behind its dots, where a line may break.
+// String returns the text as it is shown where a name has room.
+func (t Text) String() string { return text.Brief(string(t), mostOfName) }
+
+// Long returns the text as it is shown where sentences have room.
+func (t Text) Long() string { return text.Brief(string(t), mostOfReason) }
+
+// Pieces returns the text as it is shown, cut after its dots, where a line may break.
 func (t Text) Pieces() []string { return strings.SplitAfter(t.String(), ".") }
-
-// mostMarks is how many combining marks may stand on one letter: more of them would
-// run over the lines above and below.
-const mostMarks = 3
-
-// invisible tells of characters that count as letters, symbols or marks and show nothing.
-func invisible(c rune) bool {
-	switch c {
-	case 0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0:
-		return true
-	}
-	return unicode.Is(unicode.Variation_Selector, c)
-}

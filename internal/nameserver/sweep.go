@@ -1,0 +1,128 @@
+package nameserver
+
+import (
+	"time"
+
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// A record gets its expiry from the clock at the time when it is written. One that was
+// written while the clock was years ahead would stay for years, so the committer looks for
+// those that expire later than any that is written now, and brings them down.
+
+const (
+	// defaultLifetime is how far ahead records may expire in a zone of which no
+	// configuration says it.
+	defaultLifetime = 24 * time.Hour
+	// sweepSlack is how much further they may, lest each small step of the clock cost a
+	// commit.
+	sweepSlack = time.Minute
+	// sweepAtOnce bounds how many deadlines are looked at before changes get their turn,
+	// and sweepPause is the time in between. One commit brings down expireAtOnce.
+	sweepAtOnce = 10_000
+	sweepPause  = 100 * time.Millisecond
+)
+
+// sweep is how far the committer has looked for records that expire too late: from the last
+// deadline backward. The zero value is one that is to begin at once.
+type sweep struct {
+	next time.Time // when to look, by the clock that cannot be set
+	from *deadline // where to go on; nil: at the last
+}
+
+// bringDown looks once, and notes when to look again.
+func (s *Server) bringDown(now time.Time) {
+	far, from := s.expiringTooLate(now)
+	s.sweep.from, s.sweep.next = from, now.Add(expireCheck)
+	if from != nil {
+		s.sweep.next = now.Add(sweepPause)
+	}
+	if len(far) == 0 {
+		return
+	}
+	var records int
+	err := s.commitAlone(func(b *batch) {
+		records = 0
+		for _, d := range far {
+			records += b.draft(d.zone).bringDown(d.key, now.Add(s.lifetime(d.zone.name)).Unix())
+		}
+	})
+	if err != nil { // the log has it already
+		s.sweep = sweep{next: now.Add(expireRetry)}
+		return
+	}
+	s.log.Warn("records were to expire later than any challenge does, so the clock was ahead when they were written, or a challenge_lifetime is shorter now; they expire in time",
+		"records", records, "names", len(far))
+}
+
+// expiringTooLate returns deadlines that are too late, of no more than one commit can bring
+// down, and where to go on; nil when there are no more.
+func (s *Server) expiringTooLate(now time.Time) (far []deadline, from *deadline) {
+	if len(s.configs) == 0 {
+		return nil, nil // the lifetimes are not known yet
+	}
+	latest := func(lifetime time.Duration) int64 { return now.Add(lifetime + sweepSlack).Unix() }
+	end := latest(s.shortestLifetime())
+	looked := 0
+	look := func(d deadline) bool {
+		if d.at <= end {
+			return false
+		}
+		if looked == sweepAtOnce || len(far) == expireAtOnce {
+			from = &d
+			return false
+		}
+		looked++
+		if d.at > latest(s.lifetime(d.zone.name)) {
+			far = append(far, d)
+		}
+		return true
+	}
+	if s.sweep.from == nil {
+		s.deadlines.order.Reverse(look)
+	} else {
+		s.deadlines.order.Descend(*s.sweep.from, look)
+	}
+	return far, from
+}
+
+// lifetime returns how far ahead the records of a zone may expire.
+func (s *Server) lifetime(zone record.Name) time.Duration {
+	for i := len(s.configs) - 1; i >= 0; i-- {
+		if lifetime := s.configs[i].lifetimes[zone]; lifetime > 0 {
+			return lifetime
+		}
+	}
+	return defaultLifetime
+}
+
+// shortestLifetime returns the shortest of any zone.
+func (s *Server) shortestLifetime() time.Duration {
+	shortest := defaultLifetime
+	for _, c := range s.configs {
+		for _, lifetime := range c.lifetimes {
+			if lifetime > 0 {
+				shortest = min(shortest, lifetime)
+			}
+		}
+	}
+	return shortest
+}
+
+// bringDown has the records at a name expire no later than then, in Unix seconds, and
+// returns the number of those that would have.
+func (d *draft) bringDown(key string, then int64) int {
+	n, _ := d.next.tree.Get(key)
+	records := n.appendRecords(nil, record.NameFromKey(key))
+	changed := 0
+	for i := range records {
+		if records[i].Expires > then {
+			records[i].Expires = then
+			changed++
+		}
+	}
+	if changed > 0 {
+		d.put(key, packNode(records))
+	}
+	return changed
+}
