@@ -107,17 +107,20 @@ func (s *Server) expire() (again time.Duration) {
 }
 
 func (s *Server) dropDue(due []deadline, now time.Time) (again time.Duration) {
-	var dropped int
+	var dropped, names int
 	err := s.commitAlone(func(b *batch) {
-		dropped = 0
+		dropped, names = 0, 0
 		for _, d := range due {
 			dropped += b.draft(d.zone).dropExpired(d.key, now.Unix())
+			if names++; b.isFull() {
+				return // the rest comes next, after changes that wait
+			}
 		}
 	})
 	if err != nil {
 		return expireRetry
 	}
-	s.log.Info("records have expired and are gone", "records", dropped, "names", len(due))
+	s.log.Info("records have expired and are gone", "records", dropped, "names", names)
 	return 0
 }
 
