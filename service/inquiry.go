@@ -206,7 +206,7 @@ func (a *App) readBuiltin(zone *Zone) *storedFound {
 func readStored(ctx context.Context, zone *Zone) *storedFound {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	entries, err := zone.records.list(ctx, "", zone.apex)
+	entries, err := zone.records.list(ctx, "", selection{under: zone.apex})
 	if err != nil {
 		seen.providerError(zone, asProblem(err, zone.apex))
 		return nil

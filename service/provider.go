@@ -127,7 +127,7 @@ func (z *providerZone) apply(ctx context.Context, change record.Change) ([]entry
 
 // list asks the provider for as long as ctx, which has a deadline. Half of the time is
 // for the wait until its turn.
-func (z *providerZone) list(ctx context.Context, client string, under record.Name) (iter.Seq[entry], error) {
+func (z *providerZone) list(ctx context.Context, client string, s selection) (iter.Seq[entry], error) {
 	if z.getter == nil {
 		return nil, notSupportedError{"list records"}
 	}
@@ -150,7 +150,7 @@ func (z *providerZone) list(ctx context.Context, client string, under record.Nam
 	// record that it began with, and a provider may hand on both.
 	seen := make(map[entry]bool, len(entries))
 	entries = slices.DeleteFunc(entries, func(e entry) bool {
-		unwanted := seen[e] || !e.owner.In(under)
+		unwanted := seen[e] || !s.wants(e.owner) || s.typ != 0 && !e.hasType(s.typ)
 		seen[e] = true
 		return unwanted
 	})

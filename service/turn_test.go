@@ -181,7 +181,7 @@ func TestProviderTurnGivenUp(t *testing.T) {
 		reading := func(ctx context.Context) error {
 			ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 			defer cancel()
-			_, err := z.list(ctx, "second", z.apex)
+			_, err := z.list(ctx, "second", selection{under: z.apex})
 			return err
 		}
 		for name, call := range map[string]func(context.Context) error{
@@ -354,12 +354,12 @@ func TestProviderReadGivenUp(t *testing.T) {
 		}})
 		ctx, cancel := context.WithTimeout(t.Context(), changeTimeout)
 		time.AfterFunc(time.Second, cancel)
-		if _, err := z.list(ctx, "client", z.apex); !isBusy(err) {
+		if _, err := z.list(ctx, "client", selection{under: z.apex}); !isBusy(err) {
 			t.Error(err)
 		}
 		ctx, cancel = context.WithTimeout(t.Context(), changeTimeout)
 		defer cancel()
-		if _, err := z.list(ctx, "client", z.apex); asProblem(err, "").Status != http.StatusGatewayTimeout {
+		if _, err := z.list(ctx, "client", selection{under: z.apex}); asProblem(err, "").Status != http.StatusGatewayTimeout {
 			t.Error(err)
 		}
 	})

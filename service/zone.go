@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -74,8 +75,8 @@ type backend interface {
 	// has begun (see begun), which leaves the zone as it is; one that has begun runs to
 	// its end or to its own deadline.
 	change(ctx context.Context, client string, change record.Change) (result, error)
-	// list returns the records at or below a name. The client "" is the service itself.
-	list(ctx context.Context, client string, under record.Name) (iter.Seq[entry], error)
+	// list returns the selected records. The client "" is the service itself.
+	list(ctx context.Context, client string, s selection) (iter.Seq[entry], error)
 	// check refuses what the backend could not carry.
 	check(change record.Change) error
 }
@@ -241,7 +242,7 @@ func (z builtinZone) change(ctx context.Context, client string, change record.Ch
 	return done, nil
 }
 
-func (z builtinZone) list(ctx context.Context, _ string, under record.Name) (iter.Seq[entry], error) {
+func (z builtinZone) list(ctx context.Context, _ string, s selection) (iter.Seq[entry], error) {
 	server, err := z.server(ctx)
 	if err != nil {
 		return nil, err
@@ -250,9 +251,22 @@ func (z builtinZone) list(ctx context.Context, _ string, under record.Name) (ite
 	if !ok {
 		return nil, fmt.Errorf("zone %q: %w", z.apex, nameserver.ErrUnknownZone)
 	}
+	records := snapshot.Records(s.under)
+	if s.exact {
+		records = slices.Values(snapshot.At(s.under))
+	}
 	return func(yield func(entry) bool) {
-		for r := range snapshot.Records(under) {
-			if !yield(newEntry(r)) {
+		var (
+			b      breather
+			owner  record.Name // of the record before
+			wanted bool
+		)
+		for r := range records {
+			b.breathe()
+			if r.Name != owner {
+				owner, wanted = r.Name, s.wants(r.Name)
+			}
+			if wanted && (s.typ == 0 || s.typ == r.Type) && !yield(newEntry(r)) {
 				return
 			}
 		}
