@@ -90,7 +90,7 @@ func readLength(body io.Reader, length int64) ([]byte, error) {
 // readChange reads a change out of the body of a PATCH.
 func readChange(text []byte) (api.Change, *problem) {
 	if n := countObjects(text); n > 1+api.MaxRecords {
-		return api.Change{}, newProblem(api.TooLarge, "more than %d records in one change", api.MaxRecords)
+		return api.Change{}, newProblem(api.TooLarge, "%d records in one change, and %d are the most", n-1, api.MaxRecords)
 	}
 	change, err := parseChange(text)
 	if err != nil {
