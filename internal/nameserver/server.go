@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -76,10 +75,9 @@ type Server struct {
 	loadMu sync.Mutex // held by Load, and by Close while it ends what Load began
 	loaded atomic.Bool
 
-	mu        sync.Mutex // guards what follows
-	pool      []*job     // waits for the committer
-	closed    bool
-	listeners map[listener]struct{}
+	mu     sync.Mutex // guards what follows
+	pool   []*job     // waits for the committer
+	closed bool
 
 	wake  chan struct{} // holds a token when pool or closed have changed
 	ended chan struct{} // is closed when the committer has ended
@@ -102,7 +100,6 @@ func Open(o Options) (*Server, error) {
 		log:       o.Logger,
 		store:     &store{path: o.Path, lockTimeout: o.LockTimeout},
 		deadlines: newDeadlines(),
-		listeners: make(map[listener]struct{}),
 
 		limiter:     newLimiter(),
 		connections: newConnections(maxConnections, maxConnectionsOfOneGroup),
@@ -190,17 +187,14 @@ func (s *Server) loadIndex() error {
 	return nil
 }
 
-// Close ends serving, then the committer after what waits for it, and closes the
-// store. Snapshots remain readable.
+// Close ends the committer after what waits for it, and closes the store. Snapshots
+// remain readable. Sockets stay open, since others may serve them: whoever has them
+// closes them before.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	wasClosed := s.closed
 	s.closed = true
-	listeners := slices.Collect(maps.Keys(s.listeners))
 	s.mu.Unlock()
-	for _, l := range listeners {
-		l.shutdown()
-	}
 
 	s.loadMu.Lock()
 	defer s.loadMu.Unlock()
