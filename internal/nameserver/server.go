@@ -309,8 +309,8 @@ func (c *Config) configure(b *batch) error {
 }
 
 // Pop takes the configuration from the stack, wherever in it it is; the newest that
-// is left is served. A second Pop does nothing. Its zones keep their records, and
-// can still be changed.
+// is left is served. If it is the last, it goes on being served to whoever asks still.
+// A second Pop does nothing. Its zones keep their records, and can still be changed.
 func (c *Config) Pop() {
 	s := c.server
 	left := func() []*Config {
@@ -354,15 +354,17 @@ func madeBy(configs []*Config, name record.Name) *made {
 	return nil
 }
 
-// publishView has DNS serve what the newest configuration wants.
+// publishView has DNS serve what the newest configuration wants. Where none is left,
+// what the last one wanted stays: a question that came before the sockets went to
+// another server must not be refused.
 func (s *Server) publishView() {
-	v := &view{zones: make(map[record.Name]*zone)}
-	if len(s.configs) > 0 {
-		newest := s.configs[len(s.configs)-1]
-		v.price = newest.price
-		for name := range newest.zones {
-			v.zones[name] = (*s.zones.Load())[name]
-		}
+	if len(s.configs) == 0 {
+		return
+	}
+	newest := s.configs[len(s.configs)-1]
+	v := &view{zones: make(map[record.Name]*zone), price: newest.price}
+	for name := range newest.zones {
+		v.zones[name] = (*s.zones.Load())[name]
 	}
 	s.view.Store(v)
 }
