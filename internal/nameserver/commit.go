@@ -121,7 +121,7 @@ func (s *Server) runCommitter(ready chan<- struct{}) {
 	for {
 		select {
 		case <-timer.C:
-			_ = s.regain() // it has logged what it did; who changes something hears why not
+			s.retry()
 			timer.Reset(s.pause(s.expire()))
 		case <-s.wake:
 			// Who can run already may be about to join: goroutines that have read their
@@ -141,12 +141,12 @@ func (s *Server) runCommitter(ready chan<- struct{}) {
 	}
 }
 
-// pause returns how long the committer may sleep: less while the store is lost, so
-// that a server which is not asked for changes, since it says that it can take none,
-// finds out when it can.
+// pause returns how long the committer may sleep: less while the store has refused
+// something, so that a server which is not asked for changes, since it says that it
+// can take none, finds out when it can.
 func (s *Server) pause(most time.Duration) time.Duration {
-	if s.lost.Load() != nil {
-		return min(most, regainRetry)
+	if s.refused.Load() != nil {
+		return min(most, max(time.Until(s.refusals.retryAt), 0))
 	}
 	return most
 }
@@ -184,6 +184,8 @@ func (s *Server) commit(jobs []*job) {
 		}
 		if err = s.store.write(changes); err != nil {
 			err = s.settle(changes, err)
+		} else {
+			s.written(changes)
 		}
 	}
 	if err == nil && !b.rehearsal {

@@ -66,10 +66,14 @@ type Server struct {
 	// lost is why the store is not to be written to; nil: it may be. Only the committer
 	// stores it.
 	lost atomic.Pointer[error]
+	// refused is why the store last could not be written; nil: it could. Only the
+	// committer stores it.
+	refused atomic.Pointer[refusal]
 
 	// The committer's own, after Load, but that others copy deadlines.
 	store     *store
 	configs   []*Config
+	refusals  refusals
 	deadlines deadlines // replaced under mu
 
 	loadMu sync.Mutex // held by Load, and by Close while it ends what Load began
@@ -214,13 +218,15 @@ func (s *Server) Close() error {
 // Health returns nil when changes can be taken, and otherwise why not. DNS may be
 // answered all the same.
 func (s *Server) Health() error {
-	switch lost := s.lost.Load(); {
+	switch lost, refused := s.lost.Load(), s.refused.Load(); {
 	case s.isClosed():
 		return ErrClosed
 	case !s.loaded.Load():
 		return errors.New("the zones have not been read yet")
 	case lost != nil:
 		return fmt.Errorf("%w: %w", ErrReadOnly, *lost)
+	case refused != nil:
+		return fmt.Errorf("%w: %w", ErrReadOnly, refused.err)
 	}
 	return nil
 }
