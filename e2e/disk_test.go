@@ -244,8 +244,15 @@ func wantUnchanged(t *testing.T, when string, err error) {
 // a disk that fails.
 func (s *Service) failSync(t *testing.T, when string) (stop func()) {
 	t.Helper()
+	return s.failCalls(t, "fdatasync", "EIO"+when)
+}
+
+// failCalls has a system call of the service fail, each time or as strace's expression
+// behind the error says, until it is told to stop.
+func (s *Service) failCalls(t *testing.T, call, with string) (stop func()) {
+	t.Helper()
 	cmd := exec.Command(debian(t, "strace", "strace"), "-f", "-p", fmt.Sprint(s.cmd.Process.Pid),
-		"-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"+when)
+		"-e", "trace="+call, "-e", "inject="+call+":error="+with)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	stderr, err := cmd.StderrPipe()
 	noError(t, err)
@@ -272,7 +279,7 @@ func (s *Service) failSync(t *testing.T, when string) (stop func()) {
 			<-read
 			_ = cmd.Wait() // it ends with the signal
 			if injected == 0 {
-				t.Error("no fdatasync has failed")
+				t.Errorf("no %s has failed", call)
 			}
 		})
 	}
