@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -53,22 +52,15 @@ func serveCorpus(t testing.TB, zones []corpusZone) (*nameserver.Server, string) 
 // serveSockets serves two sockets until the test ends.
 func serveSockets(t testing.TB, s *nameserver.Server, udp *net.UDPConn, tcp net.Listener) {
 	t.Helper()
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		if err := s.ServeUDP(udp); err != nil {
-			t.Errorf("serving UDP: %v", err)
-		}
-	})
-	serving.Go(func() {
-		if err := s.ServeTCP(tcp); err != nil {
-			t.Errorf("serving TCP: %v", err)
-		}
-	})
-	t.Cleanup(func() {
-		udp.Close()
-		tcp.Close()
-		serving.Wait()
-	})
+	for _, socket := range []*nameserver.Socket{nameserver.NewUDPSocket(udp, "udp", nil), nameserver.NewTCPSocket(tcp, "tcp", nil)} {
+		socket.Serve(s)
+		t.Cleanup(func() {
+			if err := socket.Err(); err != nil {
+				t.Error(err)
+			}
+			socket.Close()
+		})
+	}
 }
 
 // masterFiles returns the zones of a server as it has them, its own SOA and NS

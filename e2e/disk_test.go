@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -84,6 +87,61 @@ func smallFileSystem(t *testing.T) (folder string) {
 	return folder
 }
 
+// probes is in what time a service has probed a store that cannot be written.
+const probes = 12 * time.Second
+
+// health returns what GET /v1/health answers, and the metric that tells the same.
+func (s *Service) health(t *testing.T) (status int, answer string, metric float64) {
+	t.Helper()
+	get := func(url string) (int, string) {
+		t.Helper()
+		resp, err := s.client.Get(url)
+		noError(t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		noError(t, err)
+		return resp.StatusCode, string(body)
+	}
+	status, answer = get("http://" + s.API + "/v1/health")
+	_, metrics := get("http://" + s.Admin + "/metrics")
+	found := healthyMetric.FindStringSubmatch(metrics)
+	if found == nil {
+		t.Fatal("the metric bestdns_healthy is not there")
+	}
+	metric, err := strconv.ParseFloat(found[1], 64)
+	noError(t, err)
+	return status, answer, metric
+}
+
+var healthyMetric = regexp.MustCompile(`(?m)^bestdns_healthy (\S+)$`)
+
+// wantHealth holds a service's health to a reason that it has to name, "" for none.
+func (s *Service) wantHealth(t *testing.T, when, reason string) {
+	t.Helper()
+	status, answer, metric := s.health(t)
+	want, wantMetric := http.StatusOK, 1.0
+	if reason != "" {
+		want, wantMetric = http.StatusServiceUnavailable, 0
+	}
+	if status != want || metric != wantMetric || !strings.Contains(answer, reason) {
+		t.Errorf("%s, health is %d %s and bestdns_healthy %v; want %d, %v and %q", when, status, answer, metric, want, wantMetric, reason)
+	}
+}
+
+// waitHealthy waits until a service says that it is healthy.
+func (s *Service) waitHealthy(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(4 * probes); ; time.Sleep(20 * time.Millisecond) {
+		status, answer, metric := s.health(t)
+		if status == http.StatusOK && metric == 1 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("health stays %d %s, bestdns_healthy %v", status, answer, metric)
+		}
+	}
+}
+
 // When the disk is full, changes are refused, with certainty and without harm; all
 // else goes on, and changes too when there is room again.
 func TestFullDisk(t *testing.T) {
@@ -93,6 +151,7 @@ func TestFullDisk(t *testing.T) {
 			disk.place(t, s)
 			s.MustStart()
 			s.patch(t, appending(text("before", "x")))
+			s.wantHealth(t, "before", "")
 			free := disk.fill(t, s)
 
 			filler := strings.Repeat("x", 60_000)
@@ -121,8 +180,21 @@ func TestFullDisk(t *testing.T) {
 				}
 			}
 			check("with a full disk")
+			s.wantHealth(t, "with a full disk", s.Store)
 
+			// It recovers when there is room, without being asked for a change, and not before.
+			if !testing.Short() {
+				for end := time.Now().Add(probes); time.Now().Before(end) && !t.Failed(); time.Sleep(100 * time.Millisecond) {
+					s.wantHealth(t, "still with a full disk", s.Store)
+				}
+			}
 			free()
+			s.waitHealthy(t)
+			for _, line := range []string{"the store cannot be written: changes are refused until it can", "the store can be written again"} {
+				if got := s.log.Entries(message(line)); len(got) != 1 {
+					t.Errorf("%d lines %q in the log, want 1", len(got), line)
+				}
+			}
 			s.patch(t, appending(text("after", "x")))
 			check("with room again")
 			s.Kill()
@@ -172,8 +244,15 @@ func wantUnchanged(t *testing.T, when string, err error) {
 // a disk that fails.
 func (s *Service) failSync(t *testing.T, when string) (stop func()) {
 	t.Helper()
+	return s.failCalls(t, "fdatasync", "EIO"+when)
+}
+
+// failCalls has a system call of the service fail, each time or as strace's expression
+// behind the error says, until it is told to stop.
+func (s *Service) failCalls(t *testing.T, call, with string) (stop func()) {
+	t.Helper()
 	cmd := exec.Command(debian(t, "strace", "strace"), "-f", "-p", fmt.Sprint(s.cmd.Process.Pid),
-		"-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"+when)
+		"-e", "trace="+call, "-e", "inject="+call+":error="+with)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	stderr, err := cmd.StderrPipe()
 	noError(t, err)
@@ -200,7 +279,7 @@ func (s *Service) failSync(t *testing.T, when string) (stop func()) {
 			<-read
 			_ = cmd.Wait() // it ends with the signal
 			if injected == 0 {
-				t.Error("no fdatasync has failed")
+				t.Errorf("no %s has failed", call)
 			}
 		})
 	}

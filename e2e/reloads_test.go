@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -117,6 +118,56 @@ func TestThousandReloads(t *testing.T) {
 	}
 }
 
+// Reloads that change the store while questions are asked lose none, since the sockets
+// stay: a question that waits in one is answered out of the new store.
+func TestReloadsThatChangeStore(t *testing.T) {
+	reloads := 1000
+	if testing.Short() {
+		reloads = 150
+	}
+	s := NewService(t)
+	s.MustStart()
+	load := &reloadLoad{service: s, stop: make(chan struct{})}
+	provider := &bestdns.Provider{Endpoint: "http://" + s.API, APIToken: s.Token} // which tries again
+	addStable := func() {
+		t.Helper()
+		noError(t, load.ask(load.dial("udp"), "stable."+hostedZone, dns.TypeTXT, dns.RcodeNameError))
+		_, err := provider.AppendRecords(context.Background(), hostedZone+".", []libdns.Record{libdns.TXT{Name: "stable", TTL: time.Minute, Text: "x"}})
+		noError(t, err)
+	}
+	addStable()
+	caddyfile, err := os.ReadFile(testdata(t, "durable.caddyfile"))
+	noError(t, err)
+	other := filepath.Join(t.TempDir(), "other.db")
+	reload := func(i int) {
+		t.Helper()
+		config := string(caddyfile)
+		if i%2 == 0 {
+			config = strings.Replace(config, "store {$STORE}", fmt.Sprintf("store %q", other), 1)
+		}
+		if status, answer := s.reload(t, config); status != http.StatusOK {
+			t.Fatalf("reload %d: %d %s", i, status, answer)
+		}
+	}
+	reload(0)
+	addStable() // there is nothing in the other one
+
+	const askers = 4
+	for range askers {
+		load.repeat(&load.udp, 200*time.Microsecond, load.byUDP(t))
+		load.repeat(&load.tcp, 2*time.Millisecond, load.stableBy("tcp"))
+	}
+	load.repeat(&load.tcp, time.Millisecond, load.onOneConnection(t))
+	for i := range reloads {
+		reload(i + 1)
+	}
+	load.stopAndReport(t)
+	t.Logf("%d reloads beside %d questions by UDP and %d by TCP", reloads, load.udp.Load(), load.tcp.Load())
+	if load.udp.Load() == 0 || load.tcp.Load() == 0 {
+		t.Error("too little was asked")
+	}
+}
+
 // reload posts a config, and returns what Caddy answers. Each config has an admin
 // endpoint of its own, and connections that wait for the old one when it is closed
 // are lost with it, so who loads has to come again.
@@ -168,7 +219,7 @@ func newReloadLoad(t *testing.T, s *Service) *reloadLoad {
 	const askers, writers = 2, 4
 	for range askers {
 		l.repeat(&l.udp, time.Millisecond, l.byUDP(t))
-		l.repeat(&l.tcp, 5*time.Millisecond, func() error { return l.ask(l.dial("tcp"), "stable."+hostedZone, dns.TypeTXT, dns.RcodeSuccess) })
+		l.repeat(&l.tcp, 5*time.Millisecond, l.stableBy("tcp"))
 	}
 	failed, err := net.Dial("udp", s.DNS)
 	noError(t, err)
@@ -210,9 +261,19 @@ func (l *reloadLoad) repeat(count *atomic.Int64, pause time.Duration, f func() e
 }
 
 // byUDP asks on one socket.
-func (l *reloadLoad) byUDP(t *testing.T) func() error {
+func (l *reloadLoad) byUDP(t *testing.T) func() error { return l.on(t, "udp") }
+
+// onOneConnection asks by TCP on one connection, which no reload may close.
+func (l *reloadLoad) onOneConnection(t *testing.T) func() error { return l.on(t, "tcp") }
+
+// stableBy asks on a connection of its own each time.
+func (l *reloadLoad) stableBy(network string) func() error {
+	return func() error { return l.ask(l.dial(network), "stable."+hostedZone, dns.TypeTXT, dns.RcodeSuccess) }
+}
+
+func (l *reloadLoad) on(t *testing.T, network string) func() error {
 	t.Helper()
-	conn, err := net.Dial("udp", l.service.DNS)
+	conn, err := net.Dial(network, l.service.DNS)
 	noError(t, err)
 	return func() error {
 		return l.ask(func() (net.Conn, bool, error) { return conn, false, nil }, "stable."+hostedZone, dns.TypeTXT, dns.RcodeSuccess)
@@ -292,6 +353,21 @@ func (l *reloadLoad) change(p *bestdns.Provider, name string, n int) error {
 // end ends the load and reports what went wrong.
 func (l *reloadLoad) end(t *testing.T) {
 	t.Helper()
+	l.stopAndReport(t)
+	for kind, n := range map[string]int64{"questions by UDP": l.udp.Load(), "questions by TCP": l.tcp.Load(), "changes": l.changes.Load()} {
+		if n == 0 {
+			t.Errorf("no %s were made", kind)
+		}
+	}
+	texts := l.service.Texts()
+	if len(texts) != 1 {
+		t.Errorf("records are left: %v", texts)
+	}
+}
+
+// stopAndReport ends the load and reports what was lost.
+func (l *reloadLoad) stopAndReport(t *testing.T) {
+	t.Helper()
 	close(l.stop)
 	l.running.Wait()
 	const shown = 10
@@ -301,15 +377,6 @@ func (l *reloadLoad) end(t *testing.T) {
 			break
 		}
 		t.Error(err)
-	}
-	for kind, n := range map[string]int64{"questions by UDP": l.udp.Load(), "questions by TCP": l.tcp.Load(), "changes": l.changes.Load()} {
-		if n == 0 {
-			t.Errorf("no %s were made", kind)
-		}
-	}
-	texts := l.service.Texts()
-	if len(texts) != 1 {
-		t.Errorf("records are left: %v", texts)
 	}
 }
 

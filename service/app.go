@@ -126,8 +126,9 @@ type App struct {
 	shared  *sharedServer
 	held    bool // shared counts this app
 	config  *nameserver.Config
-	sockets []*socket
-	live    bool // among the live apps
+	sockets []*socket // kept by Cleanup too, for health, which takes no lock
+	unserve []func()  // has the sockets be answered by the configuration before
+	live    bool      // among the live apps
 }
 
 // CaddyModule returns the Caddy module information.
@@ -265,7 +266,19 @@ func (a *App) health() error {
 	if !a.hasBuiltin() {
 		return nil
 	}
-	return a.shared.Health()
+	if err := a.shared.Health(); err != nil {
+		return err
+	}
+	var failing []string
+	for _, s := range a.sockets {
+		if err := s.Err(); err != nil {
+			failing = append(failing, err.Error())
+		}
+	}
+	if len(failing) > 0 {
+		return errors.New(strings.Join(failing, "; "))
+	}
+	return nil
 }
 
 // Start acquires all that is needed, so that what can fail fails here. Served it is
@@ -290,7 +303,7 @@ func (a *App) prepareNameServer() error {
 	}
 	a.shared, a.held = shared, true
 	for _, address := range a.listen {
-		s, err := acquireSocket(a.storePath, address)
+		s, err := openSockets.acquire(address)
 		if err != nil {
 			return err
 		}
@@ -328,15 +341,22 @@ func (a *App) Cleanup() error {
 		seen.keep(liveApps.all())
 		a.live = false
 	}
+	// The sockets first: the configuration before has the answers when this one has
+	// none any longer.
+	for _, unserve := range a.unserve {
+		unserve()
+	}
+	a.unserve = nil
+	var errs []error
+	if a.held {
+		for _, s := range a.sockets {
+			errs = append(errs, openSockets.release(s))
+		}
+	}
 	if a.config != nil {
 		a.config.Pop()
 		a.config = nil
 	}
-	var errs []error
-	for _, s := range a.sockets {
-		errs = append(errs, releaseSocket(s.key))
-	}
-	a.sockets = nil
 	if a.held {
 		errs = append(errs, releaseServer(a.storePath))
 		a.held = false

@@ -87,7 +87,7 @@ func (a *App) serveZones() error {
 		return err
 	}
 	for _, s := range a.sockets {
-		s.serve(a.shared.Server)
+		a.unserve = append(a.unserve, s.Serve(a.shared.Server))
 	}
 	a.logger.Info("the name server is up", zap.Stringers("listen", a.listen), zap.Int("zones", len(settings.Zones)), zap.String("store", a.storePath))
 	return nil

@@ -225,14 +225,14 @@ func TestSocketsAreShared(t *testing.T) {
 			t.Fatalf("after reload %d: %v", i, got)
 		}
 	}
-	count := 0
-	openSockets.Range(func(any, any) bool { count++; return true })
-	if count != 2 {
-		t.Errorf("%d sockets are open, want 2", count)
+	if open := socketsOpen(); len(open) != 2 {
+		t.Errorf("%q are open, want 2", open)
 	}
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	openSockets.Range(func(key, _ any) bool { t.Errorf("%v is still open", key); return true })
+	if open := socketsOpen(); len(open) != 0 {
+		t.Errorf("%q are still open", open)
+	}
 	servers.Range(func(key, _ any) bool { t.Errorf("%v is still open", key); return true })
 }

@@ -21,8 +21,12 @@ var (
 			"TCP connections that were refused, or closed while idle to make room.",
 		"limit", "action")
 
+	socketErrorsDesc = desc("bestdns_dns_socket_errors_total",
+		"Failures to read the queries that come to an address, each of which was tried again. Errors about one message do not count.",
+		"address")
+
 	healthyDesc = desc("bestdns_healthy",
-		"1 if the service can do its work, as GET /v1/health tells; 0 if the name server is not up or its store cannot be written.")
+		"1 if the service can do its work, as GET /v1/health tells; 0 if the name server is not up, one of its sockets cannot be read, or its store cannot be written.")
 	changesDesc = desc("bestdns_changes_total",
 		"Changes of records, by zone (empty for those that were for no hosted one) and outcome: changed, refused "+
 			"(for a reason that lies with the caller), failed (for one that lies with the service or the zone's DNS provider).",
@@ -66,7 +70,7 @@ type collector struct{ app *App }
 // Describe implements prometheus.Collector.
 func (collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		queriesDesc, limitedDesc, healthyDesc, changesDesc, durationDesc, providerDesc, deniedDesc,
+		queriesDesc, limitedDesc, socketErrorsDesc, healthyDesc, changesDesc, durationDesc, providerDesc, deniedDesc,
 		overLimitDesc, clientRecordsDesc, clientBytesDesc,
 		recordsDesc, challengesDesc, oldestDesc, expiresDesc, lastUsedDesc,
 	} {
@@ -86,6 +90,7 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 	c.collectClients(out)
 	if server := c.app.nameServer(); server != nil {
 		c.collectQueries(out, server)
+		c.collectSockets(out)
 		c.collectContents(out, server)
 	}
 }
@@ -120,6 +125,17 @@ func (c collector) collectQueries(out exposition, server *sharedServer) {
 	out.count(limitedDesc, limits.Dropped, "rate", "dropped")
 	out.count(limitedDesc, limits.RefusedConnections, "connections", "refused")
 	out.count(limitedDesc, limits.ClosedConnections, "connections", "closed")
+}
+
+func (c collector) collectSockets(out exposition) {
+	shown := make(map[string]bool)
+	for _, address := range c.app.listen {
+		label := socketLabel(address)
+		if !shown[label] { // Prometheus refuses all where a series is given twice
+			shown[label] = true
+			out.count(socketErrorsDesc, openSockets.errors(label), label)
+		}
+	}
 }
 
 func (c collector) collectContents(out exposition, server *sharedServer) {

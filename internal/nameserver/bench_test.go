@@ -150,8 +150,8 @@ func BenchmarkServeUDP(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		ended := make(chan error)
-		go func() { ended <- s.ServeUDP(udp) }()
+		socket := NewUDPSocket(udp, "udp", nil)
+		socket.Serve(s)
 		conn, err := net.DialUDP("udp4", nil, udp.LocalAddr().(*net.UDPAddr))
 		if err != nil {
 			b.Fatal(err)
@@ -188,8 +188,9 @@ func BenchmarkServeUDP(b *testing.B) {
 			}
 		})
 		conn.Close()
+		socket.Close()
 		s.Close()
-		if err := <-ended; err != nil {
+		if err := socket.Err(); err != nil {
 			b.Error(err)
 		}
 	}

@@ -115,7 +115,7 @@ func (s *Server) runCommitter(ready chan<- struct{}) {
 	for {
 		select {
 		case <-timer.C:
-			_ = s.regain() // it has logged what it did; who changes something hears why not
+			s.retry()
 			timer.Reset(s.pause(s.expire()))
 		case <-s.wake:
 			// Who can run already may be about to join: goroutines that have read their
@@ -131,12 +131,12 @@ func (s *Server) runCommitter(ready chan<- struct{}) {
 	}
 }
 
-// pause returns how long the committer may sleep: less while the store is lost, so
-// that a server which is not asked for changes, since it says that it can take none,
-// finds out when it can.
+// pause returns how long the committer may sleep: less while the store has refused
+// something, so that a server which is not asked for changes, since it says that it
+// can take none, finds out when it can.
 func (s *Server) pause(most time.Duration) time.Duration {
-	if s.lost.Load() != nil {
-		return min(most, regainRetry)
+	if s.refused.Load() != nil {
+		return min(most, max(time.Until(s.refusals.retryAt), 0))
 	}
 	return most
 }
@@ -279,10 +279,10 @@ func (b *batch) finish(lost error) (err error) {
 			changes = nil
 		}
 		written = true
-		if err := s.store.write(changes); err != nil {
-			if err = s.settle(changes, err); err != nil {
-				return err
-			}
+		if err := s.store.write(changes); err == nil {
+			s.written(changes)
+		} else if err = s.settle(changes, err); err != nil {
+			return err
 		}
 	}
 	if !b.rehearsal {

@@ -32,7 +32,7 @@ type connections struct {
 // connection is an open TCP connection.
 type connection struct {
 	net.Conn
-	all     *connections
+	all     *connections // changed by the goroutine that serves it alone
 	from    netip.Addr
 	waiting *list.Element // in connections.idle; nil while a query is being answered
 }
@@ -48,20 +48,26 @@ func newConnections(most, mostOfOne int) *connections {
 
 // admit takes in a new connection, or returns false if there is no room.
 func (c *connections) admit(conn net.Conn) (*connection, bool) {
-	from := groupOf(conn.RemoteAddr())
+	admitted := &connection{Conn: conn, from: groupOf(conn.RemoteAddr())}
+	return admitted, c.add(admitted)
+}
+
+// add takes in a connection that no others have, or returns false if there is no room.
+func (c *connections) add(admitted *connection) bool {
+	from := admitted.from
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	room := (c.byAddr[from] < c.maxOfOne || c.closeIdle(func(other *connection) bool { return other.from == from })) &&
 		(len(c.open) < c.max || c.closeIdle(func(*connection) bool { return true }))
 	if !room {
 		c.refused++
-		return nil, false
+		return false
 	}
-	admitted := &connection{Conn: conn, all: c, from: from}
+	admitted.all = c
 	admitted.waiting = c.idle.PushBack(admitted)
 	c.open[admitted] = struct{}{}
 	c.byAddr[from]++
-	return admitted, true
+	return true
 }
 
 // groupOf returns the address that stands for all that count as one.
@@ -111,6 +117,18 @@ func (c *connection) leaveIdle() {
 		c.all.idle.Remove(c.waiting)
 		c.waiting = nil
 	}
+}
+
+// join has a connection be one of all, should another server answer it from now on. It
+// returns false if there is no room.
+func (c *connection) join(all *connections) bool {
+	if c.all == all {
+		return true
+	}
+	c.all.mu.Lock()
+	c.all.remove(c)
+	c.all.mu.Unlock()
+	return all.add(c)
 }
 
 // setBusy notes that a query is being answered.

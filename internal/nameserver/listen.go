@@ -3,53 +3,180 @@ package nameserver
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // maxQuery is the longest query that is read whole. It leaves room for EDNS options;
 // the 512 octets of RFC 1035 do not.
 const maxQuery = 4096
 
-// listener is a socket that is being served.
-type listener interface {
-	// serve returns when the socket has been closed, or shutdown called, and all that
-	// was begun is done.
+// Socket is a UDP or TCP socket on which DNS is answered, until it is closed,
+// whatever happens to it. It outlives the servers that answer: of those that serve
+// it, the newest does. All of its methods may be called concurrently.
+type Socket struct {
+	address string
+	reader  reader
+	trouble trouble
+
+	// current is the newest server that serves the socket, or the last that did. It is
+	// asked for each batch or message anew.
+	current atomic.Pointer[Server]
+
+	closing chan struct{} // closed by Close
+	done    chan struct{} // closed when reading has ended
+
+	mu      sync.Mutex // guards what follows
+	servers []*service
+	started bool
+	closed  bool
+}
+
+// service is a server's service on a socket.
+type service struct{ server *Server }
+
+// reader is what is particular to UDP or TCP.
+type reader interface {
+	// serve answers what comes, until something fails or the socket is closed. It can
+	// be called again.
 	serve() error
-	// shutdown closes the socket and lets what is being answered be answered.
+	// shutdown closes the socket, and waits for what is being answered.
 	shutdown()
 }
 
-// ServeUDP answers the queries that come to a UDP socket, each from the address
-// that it came to, on a socket for all addresses too. It returns nil after the
-// socket or the server has been closed, and closes the socket before that. One
-// server can serve several sockets.
-func (s *Server) ServeUDP(conn *net.UDPConn) error {
-	return s.serve(&udpListener{conn: conn, server: s}, conn.LocalAddr())
+// NewUDPSocket makes a [Socket] of a UDP socket. Queries are answered from the
+// address that they came to, on a socket for all addresses too. The address is what
+// log lines and errors call it; the logger may be nil.
+func NewUDPSocket(conn *net.UDPConn, address string, log *slog.Logger) *Socket {
+	s := newSocket(address, log)
+	s.reader = &udpListener{conn: conn, socket: s}
+	return s
 }
 
-// ServeTCP answers the queries that come by a TCP listener, otherwise like
-// [Server.ServeUDP].
-func (s *Server) ServeTCP(socket net.Listener) error {
-	return s.serve(&tcpListener{socket: socket, server: s, conns: make(map[*connection]struct{})}, socket.Addr())
+// NewTCPSocket is [NewUDPSocket] for a TCP listener.
+func NewTCPSocket(listener net.Listener, address string, log *slog.Logger) *Socket {
+	s := newSocket(address, log)
+	s.reader = &tcpListener{listener: listener, socket: s, conns: make(map[*connection]struct{})}
+	return s
 }
 
-// serve serves a socket until it or the server is closed.
-func (s *Server) serve(l listener, addr net.Addr) error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		l.shutdown()
-		return ErrClosed
+func newSocket(address string, log *slog.Logger) *Socket {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
 	}
-	s.listeners[l] = struct{}{}
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.listeners, l)
-		s.mu.Unlock()
-	}()
-	if err := l.serve(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return fmt.Errorf("serving DNS on %s %s: %w", addr.Network(), addr, err)
+	return &Socket{
+		address: address,
+		trouble: trouble{log: log.With("address", address)},
+		closing: make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+}
+
+// Serve has a server answer what is read from now on, until end is called. Then the
+// newest of those that are left answers or, where there is none, the server itself
+// goes on: what it answers when no configuration is left is better than silence. The
+// first call begins the reading; what has come before waits for it.
+func (s *Socket) Serve(server *Server) (end func()) {
+	begun := &service{server}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.servers = append(s.servers, begun)
+	s.current.Store(server)
+	if !s.started && !s.closed {
+		s.started = true
+		go s.run()
+	}
+	return func() { s.end(begun) }
+}
+
+func (s *Socket) end(ended *service) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.servers = slices.DeleteFunc(s.servers, func(other *service) bool { return other == ended })
+	if n := len(s.servers); n > 0 {
+		s.current.Store(s.servers[n-1].server)
+	}
+}
+
+// Err returns nil while the socket can be read, and otherwise why not. It names the
+// address.
+func (s *Socket) Err() error {
+	if err := s.trouble.err(); err != nil {
+		return fmt.Errorf("reading DNS queries at %s: %w", s.address, err)
 	}
 	return nil
 }
+
+// Errors returns how often reading has failed. What is about one message does not
+// count.
+func (s *Socket) Errors() uint64 { return s.trouble.count.Load() }
+
+// Close closes the socket. It returns when what was being answered has been.
+func (s *Socket) Close() {
+	s.mu.Lock()
+	wasClosed := s.closed
+	s.closed = true
+	started := s.started
+	s.mu.Unlock()
+	if !wasClosed {
+		close(s.closing)
+	}
+	s.reader.shutdown()
+	if started {
+		<-s.done
+	}
+}
+
+// errStopped is what reading ended with that gave no reason.
+var errStopped = errors.New("reading has ended without an error")
+
+// run reads the socket until it is closed. Whatever ends the reading before, it is
+// begun again.
+func (s *Socket) run() {
+	defer close(s.done)
+	for {
+		waits := s.trouble.attempt()
+		err := s.read()
+		waits.stop()
+		select {
+		case <-s.closing:
+			return
+		default:
+		}
+		pause := s.trouble.note(err)
+		if errors.Is(err, net.ErrClosed) {
+			return // by someone else: it stays in trouble until it is opened anew
+		}
+		select {
+		case <-s.closing:
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// read is the reader's, with an error for all that can end it.
+func (s *Socket) read() (err error) {
+	defer func() {
+		if recovered := recover(); recovered != nil {
+			err = &panicError{value: recovered, stack: debug.Stack()}
+		}
+	}()
+	if err := s.reader.serve(); err != nil {
+		return err
+	}
+	return errStopped
+}
+
+// panicError is a panic that ended the reading.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v; please report this", e.value) }

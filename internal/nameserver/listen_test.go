@@ -9,7 +9,6 @@ import (
 	"net"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,10 +16,17 @@ import (
 	"github.com/miekg/dns"
 )
 
-// listen serves DNS on a UDP and a TCP socket, of one port where it is for loopback.
+// listen serves DNS on a UDP and a TCP socket.
 func listen(t *testing.T, s *Server, host string) (udp *net.UDPConn, tcp net.Listener) {
 	t.Helper()
-	tcp, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	u, l := sockets(t, s, host)
+	return u.reader.(*udpListener).conn, l.reader.(*tcpListener).listener
+}
+
+// sockets returns the sockets that listen makes.
+func sockets(t *testing.T, s *Server, host string) (udp, tcp *Socket) {
+	t.Helper()
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		cannot(t, "this machine has no %q: %v", host, err)
 	}
@@ -28,24 +34,26 @@ func listen(t *testing.T, s *Server, host string) (udp *net.UDPConn, tcp net.Lis
 	if err != nil {
 		t.Fatal(err)
 	}
-	udp = conn.(*net.UDPConn)
-	var served sync.WaitGroup
-	served.Go(func() {
-		if err := s.ServeUDP(udp); err != nil {
-			t.Errorf("UDP: %v", err)
-		}
-	})
-	served.Go(func() {
-		if err := s.ServeTCP(tcp); err != nil {
-			t.Errorf("TCP: %v", err)
-		}
-	})
-	t.Cleanup(func() {
-		udp.Close()
-		tcp.Close()
-		served.Wait()
-	})
+	udp, tcp = NewUDPSocket(conn.(*net.UDPConn), "udp", s.log), NewTCPSocket(listener, "tcp", s.log)
+	for _, socket := range []*Socket{udp, tcp} {
+		socket.Serve(s)
+		t.Cleanup(func() {
+			socket.Close()
+			if err := socket.Err(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 	return udp, tcp
+}
+
+// dialSocket connects to a socket.
+func dialSocket(t *testing.T, s *Socket) net.Conn {
+	t.Helper()
+	if tcp, ok := s.reader.(*tcpListener); ok {
+		return dial(t, "tcp", tcp.listener.Addr().String())
+	}
+	return dial(t, "udp", s.reader.(*udpListener).conn.LocalAddr().String())
 }
 
 func port(t *testing.T, addr net.Addr) string {
@@ -253,112 +261,6 @@ func TestQueriesOnOneConnection(t *testing.T) {
 	}
 	if n, err := conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("after the last answer: %d octets, %v", n, err)
-	}
-}
-
-// Closing the listener ends serving at once, idle connections or not; closing the
-// server does too.
-func TestServingEnds(t *testing.T) {
-	tests := []struct {
-		name string
-		end  func(*Server, *net.UDPConn, net.Listener)
-	}{
-		{"sockets closed", func(_ *Server, udp *net.UDPConn, tcp net.Listener) {
-			udp.Close()
-			tcp.Close()
-		}},
-		{"server closed", func(s *Server, _ *net.UDPConn, _ net.Listener) { s.Close() }},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			s := questionServer(t)
-			tcp, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			ended := make(chan error, 2)
-			go func() { ended <- s.ServeUDP(udp) }()
-			go func() { ended <- s.ServeTCP(tcp) }()
-			idle := dial(t, "tcp", tcp.Addr().String())
-			for _, conn := range []net.Conn{idle, dial(t, "udp", udp.LocalAddr().String())} {
-				client := dns.Client{}
-				if _, _, err := client.ExchangeWithConn(question("text.example.org.", dns.TypeTXT), &dns.Conn{Conn: conn}); err != nil {
-					t.Fatal(err)
-				}
-			}
-			began := time.Now()
-			test.end(s, udp, tcp)
-			for range 2 {
-				if err := <-ended; err != nil {
-					t.Error(err)
-				}
-			}
-			if took := time.Since(began); took > tcpRead {
-				t.Errorf("it took %v", took)
-			}
-			if n, err := idle.Read(make([]byte, 1)); n != 0 || err == nil {
-				t.Errorf("the idle connection is still open: %d, %v", n, err)
-			}
-		})
-	}
-}
-
-func TestServeAfterClose(t *testing.T) {
-	s := questionServer(t)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.ServeUDP(udp); !errors.Is(err, ErrClosed) {
-		t.Errorf("error: %v", err)
-	}
-	if err := udp.SetDeadline(time.Now()); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("the socket: %v", err)
-	}
-}
-
-// tired fails a few times to accept a connection, as when the process has too many
-// files open.
-type tired struct {
-	net.Listener
-	failures int
-}
-
-type temporaryError struct{ error }
-
-func (temporaryError) Timeout() bool   { return false }
-func (temporaryError) Temporary() bool { return true }
-
-func (l *tired) Accept() (net.Conn, error) {
-	if l.failures > 0 {
-		l.failures--
-		return nil, temporaryError{errors.New("too many open files")}
-	}
-	return l.Listener.Accept()
-}
-
-func TestAcceptingGoesOn(t *testing.T) {
-	s := questionServer(t)
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error)
-	go func() { ended <- s.ServeTCP(&tired{tcp, 3}) }()
-	client := dns.Client{Net: "tcp", Timeout: 10 * time.Second}
-	if _, _, err := client.Exchange(question("text.example.org.", dns.TypeTXT), tcp.Addr().String()); err != nil {
-		t.Error(err)
-	}
-	tcp.Close()
-	if err := <-ended; err != nil {
-		t.Error(err)
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -72,10 +71,14 @@ type Server struct {
 	// lost is why the store is not to be written to; nil: it may be. Only the committer
 	// stores it.
 	lost atomic.Pointer[error]
+	// refused is why the store last could not be written; nil: it could. Only the
+	// committer stores it.
+	refused atomic.Pointer[refusal]
 
 	// The committer's own, after Load, but that others copy deadlines.
 	store     *store
 	configs   []*Config
+	refusals  refusals
 	deadlines deadlines // replaced under mu
 	sweep     sweep
 	batchTime time.Duration // but for tests, the constant
@@ -86,10 +89,9 @@ type Server struct {
 	loadMu sync.Mutex // held by Load, and by Close while it ends what Load began
 	loaded atomic.Bool
 
-	mu        sync.Mutex       // guards what follows
-	pool      fair.Queue[*job] // waits for the committer
-	closed    bool
-	listeners map[listener]struct{}
+	mu     sync.Mutex       // guards what follows
+	pool   fair.Queue[*job] // waits for the committer
+	closed bool
 
 	wake  chan struct{} // holds a token when pool or closed have changed
 	ended chan struct{} // is closed when the committer has ended
@@ -113,7 +115,6 @@ func Open(o Options) (*Server, error) {
 		store:     &store{path: o.Path, lockTimeout: o.LockTimeout},
 		deadlines: newDeadlines(),
 		batchTime: batchTime,
-		listeners: make(map[listener]struct{}),
 
 		limiter:     newLimiter(),
 		connections: newConnections(maxConnections, maxConnectionsOfOneGroup),
@@ -208,17 +209,14 @@ func (s *Server) loadIndex() error {
 	return nil
 }
 
-// Close ends serving, then the committer after what waits for it, and closes the
-// store. Snapshots remain readable.
+// Close ends the committer after what waits for it, and closes the store. Snapshots
+// remain readable. Sockets stay open, since others may serve them: whoever has them
+// closes them before.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	wasClosed := s.closed
 	s.closed = true
-	listeners := slices.Collect(maps.Keys(s.listeners))
 	s.mu.Unlock()
-	for _, l := range listeners {
-		l.shutdown()
-	}
 
 	s.loadMu.Lock()
 	defer s.loadMu.Unlock()
@@ -238,13 +236,15 @@ func (s *Server) Close() error {
 // Health returns nil when changes can be taken, and otherwise why not. DNS may be
 // answered all the same.
 func (s *Server) Health() error {
-	switch lost := s.lost.Load(); {
+	switch lost, refused := s.lost.Load(), s.refused.Load(); {
 	case s.isClosed():
 		return ErrClosed
 	case !s.loaded.Load():
 		return errors.New("the zones have not been read yet")
 	case lost != nil:
 		return fmt.Errorf("%w: %w", ErrReadOnly, *lost)
+	case refused != nil:
+		return fmt.Errorf("%w: %w", ErrReadOnly, refused.err)
 	}
 	return nil
 }
@@ -338,8 +338,8 @@ func (c *Config) configure(b *batch) error {
 }
 
 // Pop takes the configuration from the stack, wherever in it it is; the newest that
-// is left is served. A second Pop does nothing. Its zones keep their records, and
-// can still be changed.
+// is left is served. If it is the last, it goes on being served to whoever asks still.
+// A second Pop does nothing. Its zones keep their records, and can still be changed.
 func (c *Config) Pop() {
 	s := c.server
 	left := func() []*Config {
@@ -383,15 +383,17 @@ func madeBy(configs []*Config, name record.Name) *made {
 	return nil
 }
 
-// publishView has DNS serve what the newest configuration wants.
+// publishView has DNS serve what the newest configuration wants. Where none is left,
+// what the last one wanted stays: a question that came before the sockets went to
+// another server must not be refused.
 func (s *Server) publishView() {
-	v := &view{zones: make(map[record.Name]*zone)}
-	if len(s.configs) > 0 {
-		newest := s.configs[len(s.configs)-1]
-		v.price = newest.price
-		for name := range newest.zones {
-			v.zones[name] = (*s.zones.Load())[name]
-		}
+	if len(s.configs) == 0 {
+		return
+	}
+	newest := s.configs[len(s.configs)-1]
+	v := &view{zones: make(map[record.Name]*zone), price: newest.price}
+	for name := range newest.zones {
+		v.zones[name] = (*s.zones.Load())[name]
 	}
 	s.view.Store(v)
 }

@@ -1,27 +1,141 @@
 package nameserver
 
 import (
+	"crypto/rand"
 	"fmt"
 	"maps"
 	"time"
 
 	"github.com/caddy-dns/bestdns/internal/record"
+	"go.etcd.io/bbolt"
 )
 
 // After a commit has failed, neither what bbolt has in memory nor the index is
 // certain to be what is on disk. So the file is opened anew, and the serials in it,
 // which each commit raises, tell whether the commit is in it. Until that has
 // worked, nothing is written; DNS is answered all the while.
+//
+// When it has worked, each later change tries to be written. But that the store can be
+// read back says nothing of room on the disk, so that the server is unhealthy until
+// something as large as what failed has been written: a change, or a probe, since a
+// server that says that it can take no changes may be asked for none.
 
-// regainRetry is the pause between tries to read the store back when no change asks
-// for it.
+// regainRetry is the pause between tries to write the store when no change does.
 const regainRetry = 10 * time.Second
+
+// probeEvery is the least time between two probes, the second of which comes early
+// because a change has been written that was smaller than what failed.
+const probeEvery = time.Second
+
+// Octets of a probe: bbolt writes whole pages, and more than the most would keep
+// changes waiting.
+const (
+	leastProbe = 4 << 10
+	mostProbe  = 2 << 20
+)
+
+// refusal is a store that could not be written the last time.
+type refusal struct {
+	err  error
+	size int // the most that failed, between leastProbe and mostProbe
+}
+
+// refusals are what the committer knows of the store's refusals, but for the last one.
+type refusals struct {
+	retryAt, probed time.Time
+	notices         notices
+}
+
+// refuse notes that changes could not be written. It is logged when it begins, and not
+// for each change, since clients decide how many there are.
+func (s *Server) refuse(changes []zoneChange, cause error) {
+	now := time.Now()
+	size := min(max(sizeOf(changes), leastProbe), mostProbe)
+	if before := s.refused.Load(); before != nil {
+		size = max(size, before.size)
+	} else {
+		s.refusals.retryAt = now.Add(regainRetry)
+	}
+	s.refused.Store(&refusal{cause, size})
+	if notices := &s.refusals.notices; !notices.told && notices.fails(now) {
+		s.log.Error("the store cannot be written: changes are refused until it can", "path", s.store.path, "error", cause)
+	}
+}
+
+// written notes that changes could be written.
+func (s *Server) written(changes []zoneChange) {
+	refused := s.refused.Load()
+	if refused == nil {
+		return
+	}
+	if len(changes) == 0 || max(sizeOf(changes), leastProbe) < refused.size {
+		if soon := s.refusals.probed.Add(probeEvery); soon.Before(s.refusals.retryAt) {
+			s.refusals.retryAt = soon
+		}
+		return
+	}
+	s.accept()
+}
+
+// accept notes that the store takes what it refused.
+func (s *Server) accept() {
+	s.refused.Store(nil)
+	if s.refusals.notices.over() {
+		s.log.Info("the store can be written again", "path", s.store.path)
+	}
+}
+
+// sizeOf returns about how many octets changes write.
+func sizeOf(changes []zoneChange) (size int) {
+	for i := range changes {
+		for j := range changes[i].sets {
+			size += len(changes[i].sets[j].owner) + setKeyTail + len(changes[i].sets[j].set)
+		}
+	}
+	return size
+}
+
+// retry finds out whether a store that has refused something takes it now, when it is
+// time to.
+func (s *Server) retry() {
+	now := time.Now()
+	refused := s.refused.Load()
+	if refused == nil || now.Before(s.refusals.retryAt) {
+		return
+	}
+	s.refusals.retryAt = now.Add(regainRetry)
+	if s.regain() != nil { // who changes something hears why not
+		return
+	}
+	s.refusals.probed = now
+	if err := s.store.probe(refused.size); err != nil {
+		_ = s.settle(nil, err) // which has noted it
+		return
+	}
+	s.accept()
+}
+
+// probeKey is where a probe is, in the bucket of what is about the store itself. One
+// that could not be deleted is replaced by the next.
+var probeKey = []byte("probe")
+
+// probe writes a value and deletes it again. It is random, since some file systems have
+// room for any number of zeros.
+func (s *store) probe(size int) error {
+	value := make([]byte, size)
+	rand.Read(value)
+	err := s.update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(probeKey, value) })
+	if err != nil {
+		return err
+	}
+	return s.update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Delete(probeKey) })
+}
 
 // settle finds out what became of a batch whose commit failed: nil means that it is
 // on disk nevertheless, and durable.
 func (s *Server) settle(changes []zoneChange, cause error) error {
 	s.lost.Store(&cause)
-	s.log.Error("a change could not be written; reading the store back", "path", s.store.path, "error", cause)
+	s.refuse(changes, cause)
 	onDisk, err := s.reread()
 	if err != nil {
 		return s.unknown(cause, fmt.Errorf("reading it back: %w", err))
@@ -43,6 +157,7 @@ func (s *Server) settle(changes []zoneChange, cause error) error {
 		return s.unknown(cause, fmt.Errorf("it was read back, but could not be made durable: %w", err))
 	}
 	s.lost.Store(nil)
+	s.written(changes)
 	return nil
 }
 
@@ -66,7 +181,6 @@ func (s *Server) regain() error {
 	if err != nil {
 		return fmt.Errorf("%w; trying again: %w", *lost, err)
 	}
-	s.log.Info("the store has been read back and takes changes again", "path", s.store.path)
 	s.lost.Store(nil)
 	return nil
 }

@@ -3,11 +3,17 @@ package nameserver
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/bbolt"
 )
 
 var errDisk = errors.New("no space left on device")
@@ -244,7 +250,7 @@ func TestHealth(t *testing.T) {
 	if err := s.Health(); !errors.Is(err, ErrReadOnly) || !errors.Is(err, errDisk) {
 		t.Errorf("health of a store that cannot be read: %v", err)
 	}
-	if got := s.pause(expireCheck); got != regainRetry {
+	if got := s.pause(expireCheck); got > regainRetry {
 		t.Errorf("the committer sleeps for %v", got)
 	}
 	apply(t, s, zone.Name, appending(rr(t, zone.Name, "later 60 TXT x")))
@@ -259,5 +265,142 @@ func TestHealth(t *testing.T) {
 	}
 	if err := s.Health(); !errors.Is(err, ErrClosed) {
 		t.Errorf("health of a closed server: %v", err)
+	}
+}
+
+// retryNow has the committer find out now whether the store can be written.
+func retryNow(t *testing.T, s *Server) {
+	t.Helper()
+	j := &job{alone: true, plan: func(*batch) error { return nil }, published: func() { s.refusals.retryAt = time.Time{} }}
+	if err := s.submit(context.Background(), j); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A full disk leaves the store readable, and as it was. The server is unhealthy until
+// something as large as what failed has been written, and finds out by itself; the log
+// has a line when it begins and one when it is over.
+func TestHealthOfFullDisk(t *testing.T) {
+	log := new(logged)
+	path := storePath(t)
+	s, err := Open(Options{Path: path, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	zone := zoneConfig(t, "example.org")
+	push(t, s, zone)
+	var writes, room atomic.Int64 // room is how many writes there is room for
+	setFailing(t, s, func(at step) error {
+		if at != stepCommit {
+			return nil
+		}
+		writes.Add(1)
+		if room.Add(-1) < 0 {
+			return errDisk
+		}
+		return nil
+	})
+	text := func(name string, length int) record.Record {
+		return rr(t, zone.Name, name+" 60 TXT "+strings.Repeat("x", length))
+	}
+	refuses := func(change record.Change) {
+		t.Helper()
+		if _, err := s.Apply(context.Background(), zone.Name, change); !errors.Is(err, ErrReadOnly) || !errors.Is(err, errDisk) {
+			t.Errorf("a change on a full disk: %v", err)
+		}
+	}
+	unhealthy := func(when string) {
+		t.Helper()
+		if err := s.Health(); !errors.Is(err, ErrReadOnly) || !errors.Is(err, errDisk) {
+			t.Errorf("%s: health: %v", when, err)
+		}
+	}
+	probed := func() {
+		t.Helper()
+		before := writes.Load()
+		retryNow(t, s)
+		waitUntil(t, "the committer has tried to write", func() bool { return writes.Load() > before })
+		if err := s.submit(context.Background(), &job{alone: true, plan: func(*batch) error { return nil }}); err != nil { // after it is done with that
+			t.Fatal(err)
+		}
+	}
+
+	const large = 50_000
+	refuses(appending(text("small", 10)))
+	if got := s.refused.Load().size; got != leastProbe {
+		t.Errorf("a probe has %d octets", got)
+	}
+	refuses(appending(text("large", large)))
+	for i := range 20 {
+		refuses(appending(text(fmt.Sprintf("more%d", i), 10)))
+	}
+	if got := s.refused.Load().size; got < large || got > large+large/10 {
+		t.Errorf("a probe has %d octets, where %d failed", got, large)
+	}
+	unhealthy("after changes")
+	probed()
+	unhealthy("after a probe that failed")
+
+	// What is smaller can be written, and says nothing of what failed.
+	room.Store(1)
+	before := writes.Load()
+	apply(t, s, zone.Name, appending(text("fits", 10)))
+	unhealthy("after a smaller change")
+	waitUntil(t, "a smaller change has it probed soon", func() bool { return writes.Load() > before+1 })
+	probed()
+	unhealthy("after another probe that failed")
+
+	// A probe has to be deleted too.
+	room.Store(1)
+	probed()
+	unhealthy("after a probe that could not be deleted")
+
+	room.Store(1 << 30)
+	unhealthy("with room that nobody knows of")
+	probed()
+	if err := s.Health(); err != nil {
+		t.Errorf("after a probe: %v", err)
+	}
+	for text, want := range map[string]int{"cannot be written": 1, "can be written again": 1} {
+		if got := log.lines(text); len(got) != want {
+			t.Errorf("%d lines say that the store %s, want %d:\n%s", len(got), text, want, strings.Join(got, ""))
+		}
+	}
+
+	// A change as large ends it as well.
+	room.Store(0)
+	refuses(appending(text("large", large)))
+	unhealthy("on a disk that is full again")
+	room.Store(1 << 30)
+	apply(t, s, zone.Name, appending(text("large", large+100)))
+	if err := s.Health(); err != nil {
+		t.Errorf("after a change as large: %v", err)
+	}
+
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	_ = db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(metaBucket).ForEach(func(key, _ []byte) error {
+			if string(key) != string(formatKey) {
+				t.Errorf("%q is left in the store", key)
+			}
+			return nil
+		})
+	})
+}
+
+// A probe is no larger than what keeps changes waiting for a moment only.
+func TestProbeIsBounded(t *testing.T) {
+	s := open(t, storePath(t))
+	set := rrset(strings.Repeat("x", 60_000))
+	s.refuse([]zoneChange{{sets: slices.Repeat([]setChange{{set: set}}, 100)}}, errDisk)
+	if got := s.refused.Load().size; got != mostProbe {
+		t.Errorf("a probe has %d octets", got)
 	}
 }

@@ -23,6 +23,7 @@ import (
 //
 //	meta/format              uint32, the version of this layout
 //	meta/clients/<number>    name of a client, whose records have the number
+//	meta/probe               at most for a moment, to see whether there is room
 //	<zone>/serial            uint32, of the zone's SOA
 //	<zone>/config            fingerprint of the configuration it was last served by
 //	<zone>/rrsets/<owner>00<type>   rrset
@@ -500,9 +501,22 @@ type setChange struct {
 // write writes the changes of one commit, all or none. When it returns nil they
 // are on disk; when it does not, they may be nevertheless.
 func (s *store) write(changes []zoneChange) error {
+	return s.update(func(tx *bbolt.Tx) error {
+		for i := range changes {
+			if err := changes[i].write(tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// update is a transaction of bbolt that writes. Its error tells as much as that of
+// write.
+func (s *store) update(do func(*bbolt.Tx) error) error {
 	err := guard(func() error {
 		s.stuck = true // and stays so after a panic
-		err := s.writeAll(changes)
+		err := s.tryUpdate(do)
 		s.stuck = false
 		return err
 	})
@@ -512,15 +526,13 @@ func (s *store) write(changes []zoneChange) error {
 	return nil
 }
 
-func (s *store) writeAll(changes []zoneChange) error {
+func (s *store) tryUpdate(do func(*bbolt.Tx) error) error {
 	if err := s.try(stepCommit); err != nil {
 		return err
 	}
 	err := s.db.Update(func(tx *bbolt.Tx) error {
-		for i := range changes {
-			if err := changes[i].write(tx); err != nil {
-				return err
-			}
+		if err := do(tx); err != nil {
+			return err
 		}
 		return s.writeClients(tx)
 	})

@@ -25,53 +25,45 @@ const (
 
 // tcpListener is a TCP listener that is being served.
 type tcpListener struct {
-	socket net.Listener
-	server *Server
-	open   sync.WaitGroup // connections
+	listener net.Listener
+	socket   *Socket
+	open     sync.WaitGroup // connections
 
 	mu    sync.Mutex // guards the following
 	ended bool
 	conns map[*connection]struct{}
 }
 
-// serve accepts connections until the socket is closed.
+// serve accepts connections. Each is served in a goroutine of its own.
 func (l *tcpListener) serve() error {
-	defer l.open.Wait()
-	defer l.shutdown()
-	for pause := 5 * time.Millisecond; ; {
-		conn, err := l.socket.Accept()
-		if err == nil {
-			pause = 5 * time.Millisecond
-			l.begin(conn)
-			continue
+	for {
+		conn, err := l.accept()
+		if err != nil {
+			return err
 		}
-		// Temporary is how net says that the process has too many files open.
-		var passing interface{ Temporary() bool }
-		if l.hasEnded() || !errors.As(err, &passing) || !passing.Temporary() {
-			return l.orNil(err)
-		}
-		time.Sleep(pause)
-		pause = min(2*pause, time.Second)
+		l.socket.trouble.works()
+		l.begin(conn)
 	}
 }
 
-// orNil returns nil for the error that there is after shutdown.
-func (l *tcpListener) orNil(err error) error {
-	if l.hasEnded() {
-		return nil
+// accept waits for a connection. Errors that are about one of them are not the
+// socket's.
+func (l *tcpListener) accept() (net.Conn, error) {
+	for i := 1; ; i++ {
+		conn, err := l.listener.Accept()
+		if err == nil || !aboutOne(err) {
+			return conn, err
+		}
+		if i%restEvery == 0 {
+			time.Sleep(rest)
+		}
 	}
-	return err
-}
-
-func (l *tcpListener) hasEnded() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.ended
 }
 
 // begin serves a connection, if there is room for it.
 func (l *tcpListener) begin(conn net.Conn) {
-	c, ok := l.server.connections.admit(conn)
+	server := l.socket.current.Load()
+	c, ok := server.connections.admit(conn)
 	if !ok {
 		conn.Close()
 		return
@@ -84,24 +76,34 @@ func (l *tcpListener) begin(conn net.Conn) {
 	}
 	l.conns[c] = struct{}{}
 	l.open.Go(func() {
+		defer l.forget(c)
+		defer c.release()
+		defer func() {
+			if recovered := recover(); recovered != nil {
+				server.logPanic(recovered, nil)
+			}
+		}()
 		l.serveConn(c)
-		c.release()
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.conns, c)
 	})
+}
+
+func (l *tcpListener) forget(c *connection) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.conns, c)
 }
 
 // shutdown closes the socket, and each connection after the query that is being
 // answered on it.
 func (l *tcpListener) shutdown() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.ended = true
-	l.socket.Close()
+	l.listener.Close()
 	for c := range l.conns {
 		_ = c.SetReadDeadline(time.Unix(1, 0))
 	}
+	l.mu.Unlock()
+	l.open.Wait()
 }
 
 // serveConn answers the queries that come by a connection, one after the other,
@@ -114,8 +116,12 @@ func (l *tcpListener) serveConn(c *connection) {
 		if query, err = l.read(c, reader, query, patience); err != nil {
 			return
 		}
+		server := l.socket.current.Load()
+		if !c.join(server.connections) {
+			return
+		}
 		c.setBusy()
-		m := l.server.answerTCP(query)
+		m := server.answerTCP(query)
 		if m == nil {
 			return // who sends what cannot be answered is not one to wait for
 		}

@@ -14,13 +14,6 @@ import (
 // lets us: its default loses bursts.
 const udpBuffer = 4 << 20
 
-// A socket that cannot be read is given up after as many tries without a message
-// between them, with a pause after each.
-const (
-	udpFailures = 1000
-	udpPause    = 5 * time.Millisecond
-)
-
 // packets is a UDP socket that is read and written in batches. (In golang.org/x/net,
 // which has batches too, each message read costs two allocations, for its address.)
 type packets interface {
@@ -38,24 +31,34 @@ type packets interface {
 // udpListener is a UDP socket that is being served.
 type udpListener struct {
 	conn   *net.UDPConn
-	server *Server
+	socket *Socket
+	ready  packets // nil before the first read, and after a panic
 }
 
 func (l *udpListener) serve() error {
-	defer l.shutdown()
+	p := l.ready
+	l.ready = nil
+	if p == nil {
+		var err error
+		if p, err = l.prepare(); err != nil {
+			return err
+		}
+	}
+	err := l.socket.answerPackets(p)
+	l.ready = p
+	return err
+}
+
+func (l *udpListener) prepare() (packets, error) {
 	// Where the system does not let us, its own size has to do.
 	_ = l.conn.SetReadBuffer(udpBuffer)
 	wildcard := l.conn.LocalAddr().(*net.UDPAddr).IP.IsUnspecified()
 	if wildcard {
 		if err := askDestination(l.conn); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	p, err := newPackets(l.conn, wildcard)
-	if err != nil {
-		return err
-	}
-	return l.server.answerPackets(p)
+	return newPackets(l.conn, wildcard)
 }
 
 // shutdown closes the socket. The answers of the batch at hand are lost with it,
@@ -73,7 +76,8 @@ func askDestination(conn *net.UDPConn) error {
 	return nil
 }
 
-// answerPackets answers what comes by a socket until it is closed.
+// answerPackets answers what comes by a socket until reading fails, each batch by
+// the server of that moment.
 //
 // One goroutine does it for each socket. Of the 5 µs of CPU time that a query takes
 // (docs/performance.md), nine tenths are the system's, most of them to send the
@@ -81,22 +85,23 @@ func askDestination(conn *net.UDPConn) error {
 // wait for each other; who has more cores to spend listens on several addresses. To
 // give way to the client (sched_yield) before waiting for it cost 0.8 µs a query and
 // gave a quarter fewer of them. Batches of 16, 32 and 64 messages took the same.
-func (s *Server) answerPackets(p packets) error {
-	r := &responder{server: s, shard: s.takeShard()}
-	for failures := 0; ; failures = 0 {
-		n, err := p.receive()
-		for ; err != nil; n, err = p.receive() {
-			// Most are about memory, or about an answer that could not be delivered.
-			if failures++; failures > udpFailures || errors.Is(err, net.ErrClosed) {
-				return err
-			}
-			time.Sleep(udpPause)
+func (s *Socket) answerPackets(p packets) error {
+	r := &responder{}
+	for {
+		n, err := receive(p)
+		if err != nil {
+			return err
 		}
-		v, now := s.view.Load(), s.limiter.now()
+		s.trouble.works()
+		server := s.current.Load()
+		if r.server != server {
+			r.server, r.shard = server, server.takeShard()
+		}
+		v, now := server.view.Load(), server.limiter.now()
 		for i := range n {
 			message, from := p.message(i)
 			var answer []byte
-			switch s.limiter.charge(from, now, v.price) {
+			switch server.limiter.charge(from, now, v.price) {
 			case answerIt:
 				answer = r.answer(v, message, p.buffer(i))
 			case cutShort:
@@ -107,6 +112,18 @@ func (s *Server) answerPackets(p packets) error {
 			}
 		}
 		p.send()
+	}
+}
+
+// receive waits for messages. Errors that are about one of them are not the socket's.
+func receive(p packets) (n int, err error) {
+	for i := 1; ; i++ {
+		if n, err = p.receive(); err == nil || !aboutOne(err) {
+			return n, err
+		}
+		if i%restEvery == 0 {
+			time.Sleep(rest)
+		}
 	}
 }
 

@@ -1,0 +1,85 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Sockets that the system cannot read are not given up: while it is so, health, metric
+// and log say where and why, and when it is over, what waited is answered, without a
+// reload.
+func TestFailingSockets(t *testing.T) {
+	for _, test := range []struct{ network, call, errno, reason string }{
+		{"udp", "recvmmsg", "ENOBUFS", "no buffer space available"},
+		{"tcp", "accept4", "EMFILE", "too many open files"},
+	} {
+		t.Run(test.network, func(t *testing.T) {
+			s := NewService(t)
+			s.MustStart()
+			s.wantHealth(t, "before", "") // and its connections stay for later
+			stop := s.failCalls(t, test.call, test.errno)
+			conn, err := net.Dial(test.network, s.DNS)
+			noError(t, err)
+			defer conn.Close()
+			const timeout = 30 * time.Second
+			noError(t, conn.SetDeadline(time.Now().Add(timeout)))
+			question := &dns.Conn{Conn: conn}
+			noError(t, question.WriteMsg(new(dns.Msg).SetQuestion(dns.Fqdn(hostedZone), dns.TypeSOA)))
+
+			const began = "a socket cannot be read, so that DNS queries are lost; it is tried again until it can"
+			noError(t, s.log.Wait(1, timeout, message(began)))
+			label := test.network + "/" + s.DNS
+			// Long enough for the pauses between tries to become their longest.
+			for s.socketErrors(t, label) < 12 && !t.Failed() {
+				s.wantHealth(t, "while reading fails", label)
+				s.wantHealth(t, "while reading fails", test.reason)
+				time.Sleep(50 * time.Millisecond)
+			}
+
+			stop()
+			if answer, err := question.ReadMsg(); err != nil || len(answer.Answer) != 1 {
+				t.Errorf("what was asked meanwhile: %v, %v", answer, err)
+			}
+			s.waitHealthy(t)
+			noError(t, s.log.Wait(1, timeout, message("a socket can be read again")))
+			if lines := s.log.Entries(message(began)); len(lines) != 1 {
+				t.Errorf("%d lines of the log say that it fails", len(lines))
+			}
+			if lines := s.log.Entries(func(e Entry) bool { return e.Message == began && strings.Contains(e.Line, label) }); len(lines) != 1 {
+				t.Errorf("the log does not say that it is %s", label)
+			}
+		})
+	}
+}
+
+var socketErrorsMetric = regexp.MustCompile(`(?m)^bestdns_dns_socket_errors_total\{address="([^"]+)"\} (\S+)$`)
+
+// socketErrors returns how often reading at an address has failed.
+func (s *Service) socketErrors(t *testing.T, label string) (n int) {
+	t.Helper()
+	resp, err := s.client.Get("http://" + s.Admin + "/metrics")
+	noError(t, err)
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("metrics: %s", resp.Status)
+	}
+	body, err := io.ReadAll(resp.Body)
+	noError(t, err)
+	for _, found := range socketErrorsMetric.FindAllStringSubmatch(string(body), -1) {
+		if found[1] == label {
+			_, err := fmt.Sscan(found[2], &n)
+			noError(t, err)
+			return n
+		}
+	}
+	t.Fatalf("there is no count of errors at %s", label)
+	return 0
+}

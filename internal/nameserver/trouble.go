@@ -1,0 +1,143 @@
+package nameserver
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Pauses after reading a socket has failed: the first, and the longest; each is twice
+// the one before.
+const (
+	firstPause = 5 * time.Millisecond
+	lastPause  = time.Second
+)
+
+// readsAgain is how long a read must wait for something to come until the socket
+// counts as working again: nobody may ask for a long time, and a read that fails does so
+// at once.
+const readsAgain = time.Second
+
+// trouble is what a socket that cannot be read tells about itself.
+type trouble struct {
+	log   *slog.Logger
+	count atomic.Uint64 // of failures, ever
+
+	// current is the last failure, nil while reading works. It changes under mu.
+	current atomic.Pointer[error]
+
+	mu      sync.Mutex // guards what follows
+	pause   time.Duration
+	since   time.Time
+	notices notices
+}
+
+func (t *trouble) err() error {
+	if err := t.current.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// note notes a failure and returns how long to wait before the next attempt.
+func (t *trouble) note(err error) (pause time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.count.Add(1)
+	now := time.Now()
+	t.pause = min(2*t.pause, lastPause)
+	if t.current.Load() == nil {
+		t.since, t.pause = now, firstPause
+	}
+	t.current.Store(&err)
+	if t.notices.fails(now) {
+		attrs := []any{"error", err, "for", now.Sub(t.since), "errors", t.count.Load()}
+		if bug := new(panicError); errors.As(err, &bug) {
+			attrs = append(attrs, "stack", string(bug.stack))
+		}
+		t.log.Error("a socket cannot be read, so that DNS queries are lost; it is tried again until it can", attrs...)
+	}
+	return t.pause
+}
+
+// works notes that something was read. It costs next to nothing where there is no
+// trouble.
+func (t *trouble) works() {
+	if t.current.Load() == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.over()
+}
+
+// over ends the trouble. The lock is held.
+func (t *trouble) over() {
+	if t.current.Swap(nil) != nil && t.notices.over() {
+		t.log.Info("a socket can be read again", "after", time.Since(t.since))
+	}
+}
+
+// attempt begins one to read, which ends the trouble when it goes on for long enough.
+func (t *trouble) attempt() *waiting {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := &waiting{trouble: t}
+	if t.current.Load() != nil {
+		w.timer = time.AfterFunc(readsAgain, w.end)
+	}
+	return w
+}
+
+// waiting is an attempt to read that may go on for long.
+type waiting struct {
+	trouble *trouble
+	timer   *time.Timer // nil if there is no trouble to end
+	stopped bool        // guarded by the trouble's lock
+}
+
+func (w *waiting) end() {
+	w.trouble.mu.Lock()
+	defer w.trouble.mu.Unlock()
+	if !w.stopped {
+		w.trouble.over()
+	}
+}
+
+func (w *waiting) stop() {
+	w.trouble.mu.Lock()
+	defer w.trouble.mu.Unlock()
+	w.stopped = true
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}
+
+// lineEvery is the least time between two lines that say of the same thing that it
+// fails.
+const lineEvery = time.Minute
+
+// notices bound what is logged of something that fails and works again, however often
+// it changes.
+type notices struct {
+	last time.Time // when a line said that it fails
+	told bool      // that it fails, of the failure at hand
+}
+
+// fails reports whether to log that it fails, or still does.
+func (n *notices) fails(now time.Time) bool {
+	if !n.last.IsZero() && now.Sub(n.last) < lineEvery {
+		return false
+	}
+	n.last, n.told = now, true
+	return true
+}
+
+// over reports whether to log that it works again.
+func (n *notices) over() bool {
+	told := n.told
+	n.told = false
+	return told
+}
