@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -22,6 +23,9 @@ type attack struct {
 	atLeast time.Duration
 	// long attacks are variants of others that a short test leaves out.
 	long bool
+	// streams attacks have all requests of 64 connections of HTTP/2 under way at once,
+	// which Caddy has a goroutine for each of.
+	streams bool
 }
 
 // attackConnections is how many connections a noisy client has.
@@ -44,6 +48,13 @@ var harmless = attack{
 	},
 }
 
+// harmlessStreams is the same with as many requests at once as HTTP/2 has room for.
+var harmlessStreams = attack{
+	name:   "nothing harmful: `GET /v1/token` on each of 250 HTTP/2 streams",
+	rights: certificatesRight, streams: true,
+	loop: func(a *Attacker, i int) { a.gets(i, "/v1/token", plenty) },
+}
+
 // attacks returns the rows of the table.
 func attacks() []attack {
 	var all []attack
@@ -55,9 +66,29 @@ func attacks() []attack {
 	return all
 }
 
-// patching is a loop that sends the same change again and again.
-func patching(body func() []byte) func(a *Attacker, i int) {
-	return func(a *Attacker, i int) { a.requests(i, inTurn(patchRequest(a.Noisy, body()))) }
+// patching is a loop that sends the same changes again and again, in turn. Each of
+// them is made once for all connections.
+func patching(bodies ...func() []byte) func(a *Attacker, i int) {
+	for k := range bodies {
+		bodies[k] = sync.OnceValue(bodies[k])
+	}
+	return func(a *Attacker, i int) {
+		var requests [][]byte
+		for _, body := range bodies {
+			requests = append(requests, patchRequest(a.Noisy, body()))
+		}
+		a.requests(i, inTurn(requests...))
+	}
+}
+
+// toggling is a loop that adds and removes a record of each connection.
+func toggling(record func(i int) string) func(a *Attacker, i int) {
+	return func(a *Attacker, i int) {
+		change := func(op string) []byte {
+			return patchRequest(a.Noisy, changeOf(op, 1, func(int) string { return record(i) }))
+		}
+		a.requests(i, inTurn(change("append"), change("delete")))
+	}
 }
 
 // getting is a loop that reads the same again and again.
@@ -70,17 +101,17 @@ func connectionAttacks() []attack {
 	small := changeOf("append", 1, func(int) string { return txtRecord(ownChallenge, challengeValue(1)) })
 	return []attack{
 		{
-			name: "HTTP/2: 200 bodies without end, closed after 10.0 s", rights: certificatesRight, atLeast: 12 * time.Second,
+			name: "HTTP/2: 200 bodies without end, closed after 10.0 s", rights: certificatesRight, atLeast: 12 * time.Second, long: true,
 			loop: func(a *Attacker, i int) { a.unfinished(i, 200, nil, closeAfter(i)) },
 		},
 		{
-			name: "HTTP/2: 250 bodies of 1 MiB, but for the last byte", rights: certificatesRight,
+			name: "HTTP/2: 250 bodies of 1 MiB, but for the last byte", rights: certificatesRight, streams: true,
 			loop: func(a *Attacker, i int) {
 				a.unfinished(i, maxStreams, bytes.Repeat([]byte(" "), 1<<20-1), time.Minute)
 			},
 		},
 		{
-			name: "HTTP/2: headers, then a reset", rights: certificatesRight,
+			name: "HTTP/2: headers, then a reset", rights: certificatesRight, streams: true,
 			loop: func(a *Attacker, i int) {
 				for a.ctx.Err() == nil {
 					s, err := a.openStreams(i, plenty)
@@ -96,11 +127,11 @@ func connectionAttacks() []attack {
 			},
 		},
 		{
-			name: "HTTP/2: a change, then a reset", rights: certificatesRight,
+			name: "HTTP/2: a change, then a reset", rights: certificatesRight, streams: true,
 			loop: func(a *Attacker, i int) { a.changes(i, small, true) },
 		},
 		{
-			name: "HTTP/2: a small change on each of 250 streams", rights: certificatesRight,
+			name: "HTTP/2: a small change on each of 250 streams", rights: certificatesRight, streams: true,
 			loop: func(a *Attacker, i int) {
 				a.changes(i, changeOf("append", 1, func(int) string { return txtRecord(ownChallenge, challengeValue(i)) }), false)
 			},
@@ -113,11 +144,11 @@ func connectionAttacks() []attack {
 			},
 		},
 		{
-			name: "HTTP/1.1: 100 changes in one write", rights: certificatesRight,
+			name: "HTTP/1.1: 100 changes in one write", rights: certificatesRight, long: true,
 			loop: func(a *Attacker, i int) { a.pipelined(i, 100, patchRequest(a.Noisy, small)) },
 		},
 		{
-			name: "TLS handshakes", rights: certificatesRight,
+			name: "TLS handshakes", rights: certificatesRight, long: true,
 			loop: func(a *Attacker, i int) {
 				for a.ctx.Err() == nil {
 					s, err := a.openStreams(i, plenty)
@@ -184,12 +215,19 @@ func requestAttacks() []attack {
 			loop: patching(record(`"name":"one","type":"CAA","data":"` + long + `"`)),
 		},
 		{
-			name: "a query parameter of 900 kB", rights: certificatesRight,
+			name: "a query parameter of 900 kB", rights: certificatesRight, long: true,
 			loop: getting(recordsPath + "?" + long[:900_000] + "=1"),
 		},
 		{
 			name: "350,000 empty objects", rights: certificatesRight,
 			loop: patching(func() []byte { return changeOf("append", megabyte/3, func(int) string { return "{}" }) }),
+		},
+		{
+			name: "a body in chunks of a byte", rights: certificatesRight, long: true,
+			loop: func(a *Attacker, i int) {
+				head := fmt.Sprintf("PATCH %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\nTransfer-Encoding: chunked\r\n\r\n", recordsPath, a.Noisy)
+				a.requests(i, inTurn([]byte(head+strings.Repeat("1\r\n \r\n", megabyte/2)+"0\r\n\r\n")))
+			},
 		},
 		{
 			name: "a body of escapes", rights: certificatesRight, long: true,
@@ -208,7 +246,7 @@ func requestAttacks() []attack {
 			loop: patching(func() []byte { return changeOf("append", 1, func(int) string { return txtRecord("one", "x") }) }),
 		},
 		{
-			name: "refusals: 401", rights: certificatesRight,
+			name: "refusals: 401", rights: certificatesRight, long: true,
 			loop: func(a *Attacker, i int) {
 				a.requests(i, inTurn(httpRequest(http.MethodGet, recordsPath, "bestdns_wrong", nil)))
 			},
@@ -227,20 +265,20 @@ func challengeAttacks() []attack {
 		a.prepare(patchRequest(a.Noisy, changeOf("append", 1000, func(i int) string { return txtRecord(ownChallenge, challengeValue(i)) })),
 			patchRequest(a.Noisy, changeOf("append", 100, func(i int) string { return txtRecord(ownChallenge, challengeValue(1000+i)) })))
 	}
-	absent := func() []byte {
+	absent := sync.OnceValue(func() []byte {
 		return changeOf("delete", 1000, func(i int) string { return txtRecord(ownChallenge, challengeValue(1_000_000+i)) })
-	}
+	})
 	return []attack{
 		{name: "account labels: 1,000 new ones in each change", rights: certificatesRight, loop: fill},
 		{name: "account labels, with a challenge_lifetime of 1 s", rights: certificatesRight, challengeLifetime: "1s", loop: fill},
 		{name: "account labels, then the page", rights: certificatesRight, prepare: manyAccounts, loop: getting("/")},
 		{name: "account labels, then the records", rights: certificatesRight, prepare: manyAccounts, loop: getting(recordsPath)},
 		{
-			name: "account labels, then the page on 250 HTTP/2 streams, not read", rights: certificatesRight, prepare: manyAccounts,
+			name: "account labels, then the page on 250 HTTP/2 streams, not read", rights: certificatesRight, streams: true, prepare: manyAccounts,
 			loop: func(a *Attacker, i int) { a.gets(i, "/", 0) },
 		},
 		{
-			name: "account labels, then the records on 250 HTTP/2 streams, not read", rights: certificatesRight, prepare: manyAccounts,
+			name: "account labels, then the records on 250 HTTP/2 streams, not read", rights: certificatesRight, streams: true, prepare: manyAccounts,
 			loop: func(a *Attacker, i int) { a.gets(i, recordsPath, 0) },
 		},
 		{
@@ -255,7 +293,7 @@ func challengeAttacks() []attack {
 		},
 		{name: "1,000 deletes of absent values", rights: certificatesRight, prepare: full, loop: patching(absent)},
 		{
-			name: "1,000 deletes of absent values on each of 250 HTTP/2 streams", rights: certificatesRight, prepare: full,
+			name: "1,000 deletes of absent values on each of 250 HTTP/2 streams", rights: certificatesRight, streams: true, prepare: full,
 			loop: func(a *Attacker, i int) { a.changes(i, absent(), false) },
 		},
 		{
@@ -266,12 +304,7 @@ func challengeAttacks() []attack {
 		},
 		{
 			name: "one challenge, added and removed", rights: certificatesRight,
-			loop: func(a *Attacker, i int) {
-				value := txtRecord(ownChallenge, challengeValue(i))
-				a.requests(i, inTurn(
-					patchRequest(a.Noisy, changeOf("append", 1, func(int) string { return value })),
-					patchRequest(a.Noisy, changeOf("delete", 1, func(int) string { return value }))))
-			},
+			loop: toggling(func(i int) string { return txtRecord(ownChallenge, challengeValue(i)) }),
 		},
 	}
 }

@@ -34,6 +34,11 @@ func rrsetAttacks() []attack {
 		return patching(func() []byte { return changeOf("delete", count, record) })
 	}
 	untyped := func(i int) string { return fmt.Sprintf(`{"name":"one","data":"%d absent."}`, i) }
+	large := func(text string) func() []byte {
+		return func() []byte {
+			return changeOf("set", 15, func(k int) string { return txtRecord(fmt.Sprintf("big%d.t", k), strings.Repeat(text, 64_000)) })
+		}
+	}
 	return []attack{
 		{name: "4,200 MX: 250 deletes with data and no type", rights: oneRight, prepare: full, loop: deletes(250, untyped)},
 		{name: "4,200 MX: 1,000 deletes with data and no type", rights: oneRight, prepare: full, loop: deletes(1000, untyped), long: true},
@@ -50,23 +55,11 @@ func rrsetAttacks() []attack {
 			prepare: func(a *Attacker) {
 				a.prepare(inPieces(a.Noisy, 4000, 1000, func(i int) string { return mxRecord("one", i) })...)
 			},
-			loop: func(a *Attacker, i int) {
-				value := mxRecord("one", 5000+i)
-				a.requests(i, inTurn(
-					patchRequest(a.Noisy, changeOf("append", 1, func(int) string { return value })),
-					patchRequest(a.Noisy, changeOf("delete", 1, func(int) string { return value }))))
-			},
+			loop: toggling(func(i int) string { return mxRecord("one", 5000+i) }),
 		},
 		{
 			name: "sets of 15 RRsets of 64 kB", rights: belowRight,
-			loop: func(a *Attacker, i int) {
-				set := func(text string) []byte {
-					return patchRequest(a.Noisy, changeOf("set", 15, func(k int) string {
-						return txtRecord(fmt.Sprintf("big%d.t", k), strings.Repeat(text, 64_000))
-					}))
-				}
-				a.requests(i, inTurn(set("a"), set("b")))
-			},
+			loop: patching(large("a"), large("b")),
 		},
 	}
 }
@@ -82,12 +75,7 @@ func nodeAttacks() []attack {
 	return []attack{
 		{
 			name: "8,000 types at a name: one more, and taken out, by all", rights: oneRight, prepare: types(many),
-			loop: func(a *Attacker, i int) {
-				value := genericRecord("one", firstType+many+i, 1)
-				a.requests(i, inTurn(
-					patchRequest(a.Noisy, changeOf("append", 1, func(int) string { return value })),
-					patchRequest(a.Noisy, changeOf("delete", 1, func(int) string { return value }))))
-			},
+			loop: toggling(func(i int) string { return genericRecord("one", firstType+many+i, 1) }),
 		},
 		{
 			name: "30,000 types at a name: 1,000 more in each change", rights: oneRight, long: true,
@@ -101,8 +89,12 @@ func nodeAttacks() []attack {
 		{
 			name: "8,000 types at a name: questions for it", rights: oneRight, prepare: types(many),
 			loop: func(a *Attacker, i int) {
-				a.udp(udpPace, inTurn(dnsMessage("one", dns.TypeA), dnsMessage("one", dns.TypeANY)))
+				a.flood(udpPace, inTurn(dnsMessage("one", dns.TypeA), dnsMessage("one", dns.TypeANY)))
 			},
+		},
+		{
+			name: "8,000 types at a name: questions for all, by TCP", rights: oneRight, prepare: types(many), long: true,
+			loop: func(a *Attacker, i int) { a.tcp(i, inTurn(dnsMessage("one", dns.TypeANY))) },
 		},
 		{
 			name: "8,000 types at a name: `GET` of one of them", rights: oneRight, prepare: types(many),
@@ -163,12 +155,12 @@ func readAttacks() []attack {
 		{name: "10,000 records: the page, with a token for everything", rights: everythingRight, prepare: records, loop: getting("/")},
 		{name: "10,000 records: `GET` of all", rights: everythingRight, prepare: records, loop: getting(recordsPath)},
 		{
-			name: "10,000 records: `HEAD`", rights: everythingRight, prepare: records,
+			name: "10,000 records: `HEAD`", rights: everythingRight, long: true, prepare: records,
 			loop: func(a *Attacker, i int) {
 				a.requests(i, inTurn(httpRequest(http.MethodHead, recordsPath, a.Noisy, nil)))
 			},
 		},
-		{name: "10,000 records: `GET` of one", rights: everythingRight, prepare: records, loop: getting(recordsPath + "?name=r5000.t&type=TXT")},
+		{name: "10,000 records: `GET` of one", rights: everythingRight, long: true, prepare: records, loop: getting(recordsPath + "?name=r5000.t&type=TXT")},
 		{
 			name: "10,000 records: `GET`, read one byte a second", rights: everythingRight, prepare: records,
 			loop: func(a *Attacker, i int) {
@@ -176,7 +168,7 @@ func readAttacks() []attack {
 				times(20, func() { a.sip(i, request, 1, time.Second) })
 			},
 		},
-		{name: "the definition, on 250 HTTP/2 streams, not read", rights: certificatesRight, long: true, loop: func(a *Attacker, i int) { a.gets(i, "/v1/openapi.yaml", 0) }},
+		{name: "the definition, on 250 HTTP/2 streams, not read", rights: certificatesRight, long: true, streams: true, loop: func(a *Attacker, i int) { a.gets(i, "/v1/openapi.yaml", 0) }},
 	}
 }
 
@@ -227,24 +219,24 @@ func questionAttacks() []attack {
 	return []attack{
 		{
 			name: "UDP: additional data of 1,500 MX, SRV, HTTPS, NS", rights: belowRight, prepare: amplify,
-			loop: func(a *Attacker, i int) { a.udp(udpPace, inTurn(clones(amplified)...)) },
+			loop: func(a *Attacker, i int) { a.flood(udpPace, inTurn(clones(amplified)...)) },
 		},
 		{
 			name: "TCP: additional data of 1,500 MX, SRV, HTTPS, NS", rights: belowRight, prepare: amplify,
 			loop: func(a *Attacker, i int) { a.tcp(i, inTurn(clones(amplified)...)) },
 		},
 		{
-			name: "UDP: a chain of 900 CNAMEs", rights: belowRight,
+			name: "UDP: a chain of 900 CNAMEs", rights: belowRight, long: true,
 			prepare: func(a *Attacker) {
 				a.prepare(patchRequest(a.Noisy, changeOf("append", 900, func(i int) string {
 					return fmt.Sprintf(`{"name":"c%d.t","type":"CNAME","data":"c%d.t.%s."}`, i, i+1, hostedZone)
 				})))
 			},
-			loop: func(a *Attacker, i int) { a.udp(udpPace, inTurn(dnsMessage("c0.t", dns.TypeA))) },
+			loop: func(a *Attacker, i int) { a.flood(udpPace, inTurn(dnsMessage("c0.t", dns.TypeA))) },
 		},
 		{
-			name: "UDP: 119 labels that do not exist", rights: certificatesRight,
-			loop: func(a *Attacker, i int) { a.udp(0, inTurn(dnsMessage(strings.Repeat("a.", 118)+"a", dns.TypeA))) },
+			name: "UDP: 119 labels that do not exist", rights: certificatesRight, long: true,
+			loop: func(a *Attacker, i int) { a.udp(inTurn(dnsMessage(strings.Repeat("a.", 118)+"a", dns.TypeA))) },
 		},
 		{name: "TCP: 500 questions for 64 kB each at once, not read", rights: belowRight, prepare: large, loop: unread(1)},
 		{name: "TCP: the same on 1,024 connections", rights: belowRight, prepare: large, loop: unread(16)},

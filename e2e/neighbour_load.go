@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -125,37 +126,15 @@ func (a *Attacker) prepare(requests ...[]byte) {
 	}
 }
 
-// pause returns a function that waits for the next turn of one that has so many in a
-// second.
-func (a *Attacker) pause(perSecond int) func() {
-	next := time.Now()
-	return func() {
-		next = next.Add(time.Second / time.Duration(perSecond))
-		if late := time.Now(); next.Before(late) {
-			next = late
-			return
-		}
-		wait(a.ctx, time.Until(next))
-	}
-}
-
-// udp asks one question after the other by UDP, waiting for each answer for a second,
-// so many in a second at most; 0 is no limit.
-func (a *Attacker) udp(perSecond int, next func(k int) []byte) {
-	conn, err := net.Dial("udp", a.DNS)
+// udp asks one question after the other by UDP, waiting for each answer.
+func (a *Attacker) udp(next func(k int) []byte) {
+	conn, end, err := a.dialUDP()
 	if err != nil {
-		a.note("no connection")
 		return
 	}
-	defer conn.Close()
-	defer context.AfterFunc(a.ctx, func() { conn.Close() })()
-	pause := func() {}
-	if perSecond > 0 {
-		pause = a.pause(perSecond)
-	}
+	defer end()
 	buf := make([]byte, 65536)
 	for k := 0; a.ctx.Err() == nil; k++ {
-		pause()
 		conn.SetDeadline(time.Now().Add(time.Second))
 		message := next(k)
 		binary.BigEndian.PutUint16(message, uint16(k))
@@ -174,6 +153,51 @@ func (a *Attacker) udp(perSecond int, next func(k int) []byte) {
 			wait(a.ctx, 10*time.Millisecond)
 		}
 	}
+}
+
+// flood asks so many questions a second by UDP, whatever comes back.
+func (a *Attacker) flood(perSecond int, next func(k int) []byte) {
+	conn, end, err := a.dialUDP()
+	if err != nil {
+		return
+	}
+	defer end()
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	reading.Go(func() {
+		buf := make([]byte, 65536)
+		for a.ctx.Err() == nil {
+			if n, err := conn.Read(buf); err != nil {
+				wait(a.ctx, 10*time.Millisecond) // no server, or the end
+			} else if n > 3 {
+				a.note(rcodeOf(buf))
+			}
+		}
+	})
+	tick := time.NewTicker(time.Second / time.Duration(perSecond))
+	defer tick.Stop()
+	for k := 0; ; k++ {
+		select {
+		case <-tick.C:
+		case <-a.ctx.Done():
+			return
+		}
+		message := next(k)
+		binary.BigEndian.PutUint16(message, uint16(k))
+		if _, err := conn.Write(message); err == nil {
+			a.note("asked")
+		}
+	}
+}
+
+// dialUDP returns a socket that is closed at the end of the attack, or by end.
+func (a *Attacker) dialUDP() (conn net.Conn, end func(), err error) {
+	if conn, err = net.Dial("udp", a.DNS); err != nil {
+		a.note("no connection")
+		return nil, nil, err
+	}
+	forget := context.AfterFunc(a.ctx, func() { conn.Close() })
+	return conn, func() { forget(); conn.Close() }, nil
 }
 
 // tcp asks one question after the other by TCP on connection i, waiting for each
