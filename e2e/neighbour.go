@@ -233,7 +233,8 @@ func (n *Neighbourhood) logEnd() string {
 	return string(text)
 }
 
-// logFault returns the first sign in the log of what no client may bring about.
+// logFault returns the first sign in the log of what no client may bring about, and
+// what follows it.
 func (n *Neighbourhood) logFault() string {
 	log, err := os.Open(n.logPath())
 	if err != nil {
@@ -245,7 +246,9 @@ func (n *Neighbourhood) logFault() string {
 		line, err := lines.ReadSlice('\n') // of a longer one, each piece
 		for _, sign := range []string{"panic:", "DATA RACE", "fatal error:"} {
 			if bytes.Contains(line, []byte(sign)) {
-				return string(line)
+				fault := string(line)
+				rest, _ := io.ReadAll(io.LimitReader(lines, 2<<10))
+				return fault + string(rest)
 			}
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
