@@ -260,10 +260,14 @@ func requestAttacks() []attack {
 
 // challengeAttacks are about what the narrowest right lets a client write.
 func challengeAttacks() []attack {
-	fill := func(a *Attacker, i int) { a.requests(i, newAccountLabels(a.Noisy).next) }
+	fill := func(a *Attacker, i int) {
+		a.requests(i, func(k int) []byte {
+			first := (k*(attackConnections+1) + i) * 1000
+			return patchRequest(a.Noisy, changeOf("append", 1000, func(j int) string { return accountRecord(first + j) }))
+		})
+	}
 	full := func(a *Attacker) {
-		a.prepare(patchRequest(a.Noisy, changeOf("append", 1000, func(i int) string { return txtRecord(ownChallenge, challengeValue(i)) })),
-			patchRequest(a.Noisy, changeOf("append", 100, func(i int) string { return txtRecord(ownChallenge, challengeValue(1000+i)) })))
+		a.fill(1100, 1000, func(i int) string { return txtRecord(ownChallenge, challengeValue(i)) })
 	}
 	absent := sync.OnceValue(func() []byte {
 		return changeOf("delete", 1000, func(i int) string { return txtRecord(ownChallenge, challengeValue(1_000_000+i)) })
@@ -288,7 +292,7 @@ func challengeAttacks() []attack {
 					fill(a, i)
 					return
 				}
-				a.hold(i, a.API, httpRequest(http.MethodGet, recordsPath, a.Noisy, nil), time.Second, nil)
+				a.hold(i, a.API, httpRequest(http.MethodGet, recordsPath, a.Noisy, nil), 12*time.Second, nil)
 			},
 		},
 		{name: "1,000 deletes of absent values", rights: certificatesRight, prepare: full, loop: patching(absent)},
@@ -309,12 +313,9 @@ func challengeAttacks() []attack {
 	}
 }
 
-// manyAccounts writes challenges of 100,000 accounts, as far as it is let.
+// manyAccounts writes challenges of 100,000 accounts, as far as it is let, beside
+// those that attacks write.
 func manyAccounts(a *Attacker) {
-	labels := newAccountLabels(a.Noisy)
-	var requests [][]byte
-	for range 100 {
-		requests = append(requests, bytes.Clone(labels.next(0)))
-	}
-	a.prepare(requests...)
+	const first = 1 << 40
+	a.fill(100_000, 1000, func(i int) string { return accountRecord(first + i) })
 }

@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"strings"
-	"sync/atomic"
 
 	"github.com/miekg/dns"
 )
@@ -44,45 +43,17 @@ func challengeValue(i int) string {
 	return fmt.Sprintf("%043d", i)
 }
 
-// owner is the name at which attackers with a right to one challenge write.
+// ownChallenge is the name at which attackers with a right to one challenge write.
 const ownChallenge = "_acme-challenge.www"
 
-// accountLabels makes changes of 1,000 challenges, each at the label of another
-// account (dns-account-01), in the place of those before.
-type accountLabels struct {
-	request []byte
-	at      []int // where the labels are
-}
-
-// lastAccount is the account for which the last challenge was made.
-var lastAccount atomic.Uint64
-
-func newAccountLabels(token string) *accountLabels {
-	const first = "_aaaaaaaaaaaaaaaa"
-	l := &accountLabels{request: patchRequest(token, changeOf("append", 1000, func(i int) string {
-		return txtRecord(first+"."+ownChallenge, challengeValue(0))
-	}))}
-	for from := 0; ; {
-		i := strings.Index(string(l.request[from:]), first)
-		if i < 0 {
-			return l
-		}
-		l.at = append(l.at, from+i+1)
-		from += i + len(first)
-	}
-}
-
-// next returns a request with labels that none before it had.
-func (l *accountLabels) next(int) []byte {
+// accountRecord is the challenge of one of many accounts (dns-account-01).
+func accountRecord(account int) string {
 	const digits = "abcdefghijklmnopqrstuvwxyz234567"
-	account := lastAccount.Add(uint64(len(l.at)))
-	for _, at := range l.at {
-		account--
-		for i, rest := 15, account; i >= 0; i, rest = i-1, rest/32 {
-			l.request[at+i] = digits[rest%32]
-		}
+	var label [16]byte
+	for i, rest := len(label)-1, account; i >= 0; i, rest = i-1, rest/len(digits) {
+		label[i] = digits[rest%len(digits)]
 	}
-	return l.request
+	return txtRecord("_"+string(label[:])+"."+ownChallenge, challengeValue(0))
 }
 
 // dnsMessage is a question, with room for an answer of the largest size where it comes

@@ -15,20 +15,10 @@ func mxRecord(name string, i int) string {
 	return fmt.Sprintf(`{"name":%q,"type":"MX","data":"%d ."}`, name, i)
 }
 
-// inPieces returns the changes that append so many records.
-func inPieces(token string, count, atOnce int, record func(i int) string) [][]byte {
-	var requests [][]byte
-	for from := 0; from < count; from += atOnce {
-		requests = append(requests, patchRequest(token,
-			changeOf("append", min(atOnce, count-from), func(i int) string { return record(from + i) })))
-	}
-	return requests
-}
-
 // rrsetAttacks are about a full RRset.
 func rrsetAttacks() []attack {
 	full := func(a *Attacker) {
-		a.prepare(inPieces(a.Noisy, 4200, 1000, func(i int) string { return mxRecord("one", i) })...)
+		a.fill(4200, 1000, func(i int) string { return mxRecord("one", i) })
 	}
 	deletes := func(count int, record func(i int) string) func(a *Attacker, i int) {
 		return patching(func() []byte { return changeOf("delete", count, record) })
@@ -53,7 +43,7 @@ func rrsetAttacks() []attack {
 		{
 			name: "4,200 MX: one more, and taken out, by all", rights: oneRight,
 			prepare: func(a *Attacker) {
-				a.prepare(inPieces(a.Noisy, 4000, 1000, func(i int) string { return mxRecord("one", i) })...)
+				a.fill(4000, 1000, func(i int) string { return mxRecord("one", i) })
 			},
 			loop: toggling(func(i int) string { return mxRecord("one", 5000+i) }),
 		},
@@ -68,7 +58,7 @@ func rrsetAttacks() []attack {
 func nodeAttacks() []attack {
 	types := func(count int) func(*Attacker) {
 		return func(a *Attacker) {
-			a.prepare(inPieces(a.Noisy, count, 1000, func(i int) string { return genericRecord("one", firstType+i, 1) })...)
+			a.fill(count, 1000, func(i int) string { return genericRecord("one", firstType+i, 1) })
 		}
 	}
 	const many = 8000
@@ -125,7 +115,7 @@ func nodeAttacks() []attack {
 		{
 			name: "200 names of 64 kB: one small record more at each, and taken out", rights: belowRight,
 			prepare: func(a *Attacker) {
-				a.prepare(inPieces(a.Noisy, 200, 15, func(i int) string { return txtRecord(fmt.Sprintf("n%d.t", i), strings.Repeat("x", 64_000)) })...)
+				a.fill(200, 15, func(i int) string { return txtRecord(fmt.Sprintf("n%d.t", i), strings.Repeat("x", 64_000)) })
 			},
 			loop: func(a *Attacker, i int) {
 				change := func(op string) []byte {
@@ -135,12 +125,22 @@ func nodeAttacks() []attack {
 			},
 		},
 		{
-			name: "names of 100 labels, 1,000 new ones in each change", rights: belowRight,
+			name: "names of 100 labels: 150 for each connection, and taken out", rights: belowRight,
 			loop: func(a *Attacker, i int) {
-				a.requests(i, func(k int) []byte {
-					below := strings.Repeat(".a", 100) + fmt.Sprintf(".%d.%d.t", k, i)
-					return patchRequest(a.Noisy, changeOf("append", 1000, func(j int) string { return genericRecord(fmt.Sprintf("%d%s", j, below), firstType, 1) }))
-				})
+				below := strings.Repeat(".a", 100) + fmt.Sprintf(".%d.t", i)
+				change := func(op string) []byte {
+					return patchRequest(a.Noisy, changeOf(op, 150, func(k int) string { return genericRecord(fmt.Sprintf("%d%s", k, below), firstType, 1) }))
+				}
+				a.requests(i, inTurn(change("append"), change("delete")))
+			},
+		},
+		{
+			name: "sets of 150 names for each connection", rights: belowRight,
+			loop: func(a *Attacker, i int) {
+				set := func(size int) []byte {
+					return patchRequest(a.Noisy, changeOf("set", 150, func(k int) string { return genericRecord(fmt.Sprintf("%d.%d.t", k, i), firstType, size) }))
+				}
+				a.requests(i, inTurn(set(1), set(2)))
 			},
 		},
 	}
@@ -149,7 +149,7 @@ func nodeAttacks() []attack {
 // readAttacks are about reading what is there.
 func readAttacks() []attack {
 	records := func(a *Attacker) {
-		a.prepare(inPieces(a.Noisy, 10_000, 1000, func(i int) string { return txtRecord(fmt.Sprintf("r%d.t", i), "x") })...)
+		a.fill(10_000, 1000, func(i int) string { return txtRecord(fmt.Sprintf("r%d.t", i), "x") })
 	}
 	return []attack{
 		{name: "10,000 records: the page, with a token for everything", rights: everythingRight, prepare: records, loop: getting("/")},
@@ -188,23 +188,22 @@ func questionAttacks() []attack {
 		{"ns", "NS", "%s", dns.TypeNS},
 	}
 	amplify := func(a *Attacker) {
-		requests := [][]byte{patchRequest(a.Noisy, []byte(`{"append":[{"name":"*.t","type":"A","data":"192.0.2.1"},{"name":"*.t","type":"AAAA","data":"2001:db8::1"}]}`))}
+		a.fill(2, 2, func(i int) string {
+			return [...]string{`{"name":"*.t","type":"A","data":"192.0.2.1"}`, `{"name":"*.t","type":"AAAA","data":"2001:db8::1"}`}[i]
+		})
 		for _, target := range targets {
-			for from := range 3 {
-				requests = append(requests, patchRequest(a.Noisy, changeOf("append", 500, func(i int) string {
-					host := fmt.Sprintf("%x.t.%s.", from*500+i, hostedZone)
-					return fmt.Sprintf(`{"name":"%s.t","type":%q,"data":%q}`, target.name, target.typ, fmt.Sprintf(target.data, host))
-				})))
-			}
+			a.fill(1500, 500, func(i int) string {
+				host := fmt.Sprintf("%x.t.%s.", i, hostedZone)
+				return fmt.Sprintf(`{"name":"%s.t","type":%q,"data":%q}`, target.name, target.typ, fmt.Sprintf(target.data, host))
+			})
 		}
-		a.prepare(requests...)
 	}
 	var amplified [][]byte
 	for _, target := range targets {
 		amplified = append(amplified, dnsMessage(target.name+".t", target.code))
 	}
 	large := func(a *Attacker) {
-		a.prepare(patchRequest(a.Noisy, changeOf("append", 1, func(int) string { return txtRecord("big.t", strings.Repeat("x", 64_000)) })))
+		a.fill(1, 1, func(int) string { return txtRecord("big.t", strings.Repeat("x", 64_000)) })
 	}
 	unread := func(perConnection int) func(a *Attacker, i int) {
 		return func(a *Attacker, i int) {
@@ -213,7 +212,7 @@ func questionAttacks() []attack {
 			for range 500 {
 				questions = append(append(questions, byte(len(message)>>8), byte(len(message))), message...)
 			}
-			times(perConnection, func() { a.hold(i, a.DNS, questions, time.Second, nil) })
+			times(perConnection, func() { a.hold(i, a.DNS, questions, 5*time.Second, nil) })
 		}
 	}
 	return []attack{
@@ -228,9 +227,9 @@ func questionAttacks() []attack {
 		{
 			name: "UDP: a chain of 900 CNAMEs", rights: belowRight, long: true,
 			prepare: func(a *Attacker) {
-				a.prepare(patchRequest(a.Noisy, changeOf("append", 900, func(i int) string {
+				a.fill(900, 900, func(i int) string {
 					return fmt.Sprintf(`{"name":"c%d.t","type":"CNAME","data":"c%d.t.%s."}`, i, i+1, hostedZone)
-				})))
+				})
 			},
 			loop: func(a *Attacker, i int) { a.flood(udpPace, inTurn(dnsMessage("c0.t", dns.TypeA))) },
 		},

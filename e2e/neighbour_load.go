@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"strconv"
 	"sync"
@@ -101,26 +102,34 @@ func (a *Attacker) requests(i int, next func(k int) []byte) {
 	}
 }
 
-// prepare sends requests before the attack, for as long as they are let in, and at
-// most for preparing. What is refused is what the attack has to do without.
-func (a *Attacker) prepare(requests ...[]byte) {
-	const preparing = 30 * time.Second
+// fill appends so many records before the attack, or as many as the service takes, and
+// atOnce in each change as long as it takes that many. What is refused is what the
+// attack has to do without.
+func (a *Attacker) fill(count, atOnce int, record func(i int) string) {
+	const patience = 30 * time.Second
+	deadline := time.Now().Add(patience)
 	conn, err := dialHTTP(a.ctx, a.API)
 	if err != nil {
 		return
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(preparing))
-	for i, request := range requests {
-		_, err := conn.Write(request)
+	conn.SetDeadline(deadline)
+	for from := 0; from < count; {
+		atOnce = min(atOnce, count-from)
+		body := changeOf("append", atOnce, func(i int) string { return record(from + i) })
 		status, text := 0, []byte(nil)
-		if err == nil {
-			status, text, err = conn.read(methodOf(request))
+		if _, err = conn.Write(patchRequest(a.Noisy, body)); err == nil {
+			status, text, err = conn.read(http.MethodPatch)
 		}
-		if status != 200 {
-			a.t.Logf("set-up: %d of %d requests, then %d %s (%v)", i, len(requests), status, text, err)
-		}
-		if err != nil || status == 403 || status == 409 {
+		switch {
+		case status == http.StatusOK && err == nil:
+			from += atOnce
+		case (status == http.StatusConflict || status == http.StatusRequestEntityTooLarge) && err == nil && atOnce > 1:
+			atOnce /= 2
+		case (status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable) && err == nil && time.Now().Before(deadline):
+			wait(a.ctx, 100*time.Millisecond)
+		default:
+			a.t.Logf("set-up: %d of %d records, then %d %s (%v)", from, count, status, text, err)
 			return
 		}
 	}
@@ -241,25 +250,31 @@ func rcodeOf(message []byte) string {
 }
 
 // hold opens connection i, sends what first says, and then a piece every so often,
-// reading nothing, until the service or the attack ends it; and then again. A service
-// that closes it is noted.
+// reading nothing, until the service or the attack ends it; and then again. Without a
+// piece it comes again after that time, since it does not see what the service does.
 func (a *Attacker) hold(i int, addr string, first []byte, every time.Duration, piece []byte) {
 	for a.ctx.Err() == nil {
 		conn, err := a.dialTCP(i, addr)
 		if err != nil {
 			continue
 		}
-		if c, ok := conn.(endingConn).Conn.(*net.TCPConn); ok {
-			_ = c.SetReadBuffer(4 << 10) // or the system would read for it
-		}
+		readLittle(conn)
+		a.note("opened")
 		for text := first; err == nil && a.ctx.Err() == nil; text = piece {
-			if len(text) > 0 {
-				_, err = conn.Write(text)
+			if len(text) == 0 {
+				break
 			}
+			_, err = conn.Write(text)
 			wait(a.ctx, every)
 		}
 		conn.Close()
-		a.note("closed")
+	}
+}
+
+// readLittle has the system take little of what the service sends.
+func readLittle(conn net.Conn) {
+	if c, ok := conn.(endingConn).Conn.(*net.TCPConn); ok {
+		_ = c.SetReadBuffer(4 << 10) // otherwise the attack is weaker
 	}
 }
 
@@ -270,9 +285,7 @@ func (a *Attacker) sip(i int, request []byte, size int, every time.Duration) {
 		if err != nil {
 			continue
 		}
-		if c, ok := conn.(endingConn).Conn.(*net.TCPConn); ok {
-			_ = c.SetReadBuffer(4 << 10)
-		}
+		readLittle(conn)
 		_, err = conn.Write(request)
 		buf := make([]byte, size)
 		for err == nil {
