@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -272,14 +273,14 @@ func (t *tally) add(what string) {
 	t.counts[what]++
 }
 
-// total returns how many there were.
-func (t *tally) total() (n int) {
+// all returns the counts, and their sum.
+func (t *tally) all() (counts map[string]int, sum int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, count := range t.counts {
-		n += count
+		sum += count
 	}
-	return n
+	return maps.Clone(t.counts), sum
 }
 
 // bytesText writes a size as people read it.

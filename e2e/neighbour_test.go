@@ -145,7 +145,7 @@ func (row attack) measure(t *testing.T, bounds neighbourBounds) outcome {
 	asking.Wait()
 	got.took = ended.Sub(began)
 	got.udp, got.tcp = udp.between(began, ended), tcp.between(began, ended)
-	got.answers, got.requests = a.answers.counts, a.answers.total()
+	got.answers, got.requests = a.answers.all()
 
 	got.after, got.afterWait = n.memoryBack(got.before+mostMemoryLeft, bounds.memoryBack)
 	stopWatching()
@@ -166,6 +166,9 @@ func (n *Neighbourhood) memoryBack(most int64, patience time.Duration) (int64, t
 	defer tick.Stop()
 	for {
 		now, waited := n.memory(), time.Since(began)
+		if now == 0 {
+			<-n.ended // it is about to
+		}
 		if now <= most || waited >= patience {
 			return now, waited
 		}
@@ -263,8 +266,8 @@ func TestUnfinishedBodies(t *testing.T) {
 	if !n.Alive() {
 		return
 	}
-	if opened := a.answers.counts["opened"]; opened < attackConnections*streams*rounds/2 {
-		t.Errorf("%d bodies were begun, too few to show anything: %v", opened, a.answers.counts)
+	if counts, _ := a.answers.all(); counts["opened"] < attackConnections*streams*rounds/2 {
+		t.Errorf("too few bodies were begun to show anything: %v", counts)
 	}
 	if err := n.healthy(); err != nil {
 		t.Errorf("afterwards: %v", err)
