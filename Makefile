@@ -5,6 +5,7 @@ GO       ?= go
 MODULES  := . cmd/caddy e2e
 FUZZTIME ?= 30s
 COUNT    ?= 1
+ATTACK   ?= 30s
 
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
@@ -54,8 +55,8 @@ lint: ## check formatting, go.mod, go vet, and the linters with the layering of 
 	done
 
 .PHONY: bench
-bench: ## measure all that has a figure, beside Knot where it is installed, and print one table (COUNT=5 for the best of five)
-	cd e2e && $(GO) run ./bench -go $(GO) -count $(COUNT)
+bench: ## measure all that has a figure, beside Knot where it is installed, and print one table (COUNT=5 for the best of five, ATTACK=30s for each way in which a client harms others)
+	cd e2e && $(GO) run ./bench -go $(GO) -count $(COUNT) -neighbour $(ATTACK)
 
 .PHONY: fuzz
 fuzz: ## run each fuzz test for FUZZTIME

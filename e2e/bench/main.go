@@ -1,7 +1,7 @@
-// Command bench runs all benchmarks, and the comparison with Knot where Debian's
-// packages for it are installed, and prints one table of what they measured. What they
-// print themselves goes to the standard error while they run. It has to be run in the
-// folder e2e.
+// Command bench runs all benchmarks, the noisy neighbour test, and the comparison with
+// Knot where Debian's packages for it are installed, and prints one table of what they
+// measured. What they print themselves goes to the standard error while they run. It has
+// to be run in the folder e2e.
 package main
 
 import (
@@ -14,11 +14,13 @@ import (
 	"os/exec"
 	"os/signal"
 	"strings"
+	"time"
 )
 
 var (
 	goCommand = flag.String("go", "go", "the go command")
 	count     = flag.Int("count", 1, "how often to run each of the benchmarks; the table has the best")
+	neighbour = flag.Duration("neighbour", 30*time.Second, "how long the noisy neighbour attacks in each way")
 )
 
 // program is something that measures, and the folder in which it does.
@@ -26,15 +28,20 @@ type program struct {
 	title string // goes before what it calls its lines, where that is not a package
 	dir   string
 	args  []string // of the go command
+	env   []string // besides that of this process
 }
 
 func programs() []program {
 	count := fmt.Sprintf("-count=%d", *count)
 	return []program{
-		{"", "..", []string{"test", "-run", "^$", "-bench", ".", "-benchmem", "-timeout", "0", count, "./..."}},
-		{"", ".", []string{"test", "-run", "^$", "-bench", "Start", "-benchtime", "3x", "-timeout", "0", count, "."}},
-		{"", ".", []string{"test", "-run", "^$", "-bench", "Certificate", "-benchtime", "20x", "-timeout", "0", count, "."}},
-		{"queries", ".", []string{"run", "./speed"}},
+		{dir: "..", args: []string{"test", "-run", "^$", "-bench", ".", "-benchmem", "-timeout", "0", count, "./..."}},
+		{dir: ".", args: []string{"test", "-run", "^$", "-bench", "Start", "-benchtime", "3x", "-timeout", "0", count, "."}},
+		{dir: ".", args: []string{"test", "-run", "^$", "-bench", "Certificate", "-benchtime", "20x", "-timeout", "0", count, "."}},
+		{title: "queries", dir: ".", args: []string{"run", "./speed"}},
+		{
+			title: "neighbour:", dir: ".", env: []string{"BESTDNS_NEIGHBOUR=" + neighbour.String()},
+			args: []string{"test", "-run", "^TestNoisyNeighbour$", "-v", "-count=1", "-timeout", "0", "."},
+		},
 	}
 }
 
@@ -60,6 +67,7 @@ func main() {
 func (p program) run(ctx context.Context, to *table) error {
 	cmd := exec.CommandContext(ctx, *goCommand, p.args...)
 	cmd.Dir = p.dir
+	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
