@@ -192,7 +192,7 @@ func TestTruncation(t *testing.T) {
 			if diff := cmp.Diff(test.want, seen{m.Truncated, len(m.Answer), len(m.Ns), additional}, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("answer (-want +got):\n%s", diff)
 			}
-			packed := handler{server: s, udp: test.udp}.respond(q)
+			packed := exchangePacked(s, packed(t, q), test.udp)
 			if len(packed) > limit {
 				t.Errorf("%d octets, %d allowed", len(packed), limit)
 			}
@@ -227,7 +227,7 @@ func TestPanicWhileAnswering(t *testing.T) {
 		answer func(*Server) []byte
 	}{
 		{"UDP", func(s *Server) []byte { return (&responder{server: s}).answer(nil, packed, nil) }},
-		{"TCP", func(s *Server) []byte { return s.answerTCP(packed) }},
+		{"TCP", func(s *Server) []byte { return (&responder{server: s}).answerTCP(packed) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var logged strings.Builder

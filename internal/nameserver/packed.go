@@ -53,18 +53,6 @@ func (s rrset) next() (packedRecord, rrset) {
 	}, s[end:]
 }
 
-// ttl returns the lowest TTL in the set: an RRset is served with one TTL (RFC 2181
-// §5.2), while each record keeps the one that it was given.
-func (s rrset) ttl() uint32 {
-	lowest := uint32(record.MaxTTL)
-	for s != "" {
-		var r packedRecord
-		r, s = s.next()
-		lowest = min(lowest, r.ttl)
-	}
-	return lowest
-}
-
 func appendPacked(buf []byte, ttl uint32, expires int64, data string) []byte {
 	buf = binary.BigEndian.AppendUint32(buf, ttl)
 	buf = binary.BigEndian.AppendUint64(buf, uint64(expires))
