@@ -210,23 +210,15 @@ func (w *writer) addNames(data string, l layout) (rest string, ok bool) {
 func (w *writer) addName(name record.Name, compress bool) {
 	w.start()
 	w.suffixes.expect(w.buf, name)
-	for name != record.Root {
-		at, hash, known := w.suffixes.find(w.buf, string(name))
-		switch {
-		case known && compress:
-			w.buf = append(w.buf, 0xc0|byte(at>>8), byte(at))
-			return
-		case known: // and so is all that it ends in, as far as it can be pointed to
-			w.buf = append(w.buf, name...)
-			return
-		case len(w.buf) < pointerLimit:
-			w.suffixes.add(len(w.buf), len(name), hash)
-		}
-		label := int(name[0]) + 1
-		w.buf = append(w.buf, name[:label]...)
-		name = name[label:]
+	known, at := w.suffixes.longest(w.buf, string(name))
+	if at == 0 || !compress {
+		w.suffixes.add(len(w.buf), string(name), known, len(name))
+		w.buf = append(w.buf, name...)
+		return
 	}
-	w.buf = append(w.buf, 0)
+	w.suffixes.add(len(w.buf), string(name), known, known)
+	w.buf = append(w.buf, name[:known]...)
+	w.buf = append(w.buf, 0xc0|byte(at>>8), byte(at))
 }
 
 // nameAt returns the name in wire form at the start of data, "" if there is none.
@@ -250,14 +242,8 @@ func (w *writer) start() {
 	}
 	w.started = true
 	w.suffixes.expect(w.buf, w.asked)
-	end := headerLen + len(w.asked)
-	for at := headerLen; w.buf[at] != 0; at += int(w.buf[at]) + 1 {
-		hash := uint32(0)
-		if len(w.suffixes.slots) > 0 {
-			hash = hashSuffix(borrow(w.buf[at:end]))
-		}
-		w.suffixes.add(at, end-at, hash)
-	}
+	asked := borrow(w.buf[headerLen : headerLen+len(w.asked)])
+	w.suffixes.add(headerLen, asked, len(asked)-1, len(asked))
 }
 
 // layout says where names are in the RDATA of a type: behind some octets, and before
