@@ -203,19 +203,6 @@ func TestTruncation(t *testing.T) {
 	}
 }
 
-// Data that the library cannot read under its type is still answered.
-func TestAnswerOfUnreadableData(t *testing.T) {
-	got := newRR("a.", 1, 60, "\x01")
-	packed := make([]byte, 100)
-	n, err := dns.PackRR(got, packed, 0, nil, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := "\x01a\x00\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x01\x01"; string(packed[:n]) != want {
-		t.Errorf("got %q, want %q", packed[:n], want)
-	}
-}
-
 // A bug in answering one message costs that answer, and is logged.
 func TestPanicWhileAnswering(t *testing.T) {
 	packed, err := question("www.example.org.", dns.TypeA).Pack()

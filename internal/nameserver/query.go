@@ -13,7 +13,7 @@ import (
 //
 // A query is read where it lies, looked up (lookup.go) and answered from the packed
 // RRsets (writer.go), without an allocation and without a lock
-// (TestQueriesAllocateNothing). Of what follows the question only the OPT record says
+// (TestPlainQueriesAllocateNothing). Of what follows the question only the OPT record says
 // anything to a server without transfers and signatures; the data of other records is
 // passed over, whatever it is. So no message costs more to read than its length.
 
