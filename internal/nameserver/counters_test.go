@@ -34,8 +34,9 @@ func TestCounters(t *testing.T) {
 	} {
 		r.answer(s.view.Load(), packed(t, q), buf)
 	}
-	s.answerTCP(packed(t, question("text.example.org.", dns.TypeTXT)))
-	s.answerTCP(make([]byte, headerLen))
+	r = &responder{server: s}
+	r.answerTCP(packed(t, question("text.example.org.", dns.TypeTXT)))
+	r.answerTCP(make([]byte, headerLen))
 
 	push(t, s, zoneConfig(t, "example.org")).Pop()
 	var got []string

@@ -2,9 +2,11 @@ package nameserver
 
 import "strings"
 
-// depths counts the names of a zone by how many labels they have. Only what has
-// fewer labels than the deepest can be an empty non-terminal, so that for what has as
-// many, such as challenges among challenges, nobody has to look.
+// depths counts names of a zone by how many labels they have: all of them, and those
+// that delegate a part of it. Only what has fewer labels than the deepest of all can be
+// an empty non-terminal, so that what has as many, such as challenges among challenges,
+// need not be looked for; and only at depths at which there are delegations can one be
+// above a name.
 type depths struct {
 	names   [maxLabels + 1]int32
 	deepest int
@@ -22,4 +24,15 @@ func (d *depths) count(labels, by int) {
 	for d.deepest > 0 && d.names[d.deepest] == 0 {
 		d.deepest--
 	}
+}
+
+// between returns at how many depths greater than above, and up to a number of labels,
+// there are names.
+func (d *depths) between(above, labels int) (n int) {
+	for depth := above + 1; depth <= min(labels, d.deepest); depth++ {
+		if d.names[depth] > 0 {
+			n++
+		}
+	}
+	return n
 }

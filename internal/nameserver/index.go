@@ -38,7 +38,8 @@ type Snapshot struct {
 	// cuts and wildcards count the names that delegate a part of the zone, and
 	// those with a label "*". Zones without, that is most, are spared the search for
 	// them.
-	cuts, wildcards int
+	cuts      depths
+	wildcards int
 	// records and expiring count the records in tree, and those that expire; bytes is
 	// what they take, by recordSize.
 	records, expiring, bytes int
@@ -141,13 +142,14 @@ func (z *Snapshot) count(key string, n node, by int) {
 	if key == z.key {
 		return
 	}
+	labels := labelsOf(key)
 	if n.find(record.TypeNS) != "" {
-		z.cuts += by
+		z.cuts.count(labels, by)
 	}
 	if hasWildcard(key[len(z.key):]) {
 		z.wildcards += by
 	}
-	z.depths.count(labelsOf(key), by)
+	z.depths.count(labels, by)
 }
 
 // hasWildcard tells whether a label of a key, or of its end, is "*".

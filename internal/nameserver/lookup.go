@@ -9,7 +9,7 @@ import (
 )
 
 // This file finds the answer to a question: RFC 1034 §4.3.2 with the wildcards of
-// RFC 4592. It knows names and RRsets; messages are message.go's.
+// RFC 4592. What goes with it is additional.go's, messages are query.go's.
 //
 // It takes no lock and, with a lookup that is used again, allocates nothing: keys
 // are built in the lookup, names are parts of the packed records. Measured on one
@@ -19,16 +19,26 @@ import (
 //	hit               124      228       386         768
 //	NXDOMAIN          112      184       193         436
 //
-// against 2,000 and more for what message.go makes of it, with 27 allocations. A hit
-// costs one look at the hashes of the tree. A miss costs a search of its order too, for
-// an empty non-terminal, unless nothing in the zone is deeper; in a zone with wildcards
-// it costs that and two more, for the closest encloser and the wildcard; a zone with
-// delegations costs one look for each label. That is why [Snapshot] counts all three.
+// A hit costs one look at the hashes of the tree. A miss costs a search of its order
+// too, for an empty non-terminal, unless nothing in the zone is deeper; in a zone with
+// wildcards it costs that and two more, for the closest encloser and the wildcard; a
+// zone with delegations costs one look for each number of labels that its delegations
+// have. That is why [Snapshot] counts all three.
+//
+// Clients decide what is stored, and how often a question leads to another look: so
+// each look counts as work, and beyond maxWork no more is begun.
 
 // view is what DNS serves at a moment.
 type view struct {
-	zones map[record.Name]*zone
-	price int64 // of an answer over UDP, as limiter.charge has it
+	zones   map[record.Name]*zone
+	deepest int   // the most labels that one of them has
+	price   int64 // of an answer over UDP, as limiter.charge has it
+}
+
+// add has a zone served.
+func (v *view) add(name record.Name, z *zone) {
+	v.zones[name] = z
+	v.deepest = max(v.deepest, name.Labels())
 }
 
 // find returns the zone that answers for a name: the longest that holds it, but
@@ -44,6 +54,9 @@ func (v *view) find(name record.Name, t record.Type) *zone {
 }
 
 func (v *view) longest(name record.Name) *zone {
+	for extra := name.Labels() - v.deepest; extra > 0; extra-- {
+		name = name.Parent() // which costs less than to look for it
+	}
 	for {
 		if z := v.zones[name]; z != nil {
 			return z
@@ -66,8 +79,19 @@ const (
 	referral                // the name belongs to a zone that is delegated
 )
 
-// maxChain bounds the CNAMEs in an answer. Whoever follows more asks again.
+// maxChain bounds the CNAMEs in an answer. A resolver that follows more asks again.
 const maxChain = 16
+
+// The work of a question is counted in looks at the hashes of the tree, which take
+// from 50 ns to a microsecond, as much of the tree as is in a cache. maxWork bounds
+// what is done beyond the first name's: CNAMEs are followed, and targets looked up,
+// for as long as they are certain to stay below it. What a chain of the greatest
+// length takes that a wildcard stands for is within it.
+const (
+	maxWork    = 192
+	getWork    = 1
+	searchWork = 3 // of the order
+)
 
 // answerSet is an RRset of an answer.
 type answerSet struct {
@@ -82,19 +106,20 @@ type answerSet struct {
 // lookup is a question's way to its answer. It can be used again, for one question
 // at a time; what it returned is then overwritten.
 type lookup struct {
-	outcome    outcome
-	answer     []answerSet
-	authority  []answerSet
-	additional []answerSet
+	outcome   outcome
+	answer    []answerSet
+	authority []answerSet
 
-	view   *view
-	hosted *zone     // that answers, nil if none does
-	zone   *Snapshot // of it
-	key    []byte    // of the name at hand
-	wild   []byte    // of the wildcard that may stand for it
+	view    *view
+	hosted  *zone     // that answers, nil if none does
+	zone    *Snapshot // of it
+	key     []byte    // of the name at hand
+	wild    []byte    // of the wildcard that may stand for it
+	work    int       // done for the question
+	targets targets   // whose records are additional
 }
 
-// authoritative tells whether the answer is: that of the name asked for at least
+// authoritative reports whether the answer is: that of the name asked for at least
 // (RFC 1035 §4.1.1).
 func (l *lookup) authoritative() bool {
 	return l.outcome != refused && (l.outcome != referral || len(l.answer) > 0)
@@ -113,8 +138,9 @@ func (l *lookup) rcode() int {
 
 // find answers a question.
 func (l *lookup) find(v *view, name record.Name, t record.Type) {
-	l.answer, l.authority, l.additional = l.answer[:0], l.authority[:0], l.additional[:0]
-	l.view = v
+	l.answer, l.authority = l.answer[:0], l.authority[:0]
+	l.view, l.work = v, 0
+	l.targets.none()
 	if l.hosted = v.find(name, t); l.hosted == nil {
 		l.zone, l.outcome = nil, refused
 		return
@@ -131,7 +157,9 @@ func (l *lookup) find(v *view, name record.Name, t record.Type) {
 	case noData, noName:
 		l.authority = append(l.authority, answerSet{owner: l.zone.zone, typ: record.TypeSOA, set: l.zone.soa})
 	case found:
-		l.addTargets(t)
+		l.targets.ofAnswer(&l.answer[len(l.answer)-1], t)
+	case referral:
+		l.targets.ofReferral(&l.authority[0])
 	}
 }
 
@@ -141,7 +169,7 @@ func (l *lookup) step(name record.Name, t record.Type) (target record.Name) {
 	switch {
 	case at.cut != "" && !(at.cut == name && t == record.TypeDS):
 		l.outcome = referral
-		l.refer(at.cut, at.node)
+		l.authority = append(l.authority, answerSet{owner: at.cut, typ: record.TypeNS, set: at.node.find(record.TypeNS)})
 		return ""
 	case !at.exists:
 		l.outcome = noName
@@ -182,9 +210,10 @@ func (l *lookup) step(name record.Name, t record.Type) (target record.Name) {
 
 // follow returns the target of a CNAME if this zone answers for it and it has not
 // been answered yet. (Other zones are left to the resolver: it has to ask there
-// anyway, for it cannot know that one server has both.)
+// anyway, for it cannot know that one server has both.) Where the chain is too long, or
+// has been too much work, the resolver has to ask for the rest of it.
 func (l *lookup) follow(target record.Name, t record.Type) record.Name {
-	if len(l.answer) == maxChain || !target.In(l.zone.zone) || l.view.find(target, t) != l.hosted {
+	if len(l.answer) == maxChain || !l.affords(target) || !target.In(l.zone.zone) || l.view.find(target, t) != l.hosted {
 		return ""
 	}
 	for i := range l.answer {
@@ -199,98 +228,18 @@ func (l *lookup) add(owner record.Name, t record.Type, set rrset) {
 	l.answer = append(l.answer, answerSet{owner: owner, typ: t, set: set})
 }
 
-// refer fills in a referral: the NS records at the cut, and all addresses of those
-// name servers that are in the zone, below a cut too (glue).
-func (l *lookup) refer(cut record.Name, n node) {
-	servers := n.find(record.TypeNS)
-	l.authority = append(l.authority, answerSet{owner: cut, typ: record.TypeNS, set: servers})
-	for servers != "" {
-		var r packedRecord
-		r, servers = servers.next()
-		l.addGlue(record.Name(r.data), cut)
+// affords reports whether the zone can be looked through for another name, whatever
+// it has for it, within the work that a question may take.
+func (l *lookup) affords(name record.Name) bool {
+	z := l.zone
+	work := l.work + getWork + searchWork
+	if z.wildcards > 0 {
+		work += 2*searchWork + getWork
 	}
-}
-
-func (l *lookup) addGlue(server, cut record.Name) {
-	if !server.In(l.zone.zone) {
-		return
+	if z.cuts.deepest > 0 {
+		work += getWork * z.cuts.between(z.zone.Labels(), name.Labels())
 	}
-	at := l.locate(server)
-	if at.cut != "" { // glue
-		at.node, _ = l.zone.tree.Get(borrow(l.key))
-	}
-	l.addAddresses(server, at.node, cut != "" && server.In(cut))
-}
-
-func (l *lookup) addAddresses(owner record.Name, n node, needed bool) {
-	for _, t := range [...]record.Type{record.TypeA, record.TypeAAAA} {
-		l.addExtra(owner, t, n.find(t), needed)
-	}
-}
-
-// addExtra adds an RRset to the additional section, unless it is in the message.
-func (l *lookup) addExtra(owner record.Name, t record.Type, set rrset, needed bool) {
-	if set == "" {
-		return
-	}
-	for _, section := range [...][]answerSet{l.answer, l.additional} {
-		for i := range section {
-			if section[i].typ == t && section[i].owner == owner {
-				return
-			}
-		}
-	}
-	l.additional = append(l.additional, answerSet{owner: owner, typ: t, set: set, needed: needed})
-}
-
-// addTargets adds what those who ask for a type will ask for next: the addresses
-// of the names in NS, MX and SRV records (RFC 1034 §4.3.2, RFC 2782), those and
-// the records of the same type for SVCB and HTTPS (RFC 9460 §4.1).
-func (l *lookup) addTargets(asked record.Type) {
-	last := l.answer[len(l.answer)-1]
-	if last.typ != asked {
-		return // a CNAME, or the one RRset for ANY, which is to stay small
-	}
-	skip := 0 // octets before the name
-	switch uint16(asked) {
-	case dns.TypeNS:
-	case dns.TypeMX, dns.TypeSVCB, dns.TypeHTTPS:
-		skip = 2
-	case dns.TypeSRV:
-		skip = 6
-	default:
-		return
-	}
-	for set := last.set; set != ""; {
-		var r packedRecord
-		r, set = set.next()
-		if len(r.data) <= skip {
-			continue
-		}
-		l.addTarget(last, r.data[:skip], nameAt(r.data[skip:]))
-	}
-}
-
-func (l *lookup) addTarget(of answerSet, before string, target record.Name) {
-	service := uint16(of.typ) == dns.TypeSVCB || uint16(of.typ) == dns.TypeHTTPS
-	switch {
-	case uint16(of.typ) == dns.TypeNS:
-		l.addGlue(target, "")
-		return
-	case service && target == record.Root && before != "\x00\x00":
-		target = of.owner // "." is the owner itself, but "none" in AliasMode (RFC 9460 §2.5)
-	}
-	if !target.In(l.zone.zone) {
-		return
-	}
-	at := l.locate(target)
-	if at.cut != "" {
-		return
-	}
-	l.addAddresses(target, at.node, false)
-	if service {
-		l.addExtra(target, of.typ, at.node.find(of.typ), false)
-	}
+	return work <= maxWork
 }
 
 // location is what the zone has for a name.
@@ -298,7 +247,7 @@ type location struct {
 	// cut is the name at or above the one sought where its part of the zone is
 	// delegated, and node then that of the cut.
 	cut record.Name
-	// exists tells whether the name does, or a wildcard stands for it. An empty
+	// exists reports whether the name does, or a wildcard stands for it. An empty
 	// non-terminal exists without a node.
 	exists bool
 	node   node
@@ -308,18 +257,18 @@ type location struct {
 func (l *lookup) locate(name record.Name) location {
 	z := l.zone
 	l.key = name.AppendKey(l.key[:0])
-	if z.cuts > 0 {
+	if z.cuts.deepest > 0 {
 		if at := l.firstCut(name); at.cut != "" {
 			return at
 		}
 	}
-	if n, ok := z.tree.Get(borrow(l.key)); ok || len(l.key) == len(z.key) {
+	if n, ok := l.get(l.key); ok || len(l.key) == len(z.key) {
 		return location{exists: true, node: n}
 	}
 	if z.wildcards == 0 && labelsOf(borrow(l.key)) >= z.depths.deepest {
 		return location{}
 	}
-	after := z.tree.after(borrow(l.key))
+	after := l.after(l.key)
 	if strings.HasPrefix(after, borrow(l.key)) {
 		return location{exists: true} // an empty non-terminal
 	}
@@ -328,32 +277,50 @@ func (l *lookup) locate(name record.Name) location {
 	}
 	// The closest encloser is the longest name above that exists, so the longest that
 	// this one shares with a neighbour.
-	encloser := max(sharedLabels(l.key, after), sharedLabels(l.key, z.tree.before(borrow(l.key))))
+	encloser := max(sharedLabels(l.key, after), sharedLabels(l.key, l.before(l.key)))
 	l.wild = append(append(l.wild[:0], l.key[:encloser]...), '*', 0)
-	if n, ok := z.tree.Get(borrow(l.wild)); ok {
+	if n, ok := l.get(l.wild); ok {
 		return location{exists: true, node: n}
 	}
-	return location{exists: strings.HasPrefix(z.tree.after(borrow(l.wild)), borrow(l.wild))}
+	return location{exists: strings.HasPrefix(l.after(l.wild), borrow(l.wild))}
 }
 
 // firstCut finds the delegation next to the apex on the way down to a name, whose
-// key is in l.key.
+// key is in l.key. It looks only where there are names with as many labels that are
+// delegated.
 func (l *lookup) firstCut(name record.Name) location {
 	z := l.zone
-	below := name.Labels() - z.zone.Labels()
-	for end := len(z.key); end < len(l.key); {
+	labels, depth := name.Labels(), z.zone.Labels()
+	for end := len(z.key); end < len(l.key) && depth < z.cuts.deepest; {
 		end += strings.IndexByte(borrow(l.key[end:]), 0) + 1
-		below--
-		n, _ := z.tree.Get(borrow(l.key[:end]))
+		if depth++; z.cuts.names[depth] == 0 {
+			continue
+		}
+		n, _ := l.get(l.key[:end])
 		if n.find(record.TypeNS) != "" {
 			cut := name
-			for range below {
+			for range labels - depth {
 				cut = cut.Parent()
 			}
 			return location{cut: cut, exists: true, node: n}
 		}
 	}
 	return location{}
+}
+
+func (l *lookup) get(key []byte) (node, bool) {
+	l.work += getWork
+	return l.zone.tree.Get(borrow(key))
+}
+
+func (l *lookup) after(key []byte) string {
+	l.work += searchWork
+	return l.zone.tree.after(borrow(key))
+}
+
+func (l *lookup) before(key []byte) string {
+	l.work += searchWork
+	return l.zone.tree.before(borrow(key))
 }
 
 // sharedLabels returns how long the labels are that both keys begin with.

@@ -247,6 +247,55 @@ func TestLongChainIsBounded(t *testing.T) {
 	}
 }
 
+// Further CNAMEs and targets are not looked up where what has been is too much work,
+// and what is in the answer is still right.
+func TestWorkIsBounded(t *testing.T) {
+	s, _ := dearest(t)
+	deep := func(zone, first string) string {
+		d := dearZones{t: t}
+		parent := name(t, zone)
+		return d.below(parent, first, deepest(parent, len(first))).String()
+	}
+	chain := ask(t, s, deep("c.test.", "l00"), "TXT")
+	if n := len(chain.Answer); chain.Rcode != dns.RcodeSuccess || n == 0 || n >= maxChain || len(chain.Ns) > 0 {
+		t.Errorf("of a chain through a zone with cuts at each depth: %s, %d CNAMEs, %d of authority", dns.RcodeToString[chain.Rcode], n, len(chain.Ns))
+	}
+	if n := len(ask(t, s, "x.l00.w.test.", "TXT").Answer); n < 12 {
+		t.Errorf("of a chain through wildcards: %d CNAMEs", n)
+	}
+	if n := len(ask(t, s, "mx.d.test.", "MX").Extra); n == 0 || n >= maxTargets {
+		t.Errorf("of deep targets in a zone with cuts at each depth: %d additional", n)
+	}
+	for _, test := range []struct {
+		qname, qtype string
+		answer       int
+		additional   int
+	}{
+		{"mx20.t.test", "MX", 20, 2 * maxTargets},
+		{"srv1800.t.test", "SRV", 1800, 2 * maxTargets},
+		{"www.cut1000.servers.test", "A", 0, 2 * maxTargets},
+	} {
+		if m := ask(t, s, test.qname, test.qtype); len(m.Answer) != test.answer || len(m.Extra) != test.additional || m.Truncated {
+			t.Errorf("%s %s: %d answers, %d additional, truncated %v", test.qname, test.qtype, len(m.Answer), len(m.Extra), m.Truncated)
+		}
+	}
+}
+
+// A target that several records have is looked up once.
+func TestTargetsAreLookedUpOnce(t *testing.T) {
+	zone := zoneConfig(t, "example.org")
+	s := serving(t, zone)
+	var lines []string
+	for i := range 30 {
+		lines = append(lines, fmt.Sprintf("@ 60 MX %d a.example.org.", i))
+	}
+	apply(t, s, zone.Name, appending(rrs(t, zone.Name, append(lines, "@ 60 MX 30 b.example.org.", "a 60 A 192.0.2.1", "b 60 A 192.0.2.2")...)...))
+	got := readReply(ask(t, s, "example.org", "MX")).Additional
+	if diff := cmp.Diff([]string{"a.example.org. 60 A 192.0.2.1", "b.example.org. 60 A 192.0.2.2"}, got); diff != "" {
+		t.Errorf("additional (-want +got):\n%s", diff)
+	}
+}
+
 // A lookup that is used again allocates nothing, whatever the outcome: a loop that
 // answers plain questions itself relies on it.
 func TestLookupDoesNotAllocate(t *testing.T) {

@@ -221,17 +221,17 @@ func ask(t testing.TB, s *Server, qname, qtype string) *dns.Msg {
 // exchange answers a message without a socket, over what would be UDP or TCP.
 func exchange(t testing.TB, s *Server, q *dns.Msg, udp bool) *dns.Msg {
 	t.Helper()
-	packed, err := q.Pack()
-	if err != nil {
-		t.Fatal(err)
-	}
-	parsed := new(dns.Msg)
-	if err := parsed.Unpack(packed); err != nil {
-		t.Fatal(err)
-	}
 	m := new(dns.Msg)
-	if err := m.Unpack(handler{server: s, udp: udp}.respond(parsed)); err != nil {
+	if err := m.Unpack(exchangePacked(s, packed(t, q), udp)); err != nil {
 		t.Fatalf("the answer to %v cannot be read: %v", q.Question, err)
 	}
 	return m
+}
+
+func exchangePacked(s *Server, message []byte, udp bool) []byte {
+	r := &responder{server: s}
+	if udp {
+		return r.answer(s.view.Load(), message, make([]byte, 0, writerBuffer))
+	}
+	return r.answerTCP(message)
 }

@@ -57,18 +57,6 @@ func (s rrset) next() (packedRecord, rrset) {
 	}, s[end:]
 }
 
-// ttl returns the lowest TTL in the set: an RRset is served with one TTL (RFC 2181
-// §5.2), while each record keeps the one that it was given.
-func (s rrset) ttl() uint32 {
-	lowest := uint32(record.MaxTTL)
-	for s != "" {
-		var r packedRecord
-		r, s = s.next()
-		lowest = min(lowest, r.ttl)
-	}
-	return lowest
-}
-
 // appendPacked appends a record that is no client's.
 func appendPacked(buf []byte, ttl uint32, expires int64, data string) []byte {
 	return appendRecord(buf, record.Record{TTL: ttl, Expires: expires, Data: data})

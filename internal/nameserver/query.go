@@ -7,28 +7,33 @@ import (
 	"github.com/miekg/dns"
 )
 
-// This file is the way of a query over UDP from its octets to those of its answer.
+// This file is the way of a query from its octets to those of its answer.
 //
-// Plain queries, which is all that resolvers and CAs ask, are read where they lie,
-// looked up (lookup.go) and answered from the packed RRsets (writer.go), without an
-// allocation and without a lock (TestPlainQueriesAllocateNothing). Everything else is
-// handed to the handler (message.go), which takes ten times as long in a small zone and
-// four times in one of a million names (BenchmarkAnswer), and stays the truth: what is
-// answered here is answered octet for octet as there (FuzzMessage,
-// TestPlainIsAsHandler).
+// A query is read where it lies, looked up (lookup.go) and answered from the packed
+// RRsets (writer.go), without an allocation and without a lock
+// (TestPlainQueriesAllocateNothing). Of what follows the question only the OPT record says
+// anything to a server without transfers and signatures; the data of other records is
+// passed over, whatever it is. So no message costs more to read than its length.
 
-// responder answers messages one after the other. Each goroutine that reads a
-// socket has one of its own.
+// responder answers messages one after the other. Each goroutine that reads a UDP
+// socket has one of its own; those of TCP connections take one for each message.
 type responder struct {
+	// server may be another one for each message.
 	server *Server
 	shard  int // of the counters
 	lookup lookup
 	writer writer
 	name   [maxName]byte // asked for, in lower case
+	stream []byte        // the last answer over TCP
 }
 
-// maxName is the most octets of a name (RFC 1035 §2.3.4).
-const maxName = 255
+const (
+	// maxName is the most octets of a name (RFC 1035 §2.3.4).
+	maxName = 255
+	// maxUDPSize is the largest answer over UDP in octets, whatever a client takes: it
+	// passes everywhere without fragments (DNS flag day 2020).
+	maxUDPSize = 1232
+)
 
 // answer answers a message that came over UDP with the octets returned, nil if with
 // none. They are in buf or not. A bug in answering one message costs that answer,
@@ -40,22 +45,80 @@ func (r *responder) answer(v *view, message, buf []byte) (answer []byte) {
 			r.server.logPanic(recovered, message)
 		}
 	}()
-	if q, ok := r.parse(message); ok {
-		if answer, ok = r.answerPlain(v, &q, message, buf); ok {
-			return answer
-		}
+	q, ok := r.parse(message)
+	if !ok {
+		return nil
 	}
-	return handler{server: r.server, udp: true, shard: r.shard}.answer(message)
+	return r.respond(v, &q, message, buf)
 }
 
-// plainQuery is a query with one question of class IN and at most an OPT record.
-type plainQuery struct {
-	name     record.Name // of the responder's octets
-	typ      record.Type
-	question int // where its end is
-	edns     bool
-	do       bool
-	limit    int // octets of the answer
+// answerTCP is answer for a message that came over TCP. The octets returned are those
+// of the responder, until it answers another message.
+func (r *responder) answerTCP(message []byte) (answer []byte) {
+	defer func() {
+		if recovered := recover(); recovered != nil {
+			answer = nil
+			r.server.logPanic(recovered, message)
+		}
+	}()
+	q, ok := r.parse(message)
+	if !ok {
+		return nil
+	}
+	q.limit = dns.MaxMsgSize
+	r.stream = r.respond(r.server.view.Load(), &q, message, r.stream)
+	return r.stream
+}
+
+// respond answers a query in buf, or in what takes its place where that is too short.
+func (r *responder) respond(v *view, q *query, message, buf []byte) []byte {
+	w, l := &r.writer, &r.lookup
+	w.begin(buf, message, q)
+	if q.rcode != dns.RcodeSuccess {
+		w.finish(message, q, 0, q.rcode)
+		r.server.count(r.shard, nil, q.typ, q.rcode)
+		return w.buf
+	}
+	l.find(v, q.name, q.typ)
+	truncated := w.fill(l)
+	w.finish(message, q, flags(l, truncated), l.rcode())
+	r.server.count(r.shard, l.hosted, q.typ, l.rcode())
+	return w.buf
+}
+
+// flags returns those that an answer has in octet 2 of the header.
+func flags(l *lookup, truncated bool) (flags byte) {
+	if l.authoritative() {
+		flags |= flagAA
+	}
+	if truncated {
+		flags |= flagTC
+	}
+	return flags
+}
+
+// cut returns the answer to a query that says no more than to ask again over TCP, nil
+// to a message that has none, or an error.
+func (r *responder) cut(message, buf []byte) []byte {
+	q, ok := r.parse(message)
+	if !ok || q.rcode != dns.RcodeSuccess {
+		return nil
+	}
+	w := &r.writer
+	w.begin(buf, message, &q)
+	w.finish(message, &q, flagTC, dns.RcodeSuccess)
+	return w.buf
+}
+
+// query is what a message says.
+type query struct {
+	name  record.Name // of the responder's octets
+	typ   record.Type
+	end   int // of the question in the message, of the header if it could not be read
+	edns  bool
+	do    bool
+	limit int // bytes of the answer
+	rcode int // that the message gets whatever it asks for; success: what it asks for decides
 }
 
 const (
@@ -68,35 +131,46 @@ const (
 	flagDO                                           = 0x80                         // in the OPT record
 )
 
-// parse reads a message. It returns false for all but plain queries.
-func (r *responder) parse(m []byte) (q plainQuery, ok bool) {
-	if len(m) < headerLen+1+4 || m[2]&(flagResponse|opcodeMask) != 0 ||
-		string(m[4:11]) != "\x00\x01\x00\x00\x00\x00\x00" || m[11] > 1 {
+// parse reads a message. It returns false for what must not have an answer: that to
+// an answer would make a loop, and that to less than a header could only serve to hit
+// someone.
+func (r *responder) parse(m []byte) (q query, ok bool) {
+	if len(m) < headerLen || m[2]&flagResponse != 0 {
 		return q, false
+	}
+	q.end, q.limit = headerLen, dns.MinMsgSize
+	switch {
+	case m[2]&opcodeMask != 0:
+		q.rcode = dns.RcodeNotImplemented
+		return q, true
+	case m[4] != 0 || m[5] != 1:
+		q.rcode = dns.RcodeFormatError
+		return q, true
 	}
 	end := r.parseName(m)
-	if end == 0 || len(m) < end+4 || string(m[end+2:end+4]) != "\x00\x01" {
-		return q, false
+	if end == 0 || len(m) < end+4 {
+		q.rcode = dns.RcodeFormatError
+		return q, true
 	}
+	q.end = end + 4
 	q.name = record.Name(borrow(r.name[:end-headerLen]))
+	if m[6]|m[7]|m[8]|m[9]|m[10]|m[11] != 0 && !q.parseRecords(m) {
+		q.edns, q.rcode = false, dns.RcodeFormatError
+		return q, true
+	}
 	q.typ = record.Type(binary.BigEndian.Uint16(m[end:]))
-	q.question = end + 4
-	q.limit = dns.MinMsgSize
-	switch uint16(q.typ) {
-	case dns.TypeAXFR, dns.TypeIXFR:
-		return q, false
+	if q.rcode == dns.RcodeSuccess && (string(m[end+2:end+4]) != "\x00\x01" ||
+		uint16(q.typ) == dns.TypeAXFR || uint16(q.typ) == dns.TypeIXFR) {
+		q.rcode = dns.RcodeRefused
 	}
-	if rest := m[q.question:]; m[11] == 1 {
-		return q, q.parseOPT(rest)
-	} else {
-		return q, len(rest) == 0
-	}
+	return q, true
 }
 
 // parseName copies the name behind the header in lower case and returns where its
-// end is in the message, 0 if it is not one.
+// end is in the message, 0 if it is not one. There is nothing before it that it could
+// be compressed with.
 func (r *responder) parseName(m []byte) (end int) {
-	for i := headerLen; ; {
+	for i := headerLen; i < len(m); {
 		n := int(m[i])
 		at := i - headerLen
 		if n == 0 {
@@ -117,78 +191,75 @@ func (r *responder) parseName(m []byte) (end int) {
 		}
 		i += n + 1
 	}
+	return 0
 }
 
-// parseOPT reads an OPT record of which rest consists (RFC 6891 §6.1.2). It returns
-// false where it has another version, or options that the library examines.
-func (q *plainQuery) parseOPT(rest []byte) bool {
-	if len(rest) < optLen || string(rest[:3]) != "\x00\x00\x29" || rest[6] != 0 ||
-		int(binary.BigEndian.Uint16(rest[9:])) != len(rest)-optLen {
-		return false
+// parseRecords reads the OPT record among those that follow the question, and sets the
+// RCODE that there is for it. It returns false if not all are there that the header
+// announces.
+func (q *query) parseRecords(m []byte) bool {
+	others := int(binary.BigEndian.Uint16(m[6:])) + int(binary.BigEndian.Uint16(m[8:]))
+	all := others + int(binary.BigEndian.Uint16(m[10:]))
+	opts, misplaced, version := 0, false, byte(0)
+	at := q.end
+	for i := range all { // at least 11 octets each
+		owner := at
+		if at = skipName(m, at); at == 0 || len(m)-at < rrFixedLen {
+			return false
+		}
+		fixed := m[at : at+rrFixedLen]
+		at += rrFixedLen
+		data := int(binary.BigEndian.Uint16(fixed[8:]))
+		if len(m)-at < data {
+			return false
+		}
+		if i >= others && fixed[0] == 0 && fixed[1] == byte(dns.TypeOPT) {
+			if !wholeOptions(m[at : at+data]) {
+				return false
+			}
+			opts++
+			misplaced = misplaced || m[owner] != 0
+			q.edns, q.do, version = true, fixed[6]&flagDO != 0, fixed[5]
+			q.limit = min(max(int(binary.BigEndian.Uint16(fixed[2:])), dns.MinMsgSize), maxUDPSize)
+		}
+		at += data
 	}
-	q.edns = true
-	q.do = rest[7]&flagDO != 0
-	q.limit = min(max(int(binary.BigEndian.Uint16(rest[3:])), dns.MinMsgSize), maxUDPSize)
-	for options := rest[optLen:]; len(options) > 0; {
-		if len(options) < 4 {
-			return false
-		}
-		switch binary.BigEndian.Uint16(options) {
-		case dns.EDNS0NSID, dns.EDNS0COOKIE, dns.EDNS0PADDING:
-		default:
-			return false
-		}
-		n := 4 + int(binary.BigEndian.Uint16(options[2:]))
-		if n > len(options) {
-			return false
-		}
-		options = options[n:]
+	switch {
+	case opts > 1 || misplaced: // RFC 6891 §6.1
+		q.rcode = dns.RcodeFormatError
+	case version != 0:
+		q.rcode = dns.RcodeBadVers
 	}
 	return true
 }
 
-// answerPlain answers a plain query in buf. It returns false where the answer has
-// records that writer leaves to the library.
-func (r *responder) answerPlain(v *view, q *plainQuery, message, buf []byte) ([]byte, bool) {
-	l, w := &r.lookup, &r.writer
-	l.find(v, q.name, q.typ)
-	for _, section := range [...][]answerSet{l.answer, l.authority, l.additional} {
-		for i := range section {
-			if layoutOf(section[i].typ) == layoutUnknown {
-				return nil, false
-			}
+// skipName returns where the end is of a name in a message, 0 if there is none. What
+// a pointer in it leads to is not looked at.
+func skipName(m []byte, at int) int {
+	for at < len(m) {
+		switch n := int(m[at]); {
+		case n == 0:
+			return at + 1
+		case n >= 0xc0 && at+1 < len(m):
+			return at + 2
+		case n > 63:
+			return 0
+		default:
+			at += n + 1
 		}
 	}
-	w.begin(buf, message[:q.question], q)
-	truncated := w.fill(l)
-	if w.unreadable {
-		return nil, false
-	}
-	w.finish(message, q, flags(l, truncated), l.rcode())
-	r.server.count(r.shard, l.hosted, q.typ, l.rcode())
-	return w.buf, true
+	return 0
 }
 
-// flags returns those that an answer has in octet 2 of the header.
-func flags(l *lookup, truncated bool) (flags byte) {
-	if l.authoritative() {
-		flags |= flagAA
+// wholeOptions reports whether the data of an OPT record consists of options. None is
+// known here, and all are ignored (RFC 6891 §6.1.2).
+func wholeOptions(data []byte) bool {
+	for len(data) >= 4 {
+		n := 4 + int(binary.BigEndian.Uint16(data[2:]))
+		if n > len(data) {
+			return false
+		}
+		data = data[n:]
 	}
-	if truncated {
-		flags |= flagTC
-	}
-	return flags
-}
-
-// cut returns the answer to a plain query that says no more than to ask again over
-// TCP, nil to any other.
-func (r *responder) cut(message, buf []byte) []byte {
-	q, ok := r.parse(message)
-	if !ok {
-		return nil
-	}
-	w := &r.writer
-	w.begin(buf, message[:q.question], &q)
-	w.finish(message, &q, flagTC, dns.RcodeSuccess)
-	return w.buf
+	return len(data) == 0
 }

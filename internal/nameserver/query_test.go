@@ -2,6 +2,7 @@ package nameserver
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -49,6 +50,24 @@ func crowded(t testing.TB) *Server {
 		"hinfo 60 HINFO a b",
 		"emptytxt 60 TXT \"\"",
 		"soa-like 60 RP hostmaster.example.org. text.example.org.",
+		"soa-like 60 RP text.example.org. other.example.org.",
+		"old 60 MB www.example.org.",
+		"old 60 MB x.old.example.org.",
+		"old 60 MD www.example.org.",
+		"old 60 MF www.example.org.",
+		"old 60 MG www.example.org.",
+		"old 60 MR www.example.org.",
+		"old 60 MINFO www.example.org. x.www.example.org.",
+		"old 60 MINFO x.www.example.org. old.example.org.",
+		"old 60 AFSDB 1 x.old.example.org.",
+		"old 60 RT 1 x.old.example.org.",
+		"old 60 KX 1 x.old.example.org.",
+		"old 60 PX 1 x.old.example.org. y.x.old.example.org.",
+		`old 60 URI 1 1 "https://old.example.org"`,
+		`svcb 60 NULL \# 4 01c00cff`,
+		"mixedttl 60 MX 1 www.example.org.",
+		"mixedttl 10 MX 2 x.www.example.org.",
+		"mixedttl 30 MX 3 x.www.example.org.",
 	)
 	apply(t, s, zone, appending(rrs(t, zone, lines...)...))
 	return s
@@ -67,7 +86,9 @@ func corpus(t testing.TB, s *Server, yield func([]byte)) {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	types := []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeSOA, dns.TypeCNAME, dns.TypeMX, dns.TypeTXT, dns.TypeCAA, dns.TypeSRV,
-		dns.TypeHTTPS, dns.TypeSVCB, dns.TypeDS, dns.TypePTR, dns.TypeDNAME, dns.TypeANY, dns.TypeTLSA, dns.TypeNAPTR, dns.TypeAXFR, dns.TypeOPT, 0, 65280}
+		dns.TypeHTTPS, dns.TypeSVCB, dns.TypeDS, dns.TypePTR, dns.TypeDNAME, dns.TypeANY, dns.TypeTLSA, dns.TypeNAPTR, dns.TypeAXFR, dns.TypeOPT, 0, 65280,
+		dns.TypeMB, dns.TypeMD, dns.TypeMF, dns.TypeMG, dns.TypeMR, dns.TypeMINFO, dns.TypeAFSDB, dns.TypeRT, dns.TypeKX, dns.TypePX, dns.TypeRP,
+		dns.TypeURI, dns.TypeHINFO, dns.TypeNULL}
 	variants := [][]func(*dns.Msg){
 		nil,
 		{edns(512)},
@@ -110,34 +131,30 @@ func mixCase(random *rand.Rand, s string) string {
 	return string(b)
 }
 
-// TestPlainIsAsHandler compares both ways of answering octet for octet, and that
-// nearly all queries took the shorter one.
-func TestPlainIsAsHandler(t *testing.T) {
+// TestWriterIsAsLibrary compares all answers octet for octet with those that the
+// library packs.
+func TestWriterIsAsLibrary(t *testing.T) {
 	s := crowded(t)
 	r := &responder{server: s}
-	h := handler{server: s, udp: true}
 	buf := make([]byte, 0, writerBuffer)
-	v := s.view.Load()
-	all, plain, differing := 0, 0, 0
+	all, differing := 0, 0
 	corpus(t, s, func(query []byte) {
-		all++
-		q, ok := r.parse(query)
-		if !ok {
-			return
-		}
-		got, ok := r.answerPlain(v, &q, query, buf)
-		if !ok {
-			return
-		}
-		plain++
-		if want := h.answer(query); !bytes.Equal(got, want) && differing < 10 {
-			differing++
-			t.Errorf("the answer to\n%v\nis\n%v\nand of the handler\n%v\n(%x and %x)", unpacked(query), unpacked(got), unpacked(want), got, want)
+		for _, udp := range []bool{true, false} {
+			all++
+			var got []byte
+			if udp {
+				got = r.answer(s.view.Load(), query, buf)
+			} else {
+				got = r.answerTCP(query)
+			}
+			if want := (handler{server: s, udp: udp}).answer(query); !bytes.Equal(got, want) && differing < 10 {
+				differing++
+				t.Errorf("the answer to\n%v\nis\n%v\nand by the library\n%v\n(%x and %x)", unpacked(query), unpacked(got), unpacked(want), got, want)
+			}
 		}
 	})
-	t.Logf("%d queries, of them %d plain", all, plain)
-	if all < 20_000 || plain < all/2 {
-		t.Errorf("%d queries, of them %d plain", all, plain)
+	if t.Logf("%d queries", all); all < 40_000 {
+		t.Errorf("%d queries", all)
 	}
 }
 
@@ -171,31 +188,151 @@ func TestPlainQueriesAllocateNothing(t *testing.T) {
 		{"text.example.org.", dns.TypeANY},
 		{"example.net.", dns.TypeA},
 	} {
-		for _, change := range []func(*dns.Msg){func(*dns.Msg) {}, edns(1232)} {
-			query, err := question(q.qname, q.qtype, change).Pack()
-			if err != nil {
-				t.Fatal(err)
-			}
+		unknown := func(o *dns.OPT) { o.Option = append(o.Option, &dns.EDNS0_LOCAL{Code: 65001}) }
+		for _, change := range []func(*dns.Msg){func(*dns.Msg) {}, edns(1232), edns(1232, unknown)} {
+			query := packed(t, question(q.qname, q.qtype, change))
 			if n := testing.AllocsPerRun(100, func() { r.answer(v, query, buf) }); n != 0 {
 				t.Errorf("%s %s: %v allocations", q.qname, dns.TypeToString[q.qtype], n)
+			}
+			if n := testing.AllocsPerRun(100, func() { r.answerTCP(query) }); n != 0 {
+				t.Errorf("%s %s over TCP: %v allocations", q.qname, dns.TypeToString[q.qtype], n)
 			}
 		}
 	}
 }
 
-// Data in which the names of its type are missing is left to the library.
-func TestPlainLeavesUnreadableData(t *testing.T) {
+// What is stored is answered octet for octet, whatever the library takes it for, and
+// over UDP and TCP alike.
+func TestStoredDataIsAnswered(t *testing.T) {
 	zone := zoneConfig(t, "example.org")
 	s := serving(t, zone)
-	owner := name(t, "bad.example.org")
-	apply(t, s, zone.Name, appending(record.Record{Name: owner, Type: record.TypeCNAME, TTL: 60, Data: "\x05ab"}))
-	query, err := question("bad.example.org.", dns.TypeCNAME).Pack()
-	if err != nil {
-		t.Fatal(err)
+	tests := []struct {
+		name  string
+		qtype uint16
+		data  string
+	}{
+		{"caa", dns.TypeCAA, "\x00\x05issueca.test; x=\\065"},
+		{"uri", dns.TypeURI, "\x00\x01\x00\x01https://a.test/\\065\\"},
+		{"emptytxt", dns.TypeTXT, "\x00"},
+		{"uppermx", dns.TypeMX, "\x00\x01\x01A\x04TEST\x00"},
+		{"halfname", dns.TypeCNAME, "\x05ab"},
+		{"pointer", dns.TypeNS + 3, "\xc0\x0c"},
+		{"longname", dns.TypePTR, "\x01a\x04test\x00more"},
+		{"shortsoa", dns.TypeMINFO, "\x01a\x07example\x03org\x00\x05ab"},
+		{"shortmx", dns.TypeMX, "\x00"},
+		{"type", 262, "\x01\x02\x03"},
 	}
-	r := &responder{server: s}
-	got := r.answer(s.view.Load(), query, make([]byte, 0, writerBuffer))
-	if want := (handler{server: s, udp: true}).answer(query); !bytes.Equal(got, want) {
-		t.Errorf("got %x, want %x", got, want)
+	for _, test := range tests {
+		owner := name(t, test.name+".example.org")
+		apply(t, s, zone.Name, appending(record.Record{Name: owner, Type: record.Type(test.qtype), TTL: 60, Data: test.data}))
+		for _, udp := range []bool{true, false} {
+			query := packed(t, question(owner.String(), test.qtype))
+			answer := exchangePacked(s, query, udp)
+			want := "\xc0\x0c" + string(binary.BigEndian.AppendUint16(nil, test.qtype)) + "\x00\x01\x00\x00\x00\x3c" +
+				string(binary.BigEndian.AppendUint16(nil, uint16(len(test.data)))) + test.data
+			if got := string(answer[len(query):]); got != want {
+				t.Errorf("%s, UDP %v: the answer is %q, want %q", test.name, udp, got, want)
+			}
+		}
+	}
+}
+
+// Names are compressed as the library does it, however many there are, and on both
+// sides of the last offset that a pointer can have.
+func TestCompressionOfManyNames(t *testing.T) {
+	for seed := range uint64(12) {
+		zone := zoneConfig(t, "example.org")
+		s := serving(t, zone)
+		random := rand.New(rand.NewPCG(seed, 0))
+		many := record.Change{Op: record.Append}
+		target := zone.Name
+		for i := range 1200 {
+			if len(target) > 60+int(seed)*15 || random.IntN(3) == 0 {
+				target = zone.Name[random.IntN(2)*8:] // example.org or org
+			}
+			for range 1 + random.IntN(4) {
+				child, err := target.Child(string("abcdefgh"[random.IntN(2+int(seed)/2)]) + strings.Repeat("x", random.IntN(2)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				target = child
+			}
+			data := string(binary.BigEndian.AppendUint16(nil, uint16(i))) + string(target)
+			many.Records = append(many.Records, record.Record{Name: zone.Name, Type: record.Type(dns.TypeMX), TTL: 60, Data: data})
+			if len(many.Records) == 500 && seed%2 == 0 {
+				break
+			}
+		}
+		for len(many.Records) > 0 {
+			if _, err := s.Apply(t.Context(), zone.Name, many); err == nil {
+				break
+			}
+			many.Records = many.Records[:len(many.Records)-50] // too much for one answer
+		}
+		query := packed(t, question("example.org.", dns.TypeMX))
+		got, want := exchangePacked(s, query, false), handler{server: s}.answer(query)
+		if !bytes.Equal(got, want) {
+			t.Errorf("seed %d: %d records in %d bytes, by the library in %d", seed, len(many.Records), len(got), len(want))
+		}
+		if len(got) < 2000 {
+			t.Errorf("seed %d: %d bytes", seed, len(got))
+		}
+	}
+}
+
+// Messages that are no queries, or not well made, say so themselves; of what a query
+// has beside its question, only the OPT record counts.
+func TestUnusualMessages(t *testing.T) {
+	s := questionServer(t)
+	const asked = "\x04tExt\x07example\x03org\x00\x00\x10\x00\x01"
+	const opt = "\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
+	const hip = "\xc0\x0c\x00\x37\x00\x01\x00\x00\x00\x00\x00\x08\x01\x02\x00\x01xx\xc0\x0c" // in which names must not be compressed
+	type seen struct {
+		Flags    uint16
+		Sections [4]uint16
+	}
+	found, rejected, repeated := seen{0x8400, [4]uint16{1, 1}}, seen{0x8001, [4]uint16{}}, seen{0x8001, [4]uint16{1}}
+	tests := []struct {
+		name   string
+		header string // behind the ID
+		rest   string
+		want   seen
+	}{
+		{"a question", "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00", asked, found},
+		{"octets behind it", "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00", asked + "more", found},
+		{"a record that is not looked at", "\x00\x00\x00\x01\x00\x01\x00\x00\x00\x00", asked + hip, found},
+		{"half of it", "\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00", asked + hip[:len(hip)-1], repeated},
+		{"a record more announced", "\x00\x00\x00\x01\x00\x01\x00\x01\x00\x00", asked + hip, repeated},
+		{"a record of half a name", "\x00\x00\x00\x01\x00\x01\x00\x00\x00\x00", asked + "\xc0", repeated},
+		{"a record of an old label type", "\x00\x00\x00\x01\x00\x01\x00\x00\x00\x00", asked + "\x41" + hip, repeated},
+		{"an OPT record behind others", "\x00\x00\x00\x01\x00\x01\x00\x00\x00\x01", asked + hip + opt, seen{0x8400, [4]uint16{1, 1, 0, 1}}},
+		{"an OPT record in the answer", "\x00\x00\x00\x01\x00\x01\x00\x00\x00\x00", asked + opt, found},
+		{"an OPT record by a pointer to the root", "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x01", asked + "\xc0\x1d" + opt[1:], seen{0x8001, [4]uint16{1, 0, 0, 1}}},
+		{"half an option", "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x01", asked + opt[:9] + "\x00\x03\x00\x0a\x00", repeated},
+		{"an option that we do not read (RFC 7871)", "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x01", asked + opt[:9] + "\x00\x05\x00\x08\x00\x01x",
+			seen{0x8400, [4]uint16{1, 1, 0, 1}}},
+		{"a compressed question", "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00", "\x04text\xc0\x04\x00\x10\x00\x01", rejected},
+		{"a name without an end", "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00", "\x04text", rejected},
+		{"no question", "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", "", rejected},
+		{"NOTIFY", "\x20\x00\x00\x01\x00\x00\x00\x00\x00\x00", asked, seen{0xa004, [4]uint16{}}},
+	}
+	for _, test := range tests {
+		for _, udp := range []bool{true, false} {
+			answer := exchangePacked(s, []byte("id"+test.header+test.rest), udp)
+			if len(answer) < headerLen {
+				t.Errorf("%s, UDP %v: answer %q", test.name, udp, answer)
+				continue
+			}
+			got := seen{Flags: binary.BigEndian.Uint16(answer[2:])}
+			for i := range got.Sections {
+				got.Sections[i] = binary.BigEndian.Uint16(answer[4+2*i:])
+			}
+			if got != test.want {
+				t.Errorf("%s, UDP %v: %x, want %x (%x)", test.name, udp, got, test.want, answer)
+			}
+			if err := new(dns.Msg).Unpack(answer); err != nil {
+				t.Errorf("%s, UDP %v: %v (%x)", test.name, udp, err, answer)
+			}
+		}
 	}
 }

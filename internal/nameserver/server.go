@@ -393,7 +393,7 @@ func (s *Server) publishView() {
 	newest := s.configs[len(s.configs)-1]
 	v := &view{zones: make(map[record.Name]*zone), price: newest.price}
 	for name := range newest.zones {
-		v.zones[name] = (*s.zones.Load())[name]
+		v.add(name, (*s.zones.Load())[name])
 	}
 	s.view.Store(v)
 }

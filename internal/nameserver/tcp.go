@@ -121,11 +121,10 @@ func (l *tcpListener) serveConn(c *connection) {
 			return
 		}
 		c.setBusy()
-		m := server.answerTCP(query)
-		if m == nil {
+		answer = answerTCP(server, query, answer[:0])
+		if len(answer) == 0 {
 			return // who sends what cannot be answered is not one to wait for
 		}
-		answer = append(binary.BigEndian.AppendUint16(answer[:0], uint16(len(m))), m...)
 		_ = c.SetWriteDeadline(time.Now().Add(tcpWrite))
 		if _, err := c.Write(answer); err != nil {
 			return
@@ -173,13 +172,20 @@ func (l *tcpListener) extend(c *connection, by time.Duration) error {
 	return c.SetReadDeadline(time.Now().Add(by))
 }
 
-// answerTCP answers a message that came over TCP, nil where it must not be.
-func (s *Server) answerTCP(message []byte) (answer []byte) {
-	defer func() {
-		if recovered := recover(); recovered != nil {
-			answer = nil
-			s.logPanic(recovered, message)
-		}
-	}()
-	return handler{server: s}.answer(message)
+// responders are those of TCP connections. A connection has one only while a message
+// is being answered, so that many of them do not keep what large answers took.
+var responders = sync.Pool{New: func() any { return new(responder) }}
+
+// answerTCP appends a server's answer to a message to buf with its length before it,
+// nothing where there must be none.
+func answerTCP(server *Server, message, buf []byte) []byte {
+	r := responders.Get().(*responder)
+	defer responders.Put(r)
+	r.server = server
+	m := r.answerTCP(message)
+	r.server = nil // which may be closed before the next message
+	if m == nil {
+		return buf
+	}
+	return append(binary.BigEndian.AppendUint16(buf, uint16(len(m))), m...)
 }

@@ -2,55 +2,50 @@ package nameserver
 
 import (
 	"encoding/binary"
-	"strings"
 
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/miekg/dns"
 )
 
-// writer writes an answer straight from packed RRsets, in the octets in which the
-// library would pack it: names are compressed where it compresses them (RFC 1035
-// §4.1.4, RFC 3597 §4), and only where they agree in letter case too.
+// writer writes an answer straight from packed RRsets, whose octets it never changes:
+// only names are compressed, where all who read the type can read that (RFC 1035 §4.1.4,
+// RFC 3597 §4), and only where they agree in letter case too. It is what the DNS library
+// would pack (TestWriterIsAsLibrary).
 type writer struct {
 	buf   []byte
 	asked record.Name // stands behind the header, in the case in which it was asked
-	limit int         // octets, those of the OPT record not among them
+	limit int         // bytes, those of the OPT record not among them
 
 	counts struct{ answer, authority, additional uint16 }
-	// unreadable is set where RDATA lacks the names of its type.
-	unreadable bool
 
-	// suffixes are the names that a later one can end in. That of the question and
-	// its own are there once one is looked for: most answers need none of them.
-	suffixes []suffix
+	// suffixes has the names of the question and the writer's own once one is looked
+	// for: most answers need none of them.
+	suffixes suffixes
 	started  bool
 }
 
-// suffix is where a name of that length stands in the message.
-type suffix struct{ at, length uint16 }
-
-// writerBuffer is how long a buffer has to be: an answer of the largest size and,
-// until it is seen to be too long, a record of the names that RDATA can consist of.
+// writerBuffer is how long a buffer for an answer over UDP has to be: an answer of the
+// largest size and, until it is seen to be too long, a record of the names that RDATA
+// can consist of.
 const writerBuffer = maxUDPSize + rrFixedLen + 3*maxName + 64
 
-// pointerLimit is the first offset that no pointer can have.
-const pointerLimit = 1 << 14
-
 // begin starts an answer with room for the header, and the question.
-func (w *writer) begin(buf, message []byte, q *plainQuery) {
-	w.buf = append(buf[:0], message...)
+func (w *writer) begin(buf, message []byte, q *query) {
+	w.buf = append(buf[:0], message[:q.end]...)
 	w.asked = q.name
 	w.limit = q.limit
 	if q.edns {
 		w.limit -= optLen
 	}
 	w.counts.answer, w.counts.authority, w.counts.additional = 0, 0, 0
-	w.unreadable = false
-	w.suffixes, w.started = w.suffixes[:0], false
+	w.suffixes.reset()
+	w.started = false
 }
 
-// fill adds what a lookup found as response.truncate does, and tells whether the
-// message has to be called truncated.
+// fill fills the message up to its limit with what a lookup found, RRset by RRset (RFC
+// 2181 §9): the answer, the authority, then what is additional, of which anything but
+// needed glue may be missing. It reports whether the message has to be called truncated;
+// if its answer is, nothing is additional.
 func (w *writer) fill(l *lookup) (truncated bool) {
 	for i := range l.answer {
 		if !w.add(&l.answer[i], &w.counts.answer) {
@@ -62,82 +57,127 @@ func (w *writer) fill(l *lookup) (truncated bool) {
 			return true
 		}
 	}
-	for i := range l.additional {
-		if set := &l.additional[i]; !w.add(set, &w.counts.additional) && set.needed {
+	for {
+		set := l.additional(w.limit - len(w.buf))
+		if set == nil {
+			return false
+		}
+		if !w.add(set, &w.counts.additional) && set.needed {
 			return true
 		}
 	}
-	return false
 }
 
 // finish adds the OPT record and fills in the header.
-func (w *writer) finish(message []byte, q *plainQuery, flags byte, rcode int) {
+func (w *writer) finish(message []byte, q *query, flags byte, rcode int) {
 	if q.edns {
 		do := byte(0)
 		if q.do {
 			do = flagDO
 		}
-		w.buf = append(w.buf, 0, 0, byte(dns.TypeOPT), maxUDPSize>>8, maxUDPSize&0xff, 0, 0, do, 0, 0, 0)
+		w.buf = append(w.buf, 0, 0, byte(dns.TypeOPT), maxUDPSize>>8, maxUDPSize&0xff, byte(rcode>>4), 0, do, 0, 0, 0)
 		w.counts.additional++
 	}
+	questions := uint16(0)
+	if q.end > headerLen {
+		questions = 1
+	}
 	m := w.buf
-	m[2] = flagResponse | flags | message[2]&flagRD
-	m[3] = message[3]&flagCD | byte(rcode)
+	m[2] = flagResponse | flags | message[2]&(opcodeMask|flagRD)
+	m[3] = message[3]&flagCD | byte(rcode&0xf)
+	binary.BigEndian.PutUint16(m[4:], questions)
 	binary.BigEndian.PutUint16(m[6:], w.counts.answer)
 	binary.BigEndian.PutUint16(m[8:], w.counts.authority)
 	binary.BigEndian.PutUint16(m[10:], w.counts.additional)
 }
 
-// add adds an RRset, all of it or nothing.
-func (w *writer) add(set *answerSet, count *uint16) bool {
-	length, suffixes, started := len(w.buf), len(w.suffixes), w.started
-	if n, ok := w.addRecords(set); ok {
-		*count += n
-		return true
-	}
-	w.buf, w.suffixes, w.started = w.buf[:length], w.suffixes[:suffixes], started
-	return false
+// mark is how far a message was written.
+type mark struct {
+	length, suffixes int
+	started          bool
 }
 
-// addRecords adds the records of an RRset, all with its lowest TTL, until one does
-// not fit.
-func (w *writer) addRecords(set *answerSet) (n uint16, ok bool) {
-	ttl := set.set.ttl()
+func (w *writer) mark() mark { return mark{len(w.buf), len(w.suffixes.list), w.started} }
+
+func (w *writer) rewind(to mark) {
+	w.buf, w.started = w.buf[:to.length], to.started
+	w.suffixes.truncate(to.suffixes)
+}
+
+// add adds an RRset, all of it or nothing. Its records have all the lowest of their
+// TTLs (RFC 2181 §5.2).
+func (w *writer) add(set *answerSet, count *uint16) bool {
+	before := w.mark()
+	first, _ := set.set.next()
+	n, lowest, ok := w.addRecords(set, first.ttl)
+	if ok && lowest != first.ttl {
+		w.rewind(before)
+		n, _, ok = w.addRecords(set, lowest)
+	}
+	if !ok {
+		w.rewind(before)
+		return false
+	}
+	*count += n
+	return true
+}
+
+// addRecords adds the records of an RRset with a TTL, until one does not fit. It
+// returns their number, and the lowest TTL that they have.
+func (w *writer) addRecords(set *answerSet, ttl uint32) (n uint16, lowest uint32, ok bool) {
+	lowest = ttl
+	l := layoutOf(set.typ)
+	pointer := 0 // to the owner, 0 for none
+	if set.owner == w.asked && set.owner != record.Root {
+		pointer = headerLen
+	}
 	for rest := set.set; rest != ""; n++ {
 		var r packedRecord
 		r, rest = rest.next()
-		if set.owner == w.asked && set.owner != record.Root {
-			w.buf = append(w.buf, 0xc0, headerLen)
+		lowest = min(lowest, r.ttl)
+		if pointer > 0 {
+			w.buf = append(w.buf, 0xc0|byte(pointer>>8), byte(pointer))
 		} else {
-			w.addName(set.owner, true)
+			pointer = w.addOwner(set.owner)
 		}
 		b := binary.BigEndian.AppendUint16(w.buf, uint16(set.typ))
 		b = binary.BigEndian.AppendUint16(b, dns.ClassINET)
 		b = binary.BigEndian.AppendUint32(b, ttl)
 		w.buf = append(b, 0, 0)
 		start := len(w.buf)
-		if !w.addData(r.data, layoutOf(set.typ)) {
-			return 0, false
+		if !w.addData(r.data, l) {
+			return 0, 0, false
 		}
 		binary.BigEndian.PutUint16(w.buf[start-2:], uint16(len(w.buf)-start))
 	}
-	return n, true
+	return n, lowest, true
+}
+
+// addOwner adds the owner of a record and returns where it stands for those that
+// follow, 0 if nothing can point there.
+func (w *writer) addOwner(owner record.Name) (pointer int) {
+	at := len(w.buf)
+	w.addName(owner, true)
+	switch {
+	case owner == record.Root:
+		return 0
+	case w.buf[at] >= 0xc0:
+		return int(w.buf[at]&0x3f)<<8 | int(w.buf[at+1])
+	case at < pointerLimit:
+		return at
+	}
+	return 0
 }
 
 // addData adds RDATA, if the message is not too long with it.
 func (w *writer) addData(data string, l layout) bool {
-	before, names, compress := l.parts()
-	before = min(before, len(data))
-	w.buf = append(w.buf, data[:before]...)
-	data = data[before:]
-	for ; names > 0; names-- {
-		name := nameAt(data)
-		if name == "" {
-			w.unreadable = true
-			return false
+	if l.names > 0 {
+		before := w.mark()
+		if rest, ok := w.addNames(data, l); ok {
+			data = rest
+		} else {
+			w.rewind(before) // written as it is stored
 		}
-		w.addName(name, compress)
-		data = data[len(name):]
 	}
 	if len(w.buf)+len(data) > w.limit {
 		return false
@@ -146,24 +186,39 @@ func (w *writer) addData(data string, l layout) bool {
 	return true
 }
 
+// addNames adds RDATA up to the end of its last name and returns the rest. It returns
+// false if the data is not laid out as that of its type.
+func (w *writer) addNames(data string, l layout) (rest string, ok bool) {
+	if len(data) < int(l.before) {
+		return "", false
+	}
+	w.buf = append(w.buf, data[:l.before]...)
+	data = data[l.before:]
+	for range l.names {
+		name := nameAt(data)
+		if name == "" {
+			return "", false
+		}
+		w.addName(name, l.compress)
+		data = data[len(name):]
+	}
+	return data, l.after == anyLength || int(l.after) == len(data)
+}
+
 // addName adds a name, compressed where it may be, and remembers what of it a later
 // one can end in.
 func (w *writer) addName(name record.Name, compress bool) {
 	w.start()
-	for name != record.Root {
-		at, known := w.find(string(name))
-		switch {
-		case known && compress:
-			w.buf = append(w.buf, 0xc0|byte(at>>8), byte(at))
-			return
-		case !known && len(w.buf) < pointerLimit:
-			w.suffixes = append(w.suffixes, suffix{uint16(len(w.buf)), uint16(len(name))})
-		}
-		label := int(name[0]) + 1
-		w.buf = append(w.buf, name[:label]...)
-		name = name[label:]
+	w.suffixes.expect(w.buf, name)
+	known, at := w.suffixes.longest(w.buf, string(name))
+	if at == 0 || !compress {
+		w.suffixes.add(len(w.buf), string(name), known, len(name))
+		w.buf = append(w.buf, name...)
+		return
 	}
-	w.buf = append(w.buf, 0)
+	w.suffixes.add(len(w.buf), string(name), known, known)
+	w.buf = append(w.buf, name[:known]...)
+	w.buf = append(w.buf, 0xc0|byte(at>>8), byte(at))
 }
 
 // nameAt returns the name in wire form at the start of data, "" if there is none.
@@ -179,100 +234,57 @@ func nameAt(data string) record.Name {
 	return ""
 }
 
-// start makes the suffixes of the question known.
+// start makes the suffixes of the question known, in the case in which they stand
+// there.
 func (w *writer) start() {
 	if w.started {
 		return
 	}
 	w.started = true
-	for at, name := headerLen, w.asked; name != record.Root; name = name.Parent() {
-		w.suffixes = append(w.suffixes, suffix{uint16(at), uint16(len(name))})
-		at += int(name[0]) + 1
-	}
+	w.suffixes.expect(w.buf, w.asked)
+	asked := borrow(w.buf[headerLen : headerLen+len(w.asked)])
+	w.suffixes.add(headerLen, asked, len(asked)-1, len(asked))
 }
 
-// find returns where a name already stands in the message.
-func (w *writer) find(name string) (at int, ok bool) {
-	for _, s := range w.suffixes {
-		if int(s.length) == len(name) && w.standsAt(int(s.at), name) {
-			return int(s.at), true
-		}
-	}
-	return 0, false
+// layout says where names are in the RDATA of a type: behind some octets, and before
+// some.
+type layout struct {
+	before, names, after int8
+	compress             bool
 }
 
-// standsAt compares a name with one of the same length in the message.
-func (w *writer) standsAt(at int, name string) bool {
-	for {
-		c := w.buf[at]
-		if c >= 0xc0 {
-			at = int(c&0x3f)<<8 | int(w.buf[at+1])
-			continue
-		}
-		if c == 0 {
-			return name[0] == 0
-		}
-		end := int(c) + 1
-		if !strings.HasPrefix(name, borrow(w.buf[at:at+end])) {
-			return false
-		}
-		at, name = at+end, name[end:]
-	}
-}
+// anyLength is that of octets of which there can be any number.
+const anyLength = -1
 
-// layout says where names are in the RDATA of a type.
-type layout uint8
-
-const (
-	layoutUnknown layout = iota // to be packed by the library
-	layoutOctets                // none
-	layoutName                  // a name
-	layoutMX                    // two octets, a name
-	layoutSOA                   // two names, 20 octets
-	layoutSRV                   // six octets, a name not to be compressed
-	layoutSVCB                  // two octets, a name not to be compressed, more octets
-)
-
-func (l layout) parts() (before, names int, compress bool) {
-	switch l {
-	case layoutName:
-		return 0, 1, true
-	case layoutMX:
-		return 2, 1, true
-	case layoutSOA:
-		return 0, 2, true
-	case layoutSRV:
-		return 6, 1, false
-	case layoutSVCB:
-		return 2, 1, false
-	}
-	return 0, 0, false
-}
-
+// layoutOf returns the layout of a type, none where names need not be known: no name
+// in data of other types may be compressed, and none follows that could point there.
 func layoutOf(t record.Type) layout {
 	if int(t) < len(layouts) {
 		return layouts[t]
 	}
-	if uint16(t) == dns.TypeCAA {
-		return layoutOctets
-	}
-	return layoutUnknown
+	return layout{}
 }
 
-// layouts are those of the types up to 255.
+var (
+	layoutName = layout{names: 1, compress: true}
+	layoutSVCB = layout{before: 2, names: 1, after: anyLength}
+)
+
+// layouts has the types of RFC 1035, whose names all can decompress, and those whose
+// targets' records are additional.
 var layouts = [256]layout{
-	dns.TypeA:     layoutOctets,
-	dns.TypeAAAA:  layoutOctets,
-	dns.TypeTXT:   layoutOctets,
-	dns.TypeSSHFP: layoutOctets,
-	dns.TypeTLSA:  layoutOctets,
-	dns.TypeDS:    layoutOctets,
 	dns.TypeNS:    layoutName,
+	dns.TypeMD:    layoutName,
+	dns.TypeMF:    layoutName,
 	dns.TypeCNAME: layoutName,
+	dns.TypeMB:    layoutName,
+	dns.TypeMG:    layoutName,
+	dns.TypeMR:    layoutName,
 	dns.TypePTR:   layoutName,
-	dns.TypeMX:    layoutMX,
-	dns.TypeSOA:   layoutSOA,
-	dns.TypeSRV:   layoutSRV,
+	dns.TypeSOA:   {names: 2, after: 20, compress: true},
+	dns.TypeMINFO: {names: 2, compress: true},
+	dns.TypeMX:    {before: 2, names: 1, compress: true},
+	dns.TypeSRV:   {before: 6, names: 1},
 	dns.TypeSVCB:  layoutSVCB,
 	dns.TypeHTTPS: layoutSVCB,
 }

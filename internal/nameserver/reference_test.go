@@ -8,17 +8,14 @@ import (
 	"github.com/miekg/dns"
 )
 
-// maxUDPSize is the largest answer over UDP in octets, whatever a client takes: it
-// passes everywhere without fragments (DNS flag day 2020).
-const maxUDPSize = 1232
+// This file answers messages by way of the DNS library, which parses and packs them: the
+// reference that what responder makes of them is compared with, octet for octet
+// (TestWriterIsAsLibrary, FuzzMessage).
 
-// handler answers messages by way of the library, which parses and packs them. It
-// is the truth on what the answer to a message is; query.go is a faster way to the
-// same.
+// handler answers messages as the library reads and writes them.
 type handler struct {
 	server *Server
 	udp    bool
-	shard  int // of the counters
 }
 
 // answer returns the answer to a message, nil where it must not have one.
@@ -44,7 +41,7 @@ func (h handler) answer(message []byte) []byte {
 	return h.respond(request)
 }
 
-// whole tells whether a message has all that its header announces: the library takes
+// whole reports whether a message has all that its header announces: the library takes
 // one that ends between two records, or behind the name of the question.
 func whole(message []byte, m *dns.Msg) bool {
 	if _, end, err := dns.UnpackDomainName(message, headerLen); err != nil || end+4 > len(message) {
@@ -58,7 +55,6 @@ func whole(message []byte, m *dns.Msg) bool {
 // reject answers a message that is not understood, with as much of its question as
 // is: the rest of its header means nothing in an answer.
 func (h handler) reject(message []byte, request *dns.Msg, rcode int) []byte {
-	h.server.count(h.shard, nil, 0, rcode)
 	var answer dns.Msg
 	answer.Id = binary.BigEndian.Uint16(message)
 	answer.Response = true
@@ -87,16 +83,7 @@ func (h handler) respond(request *dns.Msg) []byte {
 	if r.msg.Rcode == dns.RcodeSuccess {
 		r.look(h.server.view.Load())
 	}
-	h.count(r, request)
 	return r.pack()
-}
-
-func (h handler) count(r *response, request *dns.Msg) {
-	var t record.Type
-	if len(request.Question) == 1 {
-		t = record.Type(request.Question[0].Qtype)
-	}
-	h.server.count(h.shard, r.lookup.hosted, t, r.msg.Rcode)
 }
 
 // response is an answer in the making.
@@ -163,48 +150,21 @@ func (r *response) look(v *view) {
 
 // pack returns the message in wire form, within the limit.
 func (r *response) pack() []byte {
-	for _, set := range r.lookup.answer {
-		r.msg.Answer = r.appendRRs(r.msg.Answer, set)
-	}
-	for _, set := range r.lookup.authority {
-		r.msg.Ns = r.appendRRs(r.msg.Ns, set)
-	}
-	for _, set := range r.lookup.additional {
-		r.msg.Extra = r.appendRRs(r.msg.Extra, set)
-	}
-	r.addOPT()
-	packed, err := r.msg.Pack()
-	if err == nil && len(packed) <= r.limit {
-		return packed
-	}
-	r.truncate()
-	if packed, err = r.msg.Pack(); err == nil && len(packed) <= r.limit {
-		return packed
-	}
-	// Not reached, as far as we know: what fits by its computed length fits.
-	r.msg.Answer, r.msg.Ns, r.msg.Extra = nil, nil, nil
-	r.msg.Truncated = true
-	r.addOPT()
-	packed, _ = r.msg.Pack()
-	return packed
-}
-
-func (r *response) addOPT() {
+	r.msg.Truncated = !r.fill()
 	if r.opt != nil {
 		r.msg.Extra = append(r.msg.Extra, r.opt)
 	}
+	packed, err := r.msg.Pack()
+	if err != nil {
+		panic(err)
+	}
+	return packed
 }
 
-// truncate fills the message up to the limit with whole RRsets (RFC 2181 §9): the
+// fill fills the message up to the limit with whole RRsets (RFC 2181 §9): the
 // answer, the authority, then what is additional, of which anything but needed glue
-// may be missing without the message being called truncated. The OPT record, for
-// which there is always room, comes last.
-func (r *response) truncate() {
-	r.msg.Answer, r.msg.Ns, r.msg.Extra = nil, nil, nil
-	r.msg.Truncated = !r.fill()
-	r.addOPT()
-}
-
+// may be missing without the message being called truncated. There is always room for
+// the OPT record.
 func (r *response) fill() bool {
 	for _, set := range r.lookup.answer {
 		if !r.tryAdd(&r.msg.Answer, set) {
@@ -216,23 +176,34 @@ func (r *response) fill() bool {
 			return false
 		}
 	}
-	for _, set := range r.lookup.additional {
-		if !r.tryAdd(&r.msg.Extra, set) && set.needed {
+	if r.lookup.hosted == nil {
+		return true
+	}
+	for {
+		set := r.lookup.additional(r.room())
+		if set == nil {
+			return true
+		}
+		if !r.tryAdd(&r.msg.Extra, *set) && set.needed {
 			return false
 		}
 	}
-	return true
+}
+
+// room returns how many bytes are left.
+func (r *response) room() int {
+	room := r.limit - r.msg.Len()
+	if r.opt != nil {
+		room -= optLen
+	}
+	return room
 }
 
 // tryAdd adds an RRset to a section, if it fits.
 func (r *response) tryAdd(section *[]dns.RR, set answerSet) bool {
-	limit := r.limit
-	if r.opt != nil {
-		limit -= optLen
-	}
 	before := *section
 	*section = r.appendRRs(before, set)
-	if r.msg.Len() <= limit {
+	if r.room() >= 0 {
 		return true
 	}
 	*section = before
@@ -264,4 +235,16 @@ func newRR(owner string, t record.Type, ttl uint32, data string) dns.RR {
 		return &dns.RFC3597{Hdr: header, Rdata: hex.EncodeToString([]byte(data))}
 	}
 	return rr
+}
+
+// ttl returns the lowest TTL in the set: an RRset is served with one TTL (RFC 2181
+// §5.2), while each record keeps the one that it was given.
+func (s rrset) ttl() uint32 {
+	lowest := uint32(record.MaxTTL)
+	for s != "" {
+		var r packedRecord
+		r, s = s.next()
+		lowest = min(lowest, r.ttl)
+	}
+	return lowest
 }
