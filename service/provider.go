@@ -92,7 +92,7 @@ func (z *providerZone) change(ctx context.Context, client string, change record.
 		return result{}, notSupportedError{"set records"}
 	}
 	arrived := time.Now()
-	release, err := takeTurn(ctx, z.apex, client, turnPatience)
+	release, err := takeTurn(ctx, z.apex, client, providerPatience)
 	if err != nil {
 		return result{}, err
 	}

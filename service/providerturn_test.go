@@ -190,7 +190,7 @@ func TestProviderTurnGivenUp(t *testing.T) {
 			"list":   reading,
 		} {
 			began := time.Now()
-			if err := call(t.Context()); !isBusy(err) || time.Since(began) != turnPatience {
+			if err := call(t.Context()); !isBusy(err) || time.Since(began) != providerPatience {
 				t.Errorf("%s: after %s: %v", name, time.Since(began), err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -278,7 +278,7 @@ func TestProviderThatDoesNotReturn(t *testing.T) {
 		next    time.Duration // when the next call can begin
 	}{
 		{"late", 40 * time.Second, 40 * time.Second},
-		{"never", 0, changeTimeout + turnOverrun},
+		{"never", 0, changeTimeout + providerOverrun},
 	} {
 		before := strings.Count(s.log(t), overdue)
 		synctest.Test(t, func(t *testing.T) {
@@ -311,7 +311,7 @@ func TestProviderThatDoesNotReturn(t *testing.T) {
 			if took := time.Since(began); err != nil || took != test.next {
 				t.Errorf("%s: the next call after %s: %v", test.name, took, err)
 			}
-			time.Sleep(2 * turnOverrun)
+			time.Sleep(2 * providerOverrun)
 		})
 		want := 0
 		if test.returns == 0 {

@@ -17,14 +17,14 @@ import (
 var providerTurns fair.Locks
 
 const (
-	// turnPatience is how long a change waits for its turn. What is left of
+	// providerPatience is how long a change waits for its turn. What is left of
 	// changeTimeout then is for the call. Were that less, each call would begin with
 	// too little time for its end once a queue has formed.
-	turnPatience = changeTimeout / 2
-	// turnOverrun is how long after its deadline a call may keep its turn if it does
+	providerPatience = changeTimeout / 2
+	// providerOverrun is how long after its deadline a call may keep its turn if it does
 	// not return. It may still write, but one that never returns must not end all
 	// changes of its zone.
-	turnOverrun = time.Minute
+	providerOverrun = time.Minute
 )
 
 // busyError is a call of a provider that was given up before anything was changed.
@@ -54,7 +54,7 @@ func inTurn(ctx context.Context, apex record.Name, release func(), call func() (
 	}
 	done := make(chan outcome, 1)
 	deadline, _ := ctx.Deadline()
-	overdue := time.AfterFunc(time.Until(deadline)+turnOverrun, func() {
+	overdue := time.AfterFunc(time.Until(deadline)+providerOverrun, func() {
 		processLog().Error("the DNS provider of a zone does not return from a call; the next ones no longer wait for it", "zone", apex.String())
 		release()
 	})
