@@ -202,10 +202,11 @@ const (
 	unknownCertificate
 	clientExpired
 	clientElsewhere // outside of its networks
+	clientBusy      // with more under way than it may have at once
 )
 
 // denialLabels are what the metrics call them.
-var denialLabels = [...]string{"no_token", "wrong_token", "throttled", "unknown_certificate", "expired", "network"}
+var denialLabels = [...]string{"no_token", "wrong_token", "throttled", "unknown_certificate", "expired", "network", "busy"}
 
 // deny counts a request that was not let in.
 func (a *activity) deny(why denial) {

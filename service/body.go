@@ -80,11 +80,30 @@ func afterUnless(d time.Duration, f func()) (stop func()) {
 func readLength(body io.Reader, length int64) ([]byte, error) {
 	const usual = 16 << 10
 	if length < 0 || length > usual {
-		return io.ReadAll(body)
+		return readAll(body)
 	}
 	text := make([]byte, length)
 	_, err := io.ReadFull(body, text)
 	return text, err
+}
+
+// readAll is [io.ReadAll] which gives way to other requests: the client decides in how
+// many pieces the body comes, down to a byte each.
+func readAll(body io.Reader) ([]byte, error) {
+	text := make([]byte, 0, 4096)
+	var b breather
+	for {
+		b.breathe()
+		text = slices.Grow(text, 512)
+		n, err := body.Read(text[len(text):cap(text)])
+		text = text[:len(text)+n]
+		switch {
+		case err == io.EOF:
+			return text, nil
+		case err != nil:
+			return text, err
+		}
+	}
 }
 
 // readChange reads a change out of the body of a PATCH.

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-dns/bestdns/internal/access"
@@ -16,16 +17,16 @@ import (
 // its pool, those of a DNS provider for its one call at a time.
 type gates struct {
 	// requests are all that the client's token has let in.
-	requests semaphore
+	requests *gate
 	// bodies are those larger than smallBody that are in memory.
-	bodies semaphore
+	bodies *gate
 	// work is what is done with such bodies. Where one client's took all processors,
 	// others' requests would wait for the scheduler.
-	work semaphore
+	work *gate
 	// walks are those through the records of zones for an answer.
-	walks semaphore
+	walks *gate
 	// page is the page that is being made.
-	page semaphore
+	page *gate
 }
 
 const (
@@ -38,20 +39,24 @@ const (
 	// smallBody is how long the body of a change may be to be worked on at once.
 	// A change of one record has some 150 bytes.
 	smallBody = 1024
-	// gatePatience is how long a request waits to be let in.
-	gatePatience = 10 * time.Second
+	// gatePatience is how long a request waits to be let in: what comes then has to end
+	// before the client stops waiting.
+	gatePatience = 5 * time.Second
+	// mostWaiting is how many requests of a client wait at one gate. Each keeps some
+	// 25 kB, and HTTP/2 lets a client send hundreds by one connection.
+	mostWaiting = 512
 )
 
 // pages outlives configurations.
-var pages = make(semaphore, pagesAtOnce)
+var pages = newGate(pagesAtOnce)
 
 func newGates() *gates {
 	return &gates{
-		requests: make(semaphore, requestsAtOnce),
-		bodies:   make(semaphore, bodiesAtOnce),
-		work:     make(semaphore, max(1, runtime.GOMAXPROCS(0)/2)),
-		walks:    make(semaphore, walksAtOnce),
-		page:     make(semaphore, 1),
+		requests: newGate(requestsAtOnce),
+		bodies:   newGate(bodiesAtOnce),
+		work:     newGate(max(1, runtime.GOMAXPROCS(0)/2)),
+		walks:    newGate(walksAtOnce),
+		page:     newGate(1),
 	}
 }
 
@@ -63,30 +68,61 @@ func (a *App) provisionGates() {
 	}
 }
 
-// semaphore lets so many in as it has room for.
-type semaphore chan struct{}
+// gate lets so many in as it has room for, and so many more wait.
+type gate struct {
+	room    chan struct{}
+	waiting atomic.Int32
+}
 
-// enter waits for room, and returns what gives it back.
-func (s semaphore) enter(ctx context.Context) (leave func(), p *problem) {
+func newGate(room int) *gate { return &gate{room: make(chan struct{}, room)} }
+
+// enter waits for room, and returns what gives it back. A caller that has gone is not
+// let in.
+func (g *gate) enter(ctx context.Context) (leave func(), p *problem) {
+	if ctx.Err() != nil {
+		return nil, errGone()
+	}
 	select {
-	case s <- struct{}{}:
-		return s.leave, nil
+	case g.room <- struct{}{}:
+		return g.leave, nil
 	default:
 	}
+	if g.waiting.Add(1) > mostWaiting {
+		g.waiting.Add(-1)
+		return nil, errCrowded("this client has %d requests waiting, and no more may: send fewer at once", mostWaiting)
+	}
+	defer g.waiting.Add(-1)
 	timer := time.NewTimer(gatePatience)
 	defer timer.Stop()
 	select {
-	case s <- struct{}{}:
-		return s.leave, nil
+	case g.room <- struct{}{}:
+		return g.leave, nil
 	case <-ctx.Done():
+		return nil, errGone()
 	case <-timer.C:
+		return nil, errCrowded("this client has as much under way as it may have at once, and none of it has ended within %s", gatePatience)
 	}
-	p = newProblem(api.Unavailable, "this client has as much under way as it may have at once, and none of it has ended for some time; send this again later")
-	p.retryAfter = time.Second
-	return nil, p
 }
 
-func (s semaphore) leave() { <-s }
+func (g *gate) leave() { <-g.room }
+
+// isCrowded reports whether a client has more let in than most ever have.
+func (g *gate) isCrowded() bool { return len(g.room) > cap(g.room)/8 }
+
+func errCrowded(format string, args ...any) *problem {
+	p := newProblem(api.Unavailable, format, args...)
+	p.retryAfter, p.quiet = time.Second, true
+	seen.deny(clientBusy)
+	return p
+}
+
+// errGone is for a caller that does not wait for the answer any more. Nobody will read
+// it.
+func errGone() *problem {
+	p := newProblem(api.Unavailable, "the client has gone")
+	p.quiet = true
+	return p
+}
 
 // breather gives way to other requests now and then, in what takes long.
 type breather int

@@ -1,18 +1,15 @@
 package service
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -100,8 +97,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		page.SetHeaders(w.Header()) // for an error in its place too
 	}
 	limitBodyTime(w, r)
+	out := newProgressWriter(w, r)
+	defer out.end()
+	if r.Method != http.MethodPatch { // whose answers are small; see patchRecords
+		w = out
+	}
 	if p := h.guarded(w, r, route, req); p != nil {
-		h.writeProblem(w, r, req, p)
+		h.writeProblem(out, r, req, p)
 	}
 	return nil
 }
@@ -223,38 +225,10 @@ func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req request
 		w.Header().Set("Content-Type", "application/json")
 		return nil
 	}
-	out := newProgressWriter(w, r)
-	defer out.end()
-	if err := streamRecords(out, records); err != nil {
+	if err := streamRecords(w, records); err != nil {
 		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), loggedCause(err))
 	}
 	return nil
-}
-
-// streamRecords writes records one by one: a zone may be larger than an answer
-// should ever be in memory.
-func streamRecords(w http.ResponseWriter, records iter.Seq[api.Record]) error {
-	w.Header().Set("Content-Type", "application/json")
-	out := bufio.NewWriter(w)
-	out.WriteString(`{"records":[`)
-	first := true
-	var b breather
-	for r := range records {
-		b.breathe()
-		text, err := json.Marshal(r)
-		if err != nil {
-			return err
-		}
-		if !first {
-			out.WriteByte(',')
-		}
-		first = false
-		if _, err := out.Write(text); err != nil {
-			return err
-		}
-	}
-	out.WriteString("]}\n")
-	return out.Flush()
 }
 
 func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req request) *problem {
@@ -267,8 +241,13 @@ func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req reque
 	if p != nil {
 		return p
 	}
+	if len(answer) > writePiece || req.gates.requests.isCrowded() {
+		out := newProgressWriter(w, r)
+		defer out.end()
+		w = out
+	}
 	w.Header().Set("Content-Type", "application/json")
-	if err := writeWhole(w, r, answer); err != nil {
+	if _, err := w.Write(answer); err != nil {
 		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), loggedCause(err))
 	}
 	return nil
@@ -295,9 +274,14 @@ func (h *Handler) change(w http.ResponseWriter, r *http.Request, req request) ([
 	if p == nil {
 		body, p = readChange(text)
 	}
-	if p != nil {
+	switch {
+	case p != nil && !p.quiet:
 		req.app.logUnread(req.who, req.zone, p)
 		return nil, p
+	case p != nil:
+		return nil, p
+	case r.Context().Err() != nil:
+		return nil, errGone()
 	}
 	// The body may have taken its time, and a reload in the meantime its right.
 	if newest := liveApps.newest(h.app); newest != req.app {
@@ -356,30 +340,6 @@ func (h *Handler) getOpenAPI(w http.ResponseWriter, _ *http.Request, _ request) 
 	w.Header().Set("Content-Type", "application/yaml")
 	w.Write(api.OpenAPI)
 	return nil
-}
-
-// writeJSON writes an answer. An error in writing means that the client is gone.
-func writeJSON(w http.ResponseWriter, answer any) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(answer)
-}
-
-func (h *Handler) writeProblem(w http.ResponseWriter, r *http.Request, req request, p *problem) {
-	p.RequestID = req.who.requestID
-	if p.Status >= 500 && r.Method != http.MethodPatch { // changes have their audit line
-		h.logger.Error("request failed", zap.String("request_id", p.RequestID), zap.String("path", text.Brief(r.URL.Path, mostOfName)),
-			zap.String("reason", p.Detail), loggedCause(p.cause))
-	}
-	if p.retryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(p.retryAfter.Round(time.Second)/time.Second))))
-	}
-	if p.Status == http.StatusUnauthorized {
-		w.Header().Add("WWW-Authenticate", `Bearer realm="bestdns"`)
-		w.Header().Add("WWW-Authenticate", `Basic realm="bestdns", charset="UTF-8"`)
-	}
-	w.Header().Set("Content-Type", api.ProblemContentType)
-	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(&p.Problem)
 }
 
 // requestID returns the id that Caddy gives the request, which its access log

@@ -109,7 +109,9 @@ func TestGatesOfOneClient(t *testing.T) {
 	app := liveApps.newest(nil)
 	busy := app.gates[app.clients.ByName("ops")]
 	for range walksAtOnce {
-		busy.walks <- struct{}{}
+		if _, p := busy.walks.enter(t.Context()); p != nil {
+			t.Fatal(p)
+		}
 	}
 	done := make(chan answer)
 	go func() { done <- s.call(t, "ops", http.MethodGet, "/v1/zones/example.test/records", "") }()
@@ -122,7 +124,7 @@ func TestGatesOfOneClient(t *testing.T) {
 		t.Errorf("it did not wait: %d %s", got.status, got.body)
 	case <-time.After(50 * time.Millisecond):
 	}
-	<-busy.walks
+	busy.walks.leave()
 	if got := <-done; got.status != http.StatusOK {
 		t.Errorf("after its turn has come: %d %s", got.status, got.body)
 	}

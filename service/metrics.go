@@ -37,7 +37,7 @@ var (
 		"Failures of the DNS providers of zones: failed (an answer that is an error), timeout, unreachable.", "zone", "kind")
 	deniedDesc = desc("bestdns_denied_requests_total",
 		"Requests that were not let in: no_token, wrong_token, throttled (after too many wrong tokens from one address), "+
-			"unknown_certificate, expired, network (a client outside of its networks).", "reason")
+			"unknown_certificate, expired, network (a client outside of its networks), busy (a client with more under way than it may have at once).", "reason")
 
 	overLimitDesc = desc("bestdns_over_limit_total",
 		"Changes refused since they would have put more there than may be, by the limit: client-records, client-bytes, zone-records, "+

@@ -44,7 +44,7 @@ func (h *Handler) getPage(w http.ResponseWriter, r *http.Request, req request) *
 		return p
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	if err := writeWhole(w, r, text); err != nil {
+	if _, err := w.Write(text); err != nil {
 		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), loggedCause(err))
 	}
 	return nil
@@ -53,7 +53,7 @@ func (h *Handler) getPage(w http.ResponseWriter, r *http.Request, req request) *
 // renderPage makes the page, when the visitor has no other one in the making and there is room for
 // one.
 func renderPage(ctx context.Context, req request) ([]byte, *problem) {
-	for _, gate := range []semaphore{req.gates.page, pages} {
+	for _, gate := range []*gate{req.gates.page, pages} {
 		leave, p := gate.enter(ctx)
 		if p != nil {
 			return nil, p

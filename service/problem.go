@@ -24,6 +24,7 @@ type problem struct {
 	api.Problem
 	cause      error         // for the log; may be nil
 	retryAfter time.Duration // zero: not said
+	quiet      bool          // it is counted, and has no line in the log: there can be any number
 }
 
 // How many bytes of a text go to the log or into an answer at most: callers, and the

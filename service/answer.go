@@ -1,0 +1,120 @@
+package service
+
+import (
+	"bufio"
+	"encoding/json"
+	"iter"
+	"net/http"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/text"
+)
+
+// progressTimeout is how long a client may take to take the next few kilobytes of an
+// answer. What it does not take keeps memory here: a snapshot of a zone, or a page.
+const progressTimeout = 10 * time.Second
+
+// progressWriter writes an answer to a client that takes it, and fails when the client
+// no longer does.
+type progressWriter struct {
+	http.ResponseWriter
+	connection *http.ResponseController
+	perRequest bool // the deadline is the request's own and ends with it
+	set        time.Time
+}
+
+func newProgressWriter(w http.ResponseWriter, r *http.Request) *progressWriter {
+	return &progressWriter{ResponseWriter: w, connection: http.NewResponseController(w), perRequest: r.ProtoMajor > 1}
+}
+
+// Unwrap is for [http.ResponseController].
+func (p *progressWriter) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+
+// writePiece is how much is written at once. Systems and HTTP/2 take as much without
+// waiting, as a rule.
+const writePiece = 16 << 10
+
+// Write writes piece by piece.
+func (p *progressWriter) Write(all []byte) (n int, err error) {
+	for len(all) > writePiece {
+		m, err := p.writePiece(all[:writePiece])
+		if n += m; err != nil {
+			return n, err
+		}
+		all = all[writePiece:]
+	}
+	m, err := p.writePiece(all)
+	return n + m, err
+}
+
+// writePiece writes a piece. Each deadline costs a turn of an HTTP/2 connection's own
+// loop, so one is set a second at most.
+func (p *progressWriter) writePiece(piece []byte) (int, error) {
+	if now := time.Now(); now.Sub(p.set) > time.Second {
+		// An error means that this connection cannot; the server's own limits hold.
+		_ = p.connection.SetWriteDeadline(now.Add(progressTimeout))
+		p.set = now
+	}
+	return p.ResponseWriter.Write(piece)
+}
+
+// end takes the deadline from a connection that may serve further requests.
+func (p *progressWriter) end() {
+	if !p.perRequest && !p.set.IsZero() {
+		_ = p.connection.SetWriteDeadline(time.Time{})
+	}
+}
+
+// streamRecords writes records one by one: a zone may be larger than an answer
+// should ever be in memory.
+func streamRecords(w http.ResponseWriter, records iter.Seq[api.Record]) error {
+	w.Header().Set("Content-Type", "application/json")
+	out := bufio.NewWriter(w)
+	out.WriteString(`{"records":[`)
+	first := true
+	var b breather
+	for r := range records {
+		b.breathe()
+		text, err := json.Marshal(r)
+		if err != nil {
+			return err
+		}
+		if !first {
+			out.WriteByte(',')
+		}
+		first = false
+		if _, err := out.Write(text); err != nil {
+			return err
+		}
+	}
+	out.WriteString("]}\n")
+	return out.Flush()
+}
+
+// writeJSON writes an answer. An error in writing means that the client is gone.
+func writeJSON(w http.ResponseWriter, answer any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+func (h *Handler) writeProblem(w http.ResponseWriter, r *http.Request, req request, p *problem) {
+	p.RequestID = req.who.requestID
+	if p.Status >= 500 && !p.quiet && r.Method != http.MethodPatch { // changes have their audit line
+		h.logger.Error("request failed", zap.String("request_id", p.RequestID), zap.String("path", text.Brief(r.URL.Path, mostOfName)),
+			zap.String("reason", p.Detail), loggedCause(p.cause))
+	}
+	if p.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(p.retryAfter.Round(time.Second)/time.Second))))
+	}
+	if p.Status == http.StatusUnauthorized {
+		w.Header().Add("WWW-Authenticate", `Bearer realm="bestdns"`)
+		w.Header().Add("WWW-Authenticate", `Basic realm="bestdns", charset="UTF-8"`)
+	}
+	w.Header().Set("Content-Type", api.ProblemContentType)
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(&p.Problem)
+}
