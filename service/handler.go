@@ -329,7 +329,8 @@ func (h *Handler) getToken(w http.ResponseWriter, _ *http.Request, req request) 
 func (h *Handler) getHealth(w http.ResponseWriter, _ *http.Request, req request) *problem {
 	if err := req.app.health(); err != nil {
 		p := newProblem(api.Unavailable, "%w", err)
-		p.retryAfter = time.Second
+		// Anyone may ask; what is wrong has its line where it was found.
+		p.retryAfter, p.quiet = time.Second, true
 		return p
 	}
 	writeJSON(w, api.Health{Status: "ok"})
