@@ -70,8 +70,9 @@ func (s *suffixes) longest(message []byte, name string) (start, at int) {
 	}
 	for ; name[start] != 0; start += int(name[start]) + 1 {
 		rest := name[start:]
-		for _, known := range s.list {
-			if known.is(message, rest) {
+		for i := range s.list {
+			// Most differ in length already, and need no call.
+			if known := &s.list[i]; int(known.length) == len(rest) && known.is(message, rest) {
 				return start, int(known.at)
 			}
 		}
@@ -133,21 +134,19 @@ func (s *suffixes) add(at int, name string, before, plain int) {
 			s.torn = s.torn || i > 0
 			return
 		}
-		s.addOne(at+i, name[i:], plain-i)
+		s.list = append(s.list, suffix{at: uint16(at + i), length: uint8(len(name) - i), plain: uint8(plain - i)})
+		if len(s.slots) > 0 {
+			s.list[len(s.list)-1].hash = hashSuffix(name[i:])
+			s.index()
+		}
 	}
 }
 
-func (s *suffixes) addOne(at int, name string, plain int) {
-	added := suffix{at: uint16(at), length: uint8(len(name)), plain: uint8(plain)}
-	if len(s.slots) > 0 {
-		added.hash = hashSuffix(name)
-	}
-	s.list = append(s.list, added)
-	switch {
-	case len(s.slots) == 0:
-	case 2*len(s.list) > len(s.slots):
+// index has the table find the last suffix of the list.
+func (s *suffixes) index() {
+	if 2*len(s.list) > len(s.slots) {
 		s.grow()
-	default:
+	} else {
 		s.insert(len(s.list) - 1)
 	}
 }
