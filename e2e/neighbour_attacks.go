@@ -23,9 +23,11 @@ type attack struct {
 	atLeast time.Duration
 	// long attacks are variants of others that a short test leaves out.
 	long bool
-	// streams attacks have all requests of 64 connections of HTTP/2 under way at once,
-	// which Caddy has a goroutine for each of.
-	streams bool
+	// atCaddy attacks go for what Caddy's server lets anyone do, with a token or without:
+	// all 250 streams of each connection of HTTP/2 at once, with a goroutine for each;
+	// TLS handshakes; headers of a megabyte. They are compared with what Caddy alone
+	// comes to under the first.
+	atCaddy bool
 }
 
 // attackConnections is how many connections a noisy client has.
@@ -48,11 +50,13 @@ var harmless = attack{
 	},
 }
 
-// harmlessStreams is the same with as many requests at once as HTTP/2 has room for.
-var harmlessStreams = attack{
-	name:   "nothing harmful: `GET /v1/token` on each of 250 HTTP/2 streams",
-	rights: certificatesRight, streams: true,
-	loop: func(a *Attacker, i int) { a.gets(i, "/v1/token", plenty) },
+// caddyStreams is as many requests at once as HTTP/2 has room for, which Caddy answers
+// itself. It is what Caddy's server, in its own settings, lets anyone do who reaches it,
+// with a token or without.
+var caddyStreams = attack{
+	name:   "nothing of ours: Caddy's `respond` on each of 250 HTTP/2 streams",
+	rights: certificatesRight, atCaddy: true,
+	loop: func(a *Attacker, i int) { a.gets(i, "/elsewhere", plenty) },
 }
 
 // attacks returns the rows of the table.
@@ -105,13 +109,13 @@ func connectionAttacks() []attack {
 			loop: func(a *Attacker, i int) { a.unfinished(i, 200, nil, closeAfter(i)) },
 		},
 		{
-			name: "HTTP/2: 250 bodies of 1 MiB, but for the last byte", rights: certificatesRight, streams: true,
+			name: "HTTP/2: 250 bodies of 1 MiB, but for the last byte", rights: certificatesRight, atCaddy: true,
 			loop: func(a *Attacker, i int) {
 				a.unfinished(i, maxStreams, bytes.Repeat([]byte(" "), 1<<20-1), time.Minute)
 			},
 		},
 		{
-			name: "HTTP/2: headers, then a reset", rights: certificatesRight, streams: true,
+			name: "HTTP/2: headers, then a reset", rights: certificatesRight, atCaddy: true,
 			loop: func(a *Attacker, i int) {
 				for a.ctx.Err() == nil {
 					s, err := a.openStreams(i, plenty)
@@ -127,11 +131,11 @@ func connectionAttacks() []attack {
 			},
 		},
 		{
-			name: "HTTP/2: a change, then a reset", rights: certificatesRight, streams: true,
+			name: "HTTP/2: a change, then a reset", rights: certificatesRight, atCaddy: true,
 			loop: func(a *Attacker, i int) { a.changes(i, small, true) },
 		},
 		{
-			name: "HTTP/2: a small change on each of 250 streams", rights: certificatesRight, streams: true,
+			name: "HTTP/2: a small change on each of 250 streams", rights: certificatesRight, atCaddy: true,
 			loop: func(a *Attacker, i int) {
 				a.changes(i, changeOf("append", 1, func(int) string { return txtRecord(ownChallenge, challengeValue(i)) }), false)
 			},
@@ -148,7 +152,7 @@ func connectionAttacks() []attack {
 			loop: func(a *Attacker, i int) { a.pipelined(i, 100, patchRequest(a.Noisy, small)) },
 		},
 		{
-			name: "TLS handshakes", rights: certificatesRight, long: true,
+			name: "TLS handshakes", rights: certificatesRight, long: true, atCaddy: true,
 			loop: func(a *Attacker, i int) {
 				for a.ctx.Err() == nil {
 					s, err := a.openStreams(i, plenty)
@@ -215,7 +219,7 @@ func requestAttacks() []attack {
 			loop: patching(record(`"name":"one","type":"CAA","data":"` + long + `"`)),
 		},
 		{
-			name: "a query parameter of 900 kB", rights: certificatesRight, long: true,
+			name: "a query parameter of 900 kB", rights: certificatesRight, long: true, atCaddy: true,
 			loop: getting(recordsPath + "?" + long[:900_000] + "=1"),
 		},
 		{
@@ -278,11 +282,11 @@ func challengeAttacks() []attack {
 		{name: "account labels, then the page", rights: certificatesRight, prepare: manyAccounts, loop: getting("/")},
 		{name: "account labels, then the records", rights: certificatesRight, prepare: manyAccounts, loop: getting(recordsPath)},
 		{
-			name: "account labels, then the page on 250 HTTP/2 streams, not read", rights: certificatesRight, streams: true, prepare: manyAccounts,
+			name: "account labels, then the page on 250 HTTP/2 streams, not read", rights: certificatesRight, atCaddy: true, prepare: manyAccounts,
 			loop: func(a *Attacker, i int) { a.gets(i, "/", 0) },
 		},
 		{
-			name: "account labels, then the records on 250 HTTP/2 streams, not read", rights: certificatesRight, streams: true, prepare: manyAccounts,
+			name: "account labels, then the records on 250 HTTP/2 streams, not read", rights: certificatesRight, atCaddy: true, prepare: manyAccounts,
 			loop: func(a *Attacker, i int) { a.gets(i, recordsPath, 0) },
 		},
 		{
@@ -297,7 +301,7 @@ func challengeAttacks() []attack {
 		},
 		{name: "1,000 deletes of absent values", rights: certificatesRight, prepare: full, loop: patching(absent)},
 		{
-			name: "1,000 deletes of absent values on each of 250 HTTP/2 streams", rights: certificatesRight, streams: true, prepare: full,
+			name: "1,000 deletes of absent values on each of 250 HTTP/2 streams", rights: certificatesRight, atCaddy: true, prepare: full,
 			loop: func(a *Attacker, i int) { a.changes(i, absent(), false) },
 		},
 		{

@@ -168,7 +168,7 @@ func readAttacks() []attack {
 				times(20, func() { a.sip(i, request, 1, time.Second) })
 			},
 		},
-		{name: "the definition, on 250 HTTP/2 streams, not read", rights: certificatesRight, long: true, streams: true, loop: func(a *Attacker, i int) { a.gets(i, "/v1/openapi.yaml", 0) }},
+		{name: "the definition, on 250 HTTP/2 streams, not read", rights: certificatesRight, long: true, atCaddy: true, loop: func(a *Attacker, i int) { a.gets(i, "/v1/openapi.yaml", 0) }},
 	}
 }
 

@@ -20,6 +20,9 @@ type gates struct {
 	requests *gate
 	// bodies are those larger than smallBody that are in memory.
 	bodies *gate
+	// chunked are bodies of unknown length: their reader finds their end, and a client
+	// can have each byte be a piece of its own.
+	chunked *gate
 	// work is what is done with such bodies. Where one client's took all processors,
 	// others' requests would wait for the scheduler.
 	work *gate
@@ -51,10 +54,12 @@ const (
 var pages = newGate(pagesAtOnce)
 
 func newGates() *gates {
+	half := max(1, runtime.GOMAXPROCS(0)/2) // of the processors
 	return &gates{
 		requests: newGate(requestsAtOnce),
 		bodies:   newGate(bodiesAtOnce),
-		work:     newGate(max(1, runtime.GOMAXPROCS(0)/2)),
+		chunked:  newGate(half),
+		work:     newGate(half),
 		walks:    newGate(walksAtOnce),
 		page:     newGate(1),
 	}

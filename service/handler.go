@@ -257,7 +257,11 @@ func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req reque
 func (h *Handler) change(w http.ResponseWriter, r *http.Request, req request) ([]byte, *problem) {
 	isLarge := r.ContentLength < 0 || r.ContentLength > smallBody
 	if isLarge {
-		leave, p := req.gates.bodies.enter(r.Context())
+		gate := req.gates.bodies
+		if r.ContentLength < 0 {
+			gate = req.gates.chunked
+		}
+		leave, p := gate.enter(r.Context())
 		if p != nil {
 			return nil, p
 		}

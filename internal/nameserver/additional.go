@@ -16,7 +16,8 @@ import (
 // answer is written, and only while it has room for their records.
 
 // maxTargets is how many names are looked up for the additional section of an answer,
-// as many as there are root servers (and as BIND has it).
+// as many as there are root servers (and as BIND has it). The name servers of a referral
+// that are in the zone which they serve do not count: their addresses are needed.
 const maxTargets = 13
 
 // leastRecord is the least that an address takes in a message, in bytes: its owner may
@@ -112,19 +113,23 @@ func leastSize(set rrset) int {
 // if there is no more that is to be looked up.
 func (l *lookup) nextTarget(room int) bool {
 	t := &l.targets
-	for t.rest != "" && t.n < maxTargets && (room >= leastRecord || t.cut != "") {
+	for t.rest != "" && (t.cut != "" || t.n < maxTargets && room >= leastRecord) {
 		var r packedRecord
 		r, t.rest = t.rest.next()
 		target := t.name(r.data)
 		needed := t.cut != "" && target.In(t.cut)
 		switch {
-		case !needed && room < leastRecord, !target.In(l.zone.zone), slices.Contains(t.seen[:t.n], target):
+		case !target.In(l.zone.zone):
 			continue
-		case !needed && !l.affords(target), needed && l.work >= maxWork:
+		case needed && l.work >= maxWork, !needed && !l.affords(target):
 			return false
+		case needed: // of which an RRset has none twice
+		case t.n == maxTargets, room < leastRecord, slices.Contains(t.seen[:t.n], target):
+			continue
+		default:
+			t.seen[t.n] = target
+			t.n++
 		}
-		t.seen[t.n] = target
-		t.n++
 		t.next, t.sets = 0, 0
 		if l.lookTarget(target, needed); t.sets > 0 {
 			return true

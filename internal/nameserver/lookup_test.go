@@ -379,3 +379,31 @@ func TestWhichNamesExist(t *testing.T) {
 		}
 	}
 }
+
+// TestAllNeededGlue: a referral has the addresses of all name servers within the
+// delegated zone, however many they are, or says that it is cut short (RFC 9471 §2.1).
+func TestAllNeededGlue(t *testing.T) {
+	const servers = 40
+	zone := zoneConfig(t, "example.org")
+	s := serving(t, zone)
+	var records []record.Record
+	for i := range servers {
+		records = append(records, rr(t, zone.Name, fmt.Sprintf("cut 60 NS ns%d.cut.example.org.", i)), rr(t, zone.Name, fmt.Sprintf("ns%d.cut 60 A 192.0.2.%d", i, i)))
+		// Others do not take their place.
+		records = append(records, rr(t, zone.Name, fmt.Sprintf("cut 60 NS a%d.example.org.", i)), rr(t, zone.Name, fmt.Sprintf("a%d 60 A 192.0.2.%d", i, 100+i)))
+	}
+	apply(t, s, zone.Name, appending(records...))
+	q := new(dns.Msg).SetQuestion("www.cut.example.org.", dns.TypeA)
+	glue := 0
+	for _, rr := range exchange(t, s, q, false).Extra {
+		if dns.IsSubDomain("cut.example.org.", rr.Header().Name) {
+			glue++
+		}
+	}
+	if glue != servers {
+		t.Errorf("over TCP there are the addresses of %d name servers of %d", glue, servers)
+	}
+	if m := exchange(t, s, q, true); !m.Truncated {
+		t.Errorf("over UDP the answer does not say that it is cut short: %v", m)
+	}
+}
