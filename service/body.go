@@ -44,6 +44,8 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
 		return nil, newProblem(api.TooLarge, "the body is larger than %d bytes", api.MaxBodyBytes)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, newProblem(api.BadRequest, "the body did not come within %s", bodyTimeout)
+	case err != nil && r.Context().Err() != nil:
+		return nil, errGone()
 	case err != nil:
 		return nil, newProblem(api.BadRequest, "the body cannot be read: %w", err)
 	}
