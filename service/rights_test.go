@@ -42,7 +42,7 @@ func TestRightsOverHTTP(t *testing.T) {
 	for _, what := range []string{
 		"built-in append by certificates", "built-in append by allow", "built-in set by allow", "built-in delete by allow",
 		"provider append by certificates", "provider append by allow", "provider set by allow", "provider delete by allow",
-		"moved to a CNAME's target", "delegation of a nested zone", "refused for a right", "refused for a name", "read something", "read nothing", "404",
+		"moved to a CNAME's target", "delegation of a nested zone", "refused for a right", "refused for a name", "refused for a limit", "read something", "read nothing", "404",
 	} {
 		if seen[what] < int(worlds)/2 {
 			t.Errorf("%s: %d times only, in %d worlds", what, seen[what], worlds)
@@ -61,7 +61,9 @@ type rightsWorld struct {
 	zones   []naiveZone
 	clients []string
 	naive   map[string]*naiveWorld // by client
+	limits  naiveLimits
 	state   map[string]map[string]held
+	written []written // in built-in zones
 	seen    map[string]int
 }
 
@@ -79,7 +81,12 @@ func newRightsWorld(t *testing.T, s *service, seed uint64, seen map[string]int) 
 		clients: []string{"c0", "c1", "c2"}, naive: make(map[string]*naiveWorld), seen: seen,
 	}
 	w.makeZones()
+	w.limits = naiveLimits{clientRecords: 1 << 20, nameTypes: 1 << 20, rrsetRecords: 1 << 20, domainChallenges: 1 << 20}
+	if seed%2 == 1 {
+		w.limits = naiveLimits{clientRecords: 4 + w.IntN(8), nameTypes: 3 + w.IntN(2), rrsetRecords: 1 + w.IntN(3), domainChallenges: 1 + w.IntN(2)}
+	}
 	var config strings.Builder
+	config.WriteString(w.limits.config())
 	fmt.Fprintf(&config, "listen %s\nstore %q\n", s.dns, filepath.Join(s.dir, fmt.Sprintf("%d.db", seed)))
 	for _, z := range w.zones {
 		backend := "ns ns.elsewhere.invalid"
@@ -111,6 +118,7 @@ func newRightsWorld(t *testing.T, s *service, seed uint64, seen map[string]int) 
 	}
 	s.load(t, config.String())
 	w.state = w.look()
+	w.account(w.clients[0], "the start", "delete", nil, nil, w.state)
 	return w
 }
 
@@ -147,10 +155,16 @@ func (w *rightsWorld) change() {
 
 	zone, may, why := w.judge(rules, kind, asked, items)
 	what := fmt.Sprintf("PATCH %q %s: %d %s", asked, text, answer.status, answer.body)
+	overLimit := answer.problem.Kind() == api.OverLimit
+	if overLimit && may {
+		why = "a limit"
+	}
 	switch {
 	case answer.status == http.StatusOK && !may:
 		w.failf(client, "%s\nlet through, and there is no right to it: %s", what, why)
-	case answer.status != http.StatusOK && may && !w.otherwise(answer, zone, items):
+	case overLimit && (!may || zone.provider || w.limits.over(w.written, w.wouldBe(client, kind, asked, items)) == ""):
+		w.failf(client, "%s\nrefused for a limit, and it would not be over one", what)
+	case answer.status != http.StatusOK && may && !overLimit && !w.otherwise(answer, zone, items):
 		w.failf(client, "%s\nrefused, and there is a right to it", what)
 	case answer.status != http.StatusOK:
 		w.seen["refused for "+why]++
@@ -160,6 +174,7 @@ func (w *rightsWorld) change() {
 		return
 	}
 	w.checkChanged(client, what, kind, asked, items, after)
+	w.account(client, what, kind, asked, items, after)
 	by, where := "certificates", "built-in "
 	for _, it := range items {
 		z, owner := rules.placed(asked, it.owner, it.typ)

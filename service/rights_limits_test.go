@@ -1,0 +1,157 @@
+package service
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The naive reading of the limits: who wrote what is there, counted anew each time.
+
+// naiveLimits are those of a world.
+type naiveLimits struct{ clientRecords, nameTypes, rrsetRecords, domainChallenges int }
+
+func (l naiveLimits) config() string {
+	return fmt.Sprintf("limits {\nclient_records %d\nname_types %d\nrrset_records %d\ndomain_challenges %d\n}\n",
+		l.clientRecords, l.nameTypes, l.rrsetRecords, l.domainChallenges)
+}
+
+// written is a record in a built-in zone, and who wrote it.
+type written struct {
+	zone    string
+	owner   string // as slashed returns it
+	typ     string
+	data    string
+	client  string // "" for what the server makes
+	expires bool
+}
+
+// sameRecord says which of them are the same record.
+func (r written) sameRecord(other written) bool {
+	return r.zone == other.zone && r.owner == other.owner && r.typ == other.typ && r.data == other.data
+}
+
+// counts are what the limits are about, by what they are about.
+func counts(records []written) map[string]int {
+	n := make(map[string]int)
+	types := make(map[string]bool)
+	for _, r := range records {
+		name := r.zone + " " + r.owner
+		if r.client != "" {
+			n["client "+r.client]++
+		}
+		if typ := name + " " + r.typ; !types[typ] {
+			types[typ] = true
+			n["types "+name]++
+		}
+		n["rrset "+name+" "+r.typ]++
+		if r.expires {
+			n["challenges "+r.zone+" "+naiveAccount.ReplaceAllString(r.owner, "")]++
+		}
+	}
+	return n
+}
+
+var naiveAccount = regexp.MustCompile(`^_[a-z2-7]{16}/`)
+
+// over returns what would be more than it may, and more than it was.
+func (l naiveLimits) over(before, after []written) string {
+	was := counts(before)
+	for what, is := range counts(after) {
+		kind, _, _ := strings.Cut(what, " ")
+		most := map[string]int{"client": l.clientRecords, "types": l.nameTypes, "rrset": l.rrsetRecords, "challenges": l.domainChallenges}[kind]
+		if is > most && is > was[what] {
+			return what
+		}
+	}
+	return ""
+}
+
+// wouldBe returns the records of built-in zones as a change of a client would leave
+// them, if nothing but limits were in its way.
+func (w *rightsWorld) wouldBe(client, kind string, asked labels, items []item) []written {
+	rules := w.naive[client]
+	next := append([]written(nil), w.written...)
+	remove := func(gone func(written) bool) {
+		var left []written
+		for _, r := range next {
+			if !gone(r) {
+				left = append(left, r)
+			}
+		}
+		next = left
+	}
+	var news []written
+	for _, it := range items {
+		z, owner := rules.placed(asked, it.owner, it.typ)
+		r := written{zone: z.name.slashed(), owner: owner.slashed(), typ: it.typ, client: client}
+		if it.says != nil {
+			r.data = *it.says
+		} else if it.sent.Data != nil {
+			r.data = *it.sent.Data
+		}
+		r.expires = kind == "append" && it.typ == "TXT" && naiveValue.MatchString(r.data) && rules.challenge(z, owner)
+		if kind == "set" {
+			remove(func(old written) bool { return old.zone == r.zone && old.owner == r.owner && old.typ == r.typ })
+		}
+		news = append(news, r)
+	}
+	for _, r := range news {
+		there := false
+		for i := range next {
+			if next[i].sameRecord(r) {
+				there = true
+				next[i].expires = next[i].expires && r.expires
+			}
+		}
+		if !there {
+			next = append(next, r)
+		}
+	}
+	return next
+}
+
+// account takes note of what a change has left, and holds it against the limits.
+func (w *rightsWorld) account(client, what, kind string, asked labels, items []item, after map[string]map[string]held) {
+	w.t.Helper()
+	expected := w.written
+	if kind != "delete" {
+		expected = w.wouldBe(client, kind, asked, items)
+	}
+	before := w.written
+	w.written = nil
+	for _, z := range w.zones {
+		if z.provider {
+			continue
+		}
+		for _, h := range after[z.name.slashed()] {
+			r := written{zone: z.name.slashed(), owner: h.owner.slashed(), typ: h.typ, data: h.data}
+			for _, e := range expected {
+				if e.sameRecord(r) {
+					r = e
+				}
+			}
+			w.written = append(w.written, r)
+		}
+		w.written = append(w.written, written{zone: z.name.slashed(), owner: z.name.slashed(), typ: "SOA"})
+	}
+	if over := w.limits.over(before, w.written); over != "" {
+		w.failf(client, "%s\nlet through over the limit: %s", what, over)
+	}
+	want, got := make(map[string]int), make(map[string]int)
+	for _, name := range w.clients {
+		if n := counts(w.written)["client "+name]; n > 0 {
+			want[name] = n
+		}
+	}
+	if server := liveApps.newest(nil).nameServer(); server != nil {
+		for name, used := range server.Uses() {
+			got[name] = used.Records
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		w.failf(client, "%s\nrecords of each client (-want +got):\n%s", what, diff)
+	}
+}
