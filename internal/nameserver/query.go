@@ -70,6 +70,26 @@ func (r *responder) answerTCP(message []byte) (answer []byte) {
 	return r.stream
 }
 
+// isLarge reports whether the answer to a message that came over TCP has more than a
+// few kilobytes. It makes none.
+func (r *responder) isLarge(message []byte) bool {
+	const few = 4096
+	defer func() { _ = recover() }() // the answer that is made next fails in the same way
+	q, ok := r.parse(message)
+	if !ok || q.rcode != dns.RcodeSuccess {
+		return false
+	}
+	l := &r.lookup
+	l.find(r.server.view.Load(), q.name, q.typ)
+	size := 0
+	for _, section := range [...][]answerSet{l.answer, l.authority} {
+		for i := range section {
+			size += len(section[i].set)
+		}
+	}
+	return size > few
+}
+
 // respond answers a query in buf, or in what takes its place where that is too short.
 func (r *responder) respond(v *view, q *query, message, buf []byte) []byte {
 	w, l := &r.writer, &r.lookup

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -121,7 +122,7 @@ func (l *tcpListener) serveConn(c *connection) {
 			return
 		}
 		c.setBusy()
-		answer = answerTCP(server, query, answer[:0])
+		answer = c.answerTCP(server, query, answer[:0])
 		if len(answer) == 0 {
 			return // who sends what cannot be answered is not one to wait for
 		}
@@ -176,16 +177,37 @@ func (l *tcpListener) extend(c *connection, by time.Duration) error {
 // is being answered, so that many of them do not keep what large answers took.
 var responders = sync.Pool{New: func() any { return new(responder) }}
 
+// largeAnswers are those of several kilobytes that are being made, on half of the
+// processors: one of 64 kB takes a good part of a millisecond, and a thousand
+// connections can ask for it at the same time. With all processors at them, whatever
+// else the process does would wait.
+var largeAnswers = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
+
 // answerTCP appends a server's answer to a message to buf with its length before it,
-// nothing where there must be none.
-func answerTCP(server *Server, message, buf []byte) []byte {
-	r := responders.Get().(*responder)
-	defer responders.Put(r)
-	r.server = server
-	m := r.answerTCP(message)
-	r.server = nil // which may be closed before the next message
-	if m == nil {
-		return buf
+// nothing where there must be none. Where it has to wait for others, the connection
+// counts as idle: it may make room for one that asks for less.
+func (c *connection) answerTCP(server *Server, message, buf []byte) []byte {
+	large := false
+	withResponder(server, func(r *responder) { large = r.isLarge(message) })
+	if large { // it waits without a responder, of which there may be as many as connections
+		c.setIdle()
+		largeAnswers <- struct{}{}
+		defer func() { <-largeAnswers }()
+		c.setBusy()
 	}
-	return append(binary.BigEndian.AppendUint16(buf, uint16(len(m))), m...)
+	withResponder(server, func(r *responder) {
+		if m := r.answerTCP(message); m != nil {
+			buf = append(binary.BigEndian.AppendUint16(buf, uint16(len(m))), m...)
+		}
+	})
+	return buf
+}
+
+// withResponder calls use with a responder of a server.
+func withResponder(server *Server, use func(*responder)) {
+	r := responders.Get().(*responder)
+	r.server = server
+	use(r)
+	r.server = nil // which may be closed before the next message
+	responders.Put(r)
 }
