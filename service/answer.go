@@ -22,13 +22,13 @@ const progressTimeout = 10 * time.Second
 // no longer does.
 type progressWriter struct {
 	http.ResponseWriter
-	connection *http.ResponseController
+	connection http.ResponseController
 	perRequest bool // the deadline is the request's own and ends with it
 	set        time.Time
 }
 
 func newProgressWriter(w http.ResponseWriter, r *http.Request) *progressWriter {
-	return &progressWriter{ResponseWriter: w, connection: http.NewResponseController(w), perRequest: r.ProtoMajor > 1}
+	return &progressWriter{ResponseWriter: w, connection: *http.NewResponseController(w), perRequest: r.ProtoMajor > 1}
 }
 
 // Unwrap is for [http.ResponseController].

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -34,10 +35,9 @@ func limitBodyTime(w http.ResponseWriter, r *http.Request) {
 // readBody reads a body within bodyTimeout. The deadline is set when it is over and
 // not before, since Caddy's server sets one of its own at each read.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
-	connection := http.NewResponseController(w)
-	stop := afterUnless(bodyTimeout, func() { _ = connection.SetReadDeadline(time.Now()) })
+	deadline := newBodyDeadline(w)
 	text, err := readLength(http.MaxBytesReader(w, r.Body, api.MaxBodyBytes), r.ContentLength)
-	stop()
+	deadline.end()
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -53,26 +53,38 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
 		// Or the client would count as gone while its change is under way. A stream of
 		// HTTP/2 is not its connection, and each deadline there costs a turn of the
 		// connection's own loop.
-		_ = connection.SetReadDeadline(time.Time{})
+		_ = deadline.connection.SetReadDeadline(time.Time{})
 	}
 	return text, nil
 }
 
-// afterUnless calls f once d has passed, unless stop is called before. When stop has
-// returned, f is not running and will not run: a ResponseWriter of HTTP/2 must not be
-// touched after its handler has returned, and a timer's own Stop does not wait for a
-// call that has begun. Nothing recovers a panic of a timer, so this does.
-func afterUnless(d time.Duration, f func()) (stop func()) {
-	ended := make(chan struct{})
-	timer := time.AfterFunc(d, func() {
-		defer close(ended)
-		defer func() { _ = recover() }() // the request ends without its deadline
-		f()
-	})
-	return func() {
-		if !timer.Stop() {
-			<-ended
-		}
+// bodyDeadline ends the reading of a body when its time is over.
+type bodyDeadline struct {
+	connection http.ResponseController
+	timer      *time.Timer
+	expiring   sync.WaitGroup // until the call of the timer has ended
+}
+
+func newBodyDeadline(w http.ResponseWriter) *bodyDeadline {
+	d := &bodyDeadline{connection: *http.NewResponseController(w)}
+	d.expiring.Add(1)
+	d.timer = time.AfterFunc(bodyTimeout, d.expire)
+	return d
+}
+
+// expire is called by the timer. Nothing else recovers a panic there.
+func (d *bodyDeadline) expire() {
+	defer d.expiring.Done()
+	defer func() { _ = recover() }() // the request ends without its deadline
+	_ = d.connection.SetReadDeadline(time.Now())
+}
+
+// end takes the deadline back. When it has returned, the timer touches nothing of the
+// request: a ResponseWriter of HTTP/2 must not be used after its handler has returned,
+// and a timer's own Stop does not wait for a call that has begun.
+func (d *bodyDeadline) end() {
+	if !d.timer.Stop() {
+		d.expiring.Wait()
 	}
 }
 

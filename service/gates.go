@@ -81,38 +81,37 @@ type gate struct {
 
 func newGate(room int) *gate { return &gate{room: make(chan struct{}, room)} }
 
-// enter waits for room, and returns what gives it back. A caller that has gone is not
-// let in.
-func (g *gate) enter(ctx context.Context) (leave func(), p *problem) {
+// enter waits for room, which leave gives back. A caller that has gone is not let in.
+func (g *gate) enter(ctx context.Context) *problem {
 	if ctx.Err() != nil {
-		return nil, errGone()
+		return errGone()
 	}
 	select {
 	case g.room <- struct{}{}:
-		return g.leave, nil
+		return nil
 	default:
 	}
 	if g.waiting.Add(1) > mostWaiting {
 		g.waiting.Add(-1)
-		return nil, errCrowded("this client has %d requests waiting, and no more may: send fewer at once", mostWaiting)
+		return errCrowded("this client has %d requests waiting, and no more may: send fewer at once", mostWaiting)
 	}
 	defer g.waiting.Add(-1)
 	timer := time.NewTimer(gatePatience)
 	defer timer.Stop()
 	select {
 	case g.room <- struct{}{}:
-		return g.leave, nil
+		return nil
 	case <-ctx.Done():
-		return nil, errGone()
+		return errGone()
 	case <-timer.C:
-		return nil, errCrowded("this client has as much under way as it may have at once, and none of it has ended within %s", gatePatience)
+		return errCrowded("this client has as much under way as it may have at once, and none of it has ended within %s", gatePatience)
 	}
 }
 
 func (g *gate) leave() { <-g.room }
 
 // isCrowded reports whether a client has more let in than most ever have.
-func (g *gate) isCrowded() bool { return len(g.room) > cap(g.room)/8 }
+func (g *gate) isCrowded() bool { return len(g.room) > cap(g.room)/2 }
 
 func errCrowded(format string, args ...any) *problem {
 	p := newProblem(api.Unavailable, format, args...)

@@ -146,11 +146,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req
 			return p
 		}
 		req.who.client, req.gates = client, req.app.gates[client]
-		leave, p := req.gates.requests.enter(r.Context())
-		if p != nil {
+		if p := req.gates.requests.enter(r.Context()); p != nil {
 			return p
 		}
-		defer leave()
+		defer req.gates.requests.leave()
 	}
 	return serve(h, w, r, req)
 }
@@ -212,11 +211,10 @@ func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req request
 	if err != nil {
 		return newProblem(api.BadRequest, "%w", err)
 	}
-	leave, p := req.gates.walks.enter(r.Context())
-	if p != nil {
+	if p := req.gates.walks.enter(r.Context()); p != nil {
 		return p
 	}
-	defer leave()
+	defer req.gates.walks.leave()
 	records, p := req.app.list(r.Context(), req.who, req.zone, filter{name: query["name"], typ: query["type"]})
 	if p != nil {
 		return p
@@ -237,41 +235,44 @@ func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req reque
 		req.app.logUnread(req.who, req.zone, p)
 		return p
 	}
-	answer, p := h.change(w, r, req)
+	answer, encoded, p := h.change(w, r, req)
 	if p != nil {
 		return p
 	}
-	if len(answer) > writePiece || req.gates.requests.isCrowded() {
+	if encoded != nil || req.gates.requests.isCrowded() {
 		out := newProgressWriter(w, r)
 		defer out.end()
 		w = out
 	}
+	if encoded == nil {
+		writeJSON(w, answer)
+		return nil
+	}
 	w.Header().Set("Content-Type", "application/json")
-	if _, err := w.Write(answer); err != nil {
+	if _, err := w.Write(encoded); err != nil {
 		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), loggedCause(err))
 	}
 	return nil
 }
 
-// change reads a change, makes it, and returns the answer.
-func (h *Handler) change(w http.ResponseWriter, r *http.Request, req request) ([]byte, *problem) {
+// change reads a change and makes it. The answer to a large one, which may be large too,
+// it encodes while it is its client's turn to work.
+func (h *Handler) change(w http.ResponseWriter, r *http.Request, req request) (answer api.Records, encoded []byte, p *problem) {
 	isLarge := r.ContentLength < 0 || r.ContentLength > smallBody
 	if isLarge {
-		gate := req.gates.bodies
+		bodies := req.gates.bodies
 		if r.ContentLength < 0 {
-			gate = req.gates.chunked
+			bodies = req.gates.chunked
 		}
-		leave, p := gate.enter(r.Context())
-		if p != nil {
-			return nil, p
+		if p := bodies.enter(r.Context()); p != nil {
+			return answer, nil, p
 		}
-		defer leave()
+		defer bodies.leave()
 	}
 	text, p := readBody(w, r)
 	if p == nil && isLarge {
-		var leave func()
-		if leave, p = req.gates.work.enter(r.Context()); p == nil {
-			defer leave()
+		if p = req.gates.work.enter(r.Context()); p == nil {
+			defer req.gates.work.leave()
 		}
 	}
 	var body api.Change
@@ -281,30 +282,29 @@ func (h *Handler) change(w http.ResponseWriter, r *http.Request, req request) ([
 	switch {
 	case p != nil && !p.quiet:
 		req.app.logUnread(req.who, req.zone, p)
-		return nil, p
+		return answer, nil, p
 	case p != nil:
-		return nil, p
+		return answer, nil, p
 	case r.Context().Err() != nil:
-		return nil, errGone()
+		return answer, nil, errGone()
 	}
 	// The body may have taken its time, and a reload in the meantime its right.
 	if newest := liveApps.newest(h.app); newest != req.app {
 		client, p := newest.authenticate(r, req.who)
 		if p != nil {
 			newest.logUnread(req.who, req.zone, p)
-			return nil, p
+			return answer, nil, p
 		}
 		req.app, req.who.client = newest, client
 	}
-	records, p := req.app.change(r.Context(), req.who, req.zone, body)
-	if p != nil {
-		return nil, p
+	if answer, p = req.app.change(r.Context(), req.who, req.zone, body); p != nil || !isLarge {
+		return answer, nil, p
 	}
-	answer, err := json.Marshal(records)
+	encoded, err := json.Marshal(answer)
 	if err != nil {
-		return nil, asProblem(err, "")
+		return answer, nil, asProblem(err, "")
 	}
-	return append(answer, '\n'), nil
+	return answer, append(encoded, '\n'), nil
 }
 
 // isEarlyData tells whether a request came, or may have come to a proxy before

@@ -67,8 +67,11 @@ var limitNames = [...]record.Limit{
 
 // limitOf returns which limit a change was over, as an index of limitNames, or -1.
 func limitOf(p *problem) int {
+	if p == nil {
+		return -1
+	}
 	var over *record.LimitError
-	if p == nil || !errors.As(p.cause, &over) {
+	if !errors.As(p.cause, &over) {
 		return -1
 	}
 	return slices.Index(limitNames[:], over.Limit)

@@ -109,7 +109,7 @@ func TestGatesOfOneClient(t *testing.T) {
 	app := liveApps.newest(nil)
 	busy := app.gates[app.clients.ByName("ops")]
 	for range walksAtOnce {
-		if _, p := busy.walks.enter(t.Context()); p != nil {
+		if p := busy.walks.enter(t.Context()); p != nil {
 			t.Fatal(p)
 		}
 	}

@@ -54,11 +54,10 @@ func (h *Handler) getPage(w http.ResponseWriter, r *http.Request, req request) *
 // one.
 func renderPage(ctx context.Context, req request) ([]byte, *problem) {
 	for _, gate := range []*gate{req.gates.page, pages} {
-		leave, p := gate.enter(ctx)
-		if p != nil {
+		if p := gate.enter(ctx); p != nil {
 			return nil, p
 		}
-		defer leave()
+		defer gate.leave()
 	}
 	ctx, cancel := context.WithTimeout(ctx, pagePatience)
 	defer cancel()

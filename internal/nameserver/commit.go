@@ -118,10 +118,10 @@ func (s *Server) runCommitter(ready chan<- struct{}) {
 			s.retry()
 			timer.Reset(s.pause(s.expire()))
 		case <-s.wake:
-			// Who can run already may be about to join: goroutines that have read their
-			// request go first. Where there is none, this costs nothing.
-			runtime.Gosched()
-			for s.commit(s.nextJob) {
+			for again := true; again; again = s.commit(s.nextJob) {
+				// Who can run already may be about to join: goroutines that have read
+				// their request go first. Where there is none, this costs nothing.
+				runtime.Gosched()
 			}
 			if s.isClosed() && !s.hasJobs() {
 				return
