@@ -46,7 +46,7 @@ func boundsFromEnv(t *testing.T) neighbourBounds {
 	if err != nil {
 		t.Fatalf("%s: %v", envNeighbour, err)
 	}
-	return neighbourBounds{attack: attack, alone: 2 * time.Second, p99: 20 * time.Millisecond, memoryBack: time.Minute, long: true}
+	return neighbourBounds{attack: attack, alone: 2 * time.Second, p99: 20 * time.Millisecond, timesHarmless: 2, memoryBack: time.Minute, long: true}
 }
 
 // TestNoisyNeighbour has a client do its worst in each of many ways, by 64 connections
