@@ -41,7 +41,7 @@ test-newest: ## run the unit tests against the newest Caddy
 # that they build.
 .PHONY: test-e2e
 test-e2e: ## obtain certificates from a real CA by the real Caddy, certmagic and lego
-	$(GO) test -C e2e $(RACE) -count=1 ./...
+	$(GO) test -C e2e $(RACE) -count=1 -timeout 30m ./...
 
 .PHONY: lint
 lint: ## check formatting, go.mod, go vet, and the linters with the layering of packages

@@ -142,6 +142,7 @@ func TestDefinition(t *testing.T) {
 		{"DELETE", "/v1/token", "", right, "405 method-not-allowed"},
 		{"PATCH", records(hostedZone), `{"append":[{"name":"x","type":"A","data":"192.0.2.1"}]}`, right, "200"},
 		{"PATCH", records(hostedZone), `{"append":[{"name":"x","type":"CNAME","data":"a."}]}`, right, "409 conflict"},
+		{"PATCH", records(hostedZone), `{"append":[` + strings.Join(addresses(1000), ",") + `]}`, right, "409 over-limit"},
 		{"PATCH", records(hostedZone), `{"append":[` + strings.Repeat(`{"name":"x","type":"A","data":"192.0.2.1"},`, 1000) + `{"name":"x"}]}`, right, "413 too-large"},
 		{"PATCH", records(hostedZone), `{"append":[{"name":"x","type":"TXT","data":"` + strings.Repeat("x", 1<<20) + `"}]}`, right, "413 too-large"},
 		{"GET", records(hostedZone) + "?type=NONE", "", right, "422 invalid-record"},
@@ -193,6 +194,15 @@ func TestDefinition(t *testing.T) {
 	if diff := cmp.Diff(definedKinds(t), kindsOf(seen)); diff != "" {
 		t.Errorf("kinds of problems (-defined +met):\n%s", diff)
 	}
+}
+
+// addresses returns A records at the name x, all different.
+func addresses(n int) []string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprintf(`{"name":"x","type":"A","data":"10.0.%d.%d"}`, i>>8, i&255)
+	}
+	return list
 }
 
 // definedKinds returns the kinds of problems that the definition has.

@@ -80,7 +80,7 @@ func outcomeOf(failure *problem) outcome {
 	switch {
 	case failure == nil:
 		return changed
-	case failure.Status < 500:
+	case failure.Status < 500, failure.quiet:
 		return refused
 	}
 	return failed

@@ -280,7 +280,7 @@ func (a *App) logOutcome(zone *Zone, c changeSeen, took time.Duration, failure *
 		return
 	}
 	fields = append(fields, zap.Int("status", failure.Status), zap.String("reason", failure.Detail), zap.Bool("unchanged", failure.Unchanged))
-	if failure.Status < 500 {
+	if failure.Status < 500 || failure.quiet {
 		a.audit.Info("refused", fields...)
 		return
 	}
