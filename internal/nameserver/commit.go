@@ -118,12 +118,15 @@ func (s *Server) runCommitter(ready chan<- struct{}) {
 			s.retry()
 			timer.Reset(s.pause(s.expire()))
 		case <-s.wake:
-			for again := true; again; again = s.commit(s.nextJob) {
+			again := true
+			for until := time.Now().Add(commitsInARow); again && time.Now().Before(until); again = s.commit(s.nextJob) {
 				// Who can run already may be about to join: goroutines that have read
 				// their request go first. Where there is none, this costs nothing.
 				runtime.Gosched()
 			}
-			if s.isClosed() && !s.hasJobs() {
+			if again {
+				s.wakeCommitter()
+			} else if s.isClosed() && !s.hasJobs() {
 				return
 			}
 			timer.Reset(s.pause(s.nextExpiry(time.Now())))
@@ -140,6 +143,10 @@ func (s *Server) pause(most time.Duration) time.Duration {
 	}
 	return most
 }
+
+// commitsInARow is how long changes go before what expires, where there are always
+// more.
+const commitsInARow = 100 * time.Millisecond
 
 // Where a batch ends, at the latest, and with it the wait of those who come meanwhile.
 const (

@@ -35,6 +35,7 @@ type connection struct {
 	all     *connections // changed by the goroutine that serves it alone
 	from    netip.Addr
 	waiting *list.Element // in connections.idle; nil while a query is being answered
+	evicted chan struct{} // closed when it had to make room
 }
 
 func newConnections(most, mostOfOne int) *connections {
@@ -48,7 +49,7 @@ func newConnections(most, mostOfOne int) *connections {
 
 // admit takes in a new connection, or returns false if there is no room.
 func (c *connections) admit(conn net.Conn) (*connection, bool) {
-	admitted := &connection{Conn: conn, from: groupOf(conn.RemoteAddr())}
+	admitted := &connection{Conn: conn, from: groupOf(conn.RemoteAddr()), evicted: make(chan struct{})}
 	return admitted, c.add(admitted)
 }
 
@@ -93,6 +94,7 @@ func (c *connections) closeIdle(among func(*connection) bool) bool {
 		if conn := e.Value.(*connection); among(conn) {
 			c.remove(conn)
 			conn.Close()
+			close(conn.evicted)
 			c.replaced++
 			return true
 		}

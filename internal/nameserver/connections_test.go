@@ -2,6 +2,7 @@ package nameserver
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
+
+	"github.com/caddy-dns/bestdns/internal/record"
 )
 
 // tcpClient is a client with a connection from an address of its own.
@@ -168,5 +171,45 @@ func TestConnectionsThatWaste(t *testing.T) {
 				t.Error("it is still connected")
 			}
 		})
+	}
+}
+
+// TestEvictedLeaveTheQueue: a connection that waits to have a large answer made and has
+// to make room for another waits no longer, so that those that wait are no more than
+// there may be connections.
+func TestEvictedLeaveTheQueue(t *testing.T) {
+	zone := zoneConfig(t, "example.org")
+	s := serving(t, zone)
+	var records []record.Record
+	for i := range 1000 {
+		records = append(records, rr(t, zone.Name, fmt.Sprintf("large 60 TXT %d", i)))
+	}
+	apply(t, s, zone.Name, appending(records...))
+	for range cap(largeAnswers) {
+		largeAnswers <- struct{}{}
+		defer func() { <-largeAnswers }()
+	}
+	all := newConnections(1, 1)
+	here, there := net.Pipe()
+	defer there.Close()
+	first, _ := all.admit(here)
+	first.setBusy()
+	answered := make(chan []byte)
+	go func() { answered <- first.answerTCP(s, packed(t, question("large.example.org.", dns.TypeTXT)), nil) }()
+	waitUntil(t, "the first waits", func() bool {
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		return first.waiting != nil
+	})
+	if _, ok := all.admit(there); !ok {
+		t.Fatal("it makes no room")
+	}
+	select {
+	case answer := <-answered:
+		if len(answer) > 0 {
+			t.Errorf("%d bytes of an answer were made", len(answer))
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("it goes on waiting")
 	}
 }

@@ -180,11 +180,6 @@ func (s *Server) loadIndex() error {
 			z = &zone{name: name}
 		}
 		zones[name] = z
-		next.tree.Scan(func(key string, n node) bool {
-			deadlines.move(z, key, "", n)
-			ledger.add(z, key, n, +1)
-			return true
-		})
 		m := madeBy(s.configs, name)
 		if m == nil && z.current.Load() != nil {
 			m = z.current.Load().made // the last that there was
@@ -198,6 +193,12 @@ func (s *Server) loadIndex() error {
 				return err
 			}
 		}
+		// What gives way to the configuration's records counts for nothing, as after Push.
+		next.tree.Scan(func(key string, n node) bool {
+			deadlines.move(z, key, "", n)
+			ledger.add(z, key, n, +1)
+			return true
+		})
 		z.current.Store(next)
 	}
 	s.mu.Lock()

@@ -191,7 +191,11 @@ func (c *connection) answerTCP(server *Server, message, buf []byte) []byte {
 	withResponder(server, func(r *responder) { large = r.isLarge(message) })
 	if large { // it waits without a responder, of which there may be as many as connections
 		c.setIdle()
-		largeAnswers <- struct{}{}
+		select {
+		case largeAnswers <- struct{}{}:
+		case <-c.evicted: // or those that wait would be more than there may be connections
+			return buf
+		}
 		defer func() { <-largeAnswers }()
 		c.setBusy()
 	}

@@ -170,3 +170,32 @@ func TestPanicOfPublishing(t *testing.T) {
 		t.Errorf("what was written is served as %v", got)
 	}
 }
+
+// TestExpiryBesideChanges: where changes never end, what expires goes all the same.
+func TestExpiryBesideChanges(t *testing.T) {
+	zone := zoneConfig(t, "example.org")
+	s := serving(t, zone)
+	setFailing(t, s, func(at step) error {
+		if at == stepCommit {
+			time.Sleep(2 * time.Millisecond) // as long as a slow disk takes
+		}
+		return nil
+	})
+	r := rr(t, zone.Name, "old 60 TXT x")
+	r.Expires = time.Now().Add(time.Second).Unix()
+	apply(t, s, zone.Name, appending(r))
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for i := range 64 {
+		wg.Go(func() {
+			change := rr(t, zone.Name, fmt.Sprintf("n%d 60 TXT x", i))
+			for ctx.Err() == nil {
+				s.ApplyFor(context.Background(), zone.Name, appending(change), Account{Client: "noisy"})
+				s.ApplyFor(context.Background(), zone.Name, deleting(change), Account{Client: "noisy"})
+			}
+		})
+	}
+	defer wg.Wait()
+	defer cancel()
+	waitUntil(t, "the record has expired", func() bool { return len(snapshot(t, s, zone.Name).At(r.Name)) == 0 })
+}
