@@ -40,7 +40,7 @@ var (
 			"unknown_certificate, expired, network (a client outside of its networks), busy (a client with more under way than it may have at once).", "reason")
 
 	overLimitDesc = desc("bestdns_over_limit_total",
-		"Changes refused since they would have put more there than may be, by the limit: client-records, client-bytes, zone-records, "+
+		"Changes refused at a limit of room, or for too much at their names (change-bytes), by the limit: client-records, client-bytes, zone-records, "+
 			"zone-bytes, name-types, name-bytes, rrset-records, domain-challenges, change-bytes.", "limit")
 	clientRecordsDesc = desc("bestdns_client_records",
 		"Records in the built-in zones that a client has written and that are there still. Absent for one that has none.", "client")

@@ -226,12 +226,13 @@ func (b *batch) checkAccount(l *ledger, d *draft, a Account, number uint32, clie
 			return overLimit(LimitClientBytes, a.Bytes, "the records of client %q would have %d bytes, and may have %d: delete some first", a.Client, is.Bytes, a.Bytes)
 		}
 	}
+	// How much others have in the zone is not for this client to know.
 	is := all.plus(Use{d.next.records, d.next.bytes})
 	switch {
 	case over(a.ZoneRecords, is.Records, all.Records):
-		return overLimit(LimitZoneRecords, a.ZoneRecords, "zone %q would have %d records, and it may have %d: delete some first", d.zone.name, is.Records, a.ZoneRecords)
+		return overLimit(LimitZoneRecords, a.ZoneRecords, "zone %q may have %d records, and would have more: some have to be deleted first, or its max_records raised", d.zone.name, a.ZoneRecords)
 	case over(a.ZoneBytes, is.Bytes, all.Bytes):
-		return overLimit(LimitZoneBytes, a.ZoneBytes, "the records of zone %q would have %d bytes, and may have %d: delete some first", d.zone.name, is.Bytes, a.ZoneBytes)
+		return overLimit(LimitZoneBytes, a.ZoneBytes, "the records of zone %q may have %d bytes, and would have more: some have to be deleted first, or its max_bytes raised", d.zone.name, a.ZoneBytes)
 	}
 	return nil
 }

@@ -128,6 +128,9 @@ func Open(o Options) (*Server, error) {
 	if err := s.store.open(); err != nil {
 		return nil, err
 	}
+	if s.store.upgraded {
+		s.log.Warn("the store has been brought to a newer format: older programs cannot open it any more", "path", o.Path, "format", formatVersion)
+	}
 	return s, nil
 }
 

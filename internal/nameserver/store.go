@@ -61,6 +61,8 @@ type store struct {
 	// stuck is set when a write ended in a panic, which leaves bbolt's locks in an
 	// unknown state. Such a store is left alone until the process ends.
 	stuck bool
+	// upgraded is set when opening has brought the file to this version.
+	upgraded bool
 	// newClients are not on disk yet.
 	newClients []storedClient
 	// failing, where a test has set it, fails what is about to be done.
@@ -176,6 +178,7 @@ func (s *store) checkFormat() error {
 // upgrade makes a store of version 1 one of this version: no record is a client's yet.
 // One that expires after 2106 does so then.
 func (s *store) upgrade() error {
+	s.upgraded = true
 	return s.db.Update(func(tx *bbolt.Tx) error {
 		err := tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
 			if string(name) == string(metaBucket) || b == nil || b.Bucket(setsBucket) == nil {
