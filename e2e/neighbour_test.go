@@ -41,7 +41,7 @@ func boundsFromEnv(t *testing.T) neighbourBounds {
 	text := os.Getenv(envNeighbour)
 	if text == "" {
 		// A machine with other things to do, and perhaps the race detector in the attacker.
-		return neighbourBounds{attack: 1500 * time.Millisecond, alone: 200 * time.Millisecond, p99: time.Second, timesHarmless: 10, mayLose: 0.01}
+		return neighbourBounds{attack: 1500 * time.Millisecond, alone: 200 * time.Millisecond, p99: 2 * time.Second, timesHarmless: 10, mayLose: 0.01}
 	}
 	attack, err := time.ParseDuration(text)
 	if err != nil {
