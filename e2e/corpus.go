@@ -192,7 +192,7 @@ func allTypes() []uint16 {
 	return slices.Compact(types)
 }
 
-// isMetaType tells whether a type asks for something else than records of a name
+// isMetaType reports whether a type asks for something else than records of a name
 // (RFC 6895 §3.1): transfers, and what never stands in a question. ANY, which does,
 // is in the corpus.
 func isMetaType(t uint16) bool {

@@ -50,7 +50,7 @@ func (w *corpusWorld) zoneOf(name string) string {
 	return apex.String()
 }
 
-// delegated tells whether a name is at or below a cut.
+// delegated reports whether a name is at or below a cut.
 func (w *corpusWorld) delegated(name string) bool {
 	for off, end := 0, false; !end; off, end = dns.NextLabel(name, off) {
 		if w.cuts[name[off:]] {
@@ -121,7 +121,7 @@ func anyRRset(c *comparison) bool {
 	return true
 }
 
-// positive tells whether both answers are with authority and have what was asked.
+// positive reports whether both answers are with authority and have what was asked.
 func (c *comparison) positive() bool {
 	return c.ours.Header == c.theirs.Header && strings.HasPrefix(c.ours.Header, "NOERROR QR AA")
 }

@@ -1,14 +1,12 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -128,18 +126,12 @@ func (s *Service) wantHealth(t *testing.T, when, reason string) {
 	}
 }
 
-// waitHealthy waits until a service says that it is healthy.
-func (s *Service) waitHealthy(t *testing.T) {
+// waitHealthy waits until a service says in its log that what it complained of is over,
+// and holds its health to that.
+func (s *Service) waitHealthy(t *testing.T, line string) {
 	t.Helper()
-	for deadline := time.Now().Add(4 * probes); ; time.Sleep(20 * time.Millisecond) {
-		status, answer, metric := s.health(t)
-		if status == http.StatusOK && metric == 1 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("health stays %d %s, bestdns_healthy %v", status, answer, metric)
-		}
-	}
+	noError(t, s.log.Wait(1, 4*probes, message(line)))
+	s.wantHealth(t, "after "+line, "")
 }
 
 // When the disk is full, changes are refused, with certainty and without harm; all
@@ -183,14 +175,16 @@ func TestFullDisk(t *testing.T) {
 			s.wantHealth(t, "with a full disk", s.Store)
 
 			// It recovers when there is room, without being asked for a change, and not before.
+			const ended = "the store can be written again"
 			if !testing.Short() {
-				for end := time.Now().Add(probes); time.Now().Before(end) && !t.Failed(); time.Sleep(100 * time.Millisecond) {
-					s.wantHealth(t, "still with a full disk", s.Store)
+				if s.log.Wait(1, probes, message(ended)) == nil {
+					t.Error("with a full disk, it says that the store can be written")
 				}
+				s.wantHealth(t, "still with a full disk", s.Store)
 			}
 			free()
-			s.waitHealthy(t)
-			for _, line := range []string{"the store cannot be written: changes are refused until it can", "the store can be written again"} {
+			s.waitHealthy(t, ended)
+			for _, line := range []string{"the store cannot be written: changes are refused until it can", ended} {
 				if got := s.log.Entries(message(line)); len(got) != 1 {
 					t.Errorf("%d lines %q in the log, want 1", len(got), line)
 				}
@@ -239,62 +233,14 @@ func wantUnchanged(t *testing.T, when string, err error) {
 	}
 }
 
-// failSync has each fdatasync of the service fail, or those that strace's expression
-// says, until it is told to stop. What is written stays in the system's memory, as on
-// a disk that fails.
-func (s *Service) failSync(t *testing.T, when string) (stop func()) {
-	t.Helper()
-	return s.failCalls(t, "fdatasync", "EIO"+when)
-}
-
-// failCalls has a system call of the service fail, each time or as strace's expression
-// behind the error says, until it is told to stop.
-func (s *Service) failCalls(t *testing.T, call, with string) (stop func()) {
-	t.Helper()
-	cmd := exec.Command(debian(t, "strace", "strace"), "-f", "-p", fmt.Sprint(s.cmd.Process.Pid),
-		"-e", "trace="+call, "-e", "inject="+call+":error="+with)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	stderr, err := cmd.StderrPipe()
-	noError(t, err)
-	noError(t, cmd.Start())
-	lines := bufio.NewScanner(stderr)
-	if !lines.Scan() || !strings.Contains(lines.Text(), "attached") {
-		_ = cmd.Wait()
-		cannot(t, fmt.Sprintf("strace cannot have system calls fail: %s", lines.Text()))
-	}
-	injected := 0
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		for lines.Scan() {
-			if strings.Contains(lines.Text(), "(INJECTED)") {
-				injected++
-			}
-		}
-	}()
-	var once sync.Once
-	stop = func() {
-		once.Do(func() {
-			_ = cmd.Process.Signal(syscall.SIGINT)
-			<-read
-			_ = cmd.Wait() // it ends with the signal
-			if injected == 0 {
-				t.Errorf("no %s has failed", call)
-			}
-		})
-	}
-	t.Cleanup(stop)
-	return stop
-}
-
 // While writes cannot be made durable, no change is answered as made, all else goes on,
 // and changes do too when they can. A commit has two syncs: where the first one fails,
 // nothing was changed; where the second does and the same cannot be written again,
-// nobody knows what the disk has, and the answer claims nothing.
+// what the disk has is not known, and the answer claims nothing.
 func TestFailingSync(t *testing.T) {
 	for _, test := range []struct {
 		name, when string
-		// want tells whether there was what the row is to show.
+		// want reports whether there was what the row is to show.
 		want func(answers) bool
 	}{
 		{"each", "", func(a answers) bool { return len(a.made)+len(a.unknown) == 0 && len(a.unchanged) > 0 }},
@@ -305,7 +251,7 @@ func TestFailingSync(t *testing.T) {
 			s := NewService(t)
 			s.MustStart()
 			s.patch(t, appending(text("before", "x")))
-			stop := s.failSync(t, test.when)
+			stop := s.failSync(t, test.when).stop
 			given := s.appendMany(t, 8, time.Second)
 			s.has(t, "before", "x")
 			stop()

@@ -235,7 +235,7 @@ func (w *writer) check(t *testing.T, texts map[string][]string) (touched []strin
 	return touched
 }
 
-// is tells whether each of the names has a text, "" for none, and nothing else.
+// is reports whether each of the names has a text, "" for none, and nothing else.
 func is(got []string, text string) bool {
 	want := "[" + text + "]"
 	return !slices.ContainsFunc(got, func(g string) bool { return g != want })

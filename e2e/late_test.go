@@ -26,7 +26,7 @@ func TestLateNameServerIsWaitedFor(t *testing.T) {
 }
 
 // startsWithLateNameServer obtains a certificate with a name server that comes
-// up late, and tells whether certmagic had begun before.
+// up late, and reports whether certmagic had begun before.
 func startsWithLateNameServer(t *testing.T) (certmagicFirst bool) {
 	t.Helper()
 	const (

@@ -391,7 +391,7 @@ func (u usage) String() string {
 	return fmt.Sprintf("%d goroutines, %d open files, %.1f MB of heap, %.1f MB resident", u.goroutines, u.files, float64(u.heap)/1e6, float64(u.resident)/1e6)
 }
 
-// exceeds tells whether there is more than chance explains: a goroutine, a file or
+// exceeds reports whether there is more than chance explains: a goroutine, a file or
 // 100 kB for each of a thousand reloads would be far more.
 func (u usage) exceeds(before usage) bool {
 	return u.goroutines > before.goroutines+20 || u.files > before.files+20 ||

@@ -25,7 +25,7 @@ func TestFailingSockets(t *testing.T) {
 			s := NewService(t)
 			s.MustStart()
 			s.wantHealth(t, "before", "") // and its connections stay for later
-			stop := s.failCalls(t, test.call, test.errno)
+			failing := s.failCalls(t, test.call, test.errno)
 			conn, err := net.Dial(test.network, s.DNS)
 			noError(t, err)
 			defer conn.Close()
@@ -37,19 +37,22 @@ func TestFailingSockets(t *testing.T) {
 			const began = "a socket cannot be read, so that DNS queries are lost; it is tried again until it can"
 			noError(t, s.log.Wait(1, timeout, message(began)))
 			label := test.network + "/" + s.DNS
-			// Long enough for the pauses between tries to become their longest.
-			for s.socketErrors(t, label) < 12 && !t.Failed() {
+			// The last is as many as it takes for the pauses between tries to become their
+			// longest. The service has counted all but the last that strace tells of.
+			for _, tries := range []int{2, 6, 12} {
+				failing.wait(tries+1, timeout)
+				if n := s.socketErrors(t, label); n < tries {
+					t.Errorf("it counts %d errors, want %d", n, tries)
+				}
 				s.wantHealth(t, "while reading fails", label)
 				s.wantHealth(t, "while reading fails", test.reason)
-				time.Sleep(50 * time.Millisecond)
 			}
 
-			stop()
+			failing.stop()
 			if answer, err := question.ReadMsg(); err != nil || len(answer.Answer) != 1 {
 				t.Errorf("what was asked meanwhile: %v, %v", answer, err)
 			}
-			s.waitHealthy(t)
-			noError(t, s.log.Wait(1, timeout, message("a socket can be read again")))
+			s.waitHealthy(t, "a socket can be read again")
 			if lines := s.log.Entries(message(began)); len(lines) != 1 {
 				t.Errorf("%d lines of the log say that it fails", len(lines))
 			}

@@ -70,7 +70,7 @@ func (c *canvas) rect(x, y, w, h float64, fill string) {
 	fmt.Fprintf(c, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"3\" fill=\"%s\"/>\n", x, y, w, h, fill)
 }
 
-// panel draws a panel and tells whether there was anything to draw.
+// panel draws a panel and reports whether there was anything to draw.
 func (c *canvas) panel(ctx context.Context, p Panel, from Prometheus, span Span) (bool, error) {
 	x, y := float64(p.GridPos.X*column+gap), float64(p.GridPos.Y*row+gap)
 	w, h := float64(p.GridPos.W*column-2*gap), float64(p.GridPos.H*row-2*gap)
