@@ -181,7 +181,6 @@ func TestSlowBody(t *testing.T) {
 	s := newService(t)
 	s.api = "https://localhost:" + s.api[strings.LastIndexByte(s.api, ':')+1:]
 	s.load(t, s.standard())
-	s.connect(t, "example.test").Close() // the certificate is there
 	tests := []struct {
 		name, token string
 		http2       bool

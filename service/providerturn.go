@@ -25,7 +25,14 @@ const (
 	// not return. It may still write, but one that never returns must not end all
 	// changes of its zone.
 	providerOverrun = time.Minute
+	// mostLeftBehind is how many calls of all zones may have lost their turn without
+	// having returned. Beyond, a call keeps its turn, or a provider that never returns
+	// would take more room with each.
+	mostLeftBehind = 64
 )
+
+// leftBehind holds a token for each call that has lost its turn without having returned.
+var leftBehind = make(chan struct{}, mostLeftBehind)
 
 // busyError is a call of a provider that was given up before anything was changed.
 type busyError struct{ error }
@@ -52,12 +59,9 @@ func inTurn(ctx context.Context, apex record.Name, release func(), call func() (
 		entries []entry
 		err     error
 	}
-	done := make(chan outcome, 1)
+	done, returned := make(chan outcome, 1), make(chan struct{})
 	deadline, _ := ctx.Deadline()
-	overdue := time.AfterFunc(time.Until(deadline)+providerOverrun, func() {
-		processLog().Error("the DNS provider of a zone does not return from a call; the next ones no longer wait for it", "zone", apex.String())
-		release()
-	})
+	overdue := time.AfterFunc(time.Until(deadline)+providerOverrun, func() { leaveBehind(apex, release, returned) })
 	go func() {
 		var o outcome
 		defer func() {
@@ -66,6 +70,7 @@ func inTurn(ctx context.Context, apex record.Name, release func(), call func() (
 				o = outcome{err: providerError{fmt.Errorf("the provider panicked: %v\n%s", r, debug.Stack())}}
 			}
 			overdue.Stop()
+			close(returned)
 			release()
 			done <- o
 		}()
@@ -77,4 +82,24 @@ func inTurn(ctx context.Context, apex record.Name, release func(), call func() (
 	case <-ctx.Done():
 		return nil, providerError{ctx.Err()}
 	}
+}
+
+// leaveBehind ends the turn of a call that is long overdue, and keeps account of it until
+// it has returned.
+func leaveBehind(apex record.Name, release func(), returned <-chan struct{}) {
+	log := processLog().With("zone", apex.String())
+	select {
+	case leftBehind <- struct{}{}:
+		log.Error("the DNS provider of a zone does not return from a call; the next ones no longer wait for it")
+	default:
+		log.Error("the DNS provider of a zone does not return from a call, and neither do many others; the zone's next calls wait until one does")
+		select {
+		case leftBehind <- struct{}{}:
+		case <-returned:
+			return
+		}
+	}
+	release()
+	<-returned
+	<-leftBehind
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,7 +23,11 @@ import (
 // at a provider at which calls in parallel lose some of them.
 func TestProviderTurns(t *testing.T) {
 	s := newService(t)
-	merging.reset(2 * time.Millisecond)
+	merging.reset(func() {
+		for range 1000 { // goroutines that can call, do
+			runtime.Gosched()
+		}
+	})
 	clients := []string{"ops", "web1", "far"}
 	options := "zone example.test {\nprovider test_merging\n}\n"
 	for _, client := range clients {
@@ -138,7 +143,7 @@ func isBusy(err error) bool {
 func TestProviderTurnsAreFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const pause = 20 * time.Millisecond
-		merging.reset(pause)
+		merging.reset(func() { time.Sleep(pause) })
 		before, after := zoneAt(t, merging), zoneAt(t, merging)
 		var wait sync.WaitGroup
 		for range 150 {
@@ -321,6 +326,56 @@ func TestProviderThatDoesNotReturn(t *testing.T) {
 			t.Errorf("%s: %d lines in the log, want %d", test.name, got, want)
 		}
 	}
+}
+
+// TestCallsLeftBehind has calls never return. Each loses its turn, until so many have
+// that a zone waits for one to return.
+func TestCallsLeftBehind(t *testing.T) {
+	startWithProvider(t, "test_memory") // for its log
+	synctest.Test(t, func(t *testing.T) {
+		defer func(others chan struct{}) { leftBehind = others }(leftBehind)
+		leftBehind = make(chan struct{}, 2)
+		var mu sync.Mutex
+		var calls []chan struct{} // each returns when its channel is closed
+		z := zoneAt(t, &scriptedProvider{change: func(context.Context) ([]libdns.Record, error) {
+			returns := make(chan struct{})
+			mu.Lock()
+			calls = append(calls, returns)
+			mu.Unlock()
+			<-returns
+			return nil, nil
+		}})
+		begun := func() int {
+			for {
+				time.Sleep(changeTimeout + providerOverrun)
+				if err := appendTo(t.Context(), z, "client"); !isBusy(err) {
+					continue
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				return len(calls)
+			}
+		}
+		if n := begun(); n != 3 {
+			t.Errorf("%d calls were begun, of which 2 may be left behind", n)
+		}
+		close(calls[0])
+		if n := begun(); n != 4 {
+			t.Errorf("%d calls were begun, of which one has returned", n)
+		}
+		for _, returns := range calls[1:] {
+			close(returns)
+		}
+		synctest.Wait()
+		if n := len(leftBehind); n != 0 {
+			t.Errorf("%d calls are still left behind", n)
+		}
+		release, err := providerTurns.Acquire(t.Context(), string(z.apex), "other")
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+	})
 }
 
 // TestProviderDeleteGivenUp has the look at the zone take so long that the delete has

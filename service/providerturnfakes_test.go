@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -19,7 +18,7 @@ func init() {
 // mergingProvider is a DNS provider such as most with an HTTP API are: it reads an
 // RRset, and later writes it whole.
 type mergingProvider struct {
-	pause time.Duration // from reading to writing
+	between func() // reading and writing
 
 	mu     sync.Mutex
 	rrsets map[rrsetKey][]libdns.Record
@@ -38,10 +37,10 @@ func (*mergingProvider) CaddyModule() caddy.ModuleInfo {
 
 func (*mergingProvider) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
 
-func (p *mergingProvider) reset(pause time.Duration) {
+func (p *mergingProvider) reset(between func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pause, p.rrsets, p.calls, p.most = pause, make(map[rrsetKey][]libdns.Record), 0, 0
+	p.between, p.rrsets, p.calls, p.most = between, make(map[rrsetKey][]libdns.Record), 0, 0
 }
 
 // begin counts a call until it ends.
@@ -65,7 +64,7 @@ func (p *mergingProvider) merge(zone string, records []libdns.Record, into func(
 		p.mu.Lock()
 		read := slices.Clone(p.rrsets[key])
 		p.mu.Unlock()
-		time.Sleep(p.pause)
+		p.between()
 		p.mu.Lock()
 		if p.rrsets[key] = into(read, r); len(p.rrsets[key]) == 0 {
 			delete(p.rrsets, key)
@@ -76,7 +75,7 @@ func (p *mergingProvider) merge(zone string, records []libdns.Record, into func(
 
 func (p *mergingProvider) GetRecords(_ context.Context, zone string) ([]libdns.Record, error) {
 	defer p.begin()()
-	time.Sleep(p.pause)
+	p.between()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var records []libdns.Record

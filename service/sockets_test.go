@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -80,10 +81,10 @@ func bareListener(t *testing.T, wrapped net.Listener) *net.TCPListener {
 	return bare
 }
 
-// waitUntil waits for what happens in a goroutine of its own.
+// waitUntil waits for what happens in a goroutine of its own, at any moment.
 func waitUntil(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); !is(); runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Fatalf("after 10 s it is not so that %s", what)
 		}
