@@ -234,7 +234,7 @@ var (
 	ErrNetwork = errors.New("the token is not accepted from this address")
 )
 
-// Accepts tells whether the client may call at that time, from that address: nil
+// Accepts reports whether the client may call at that time, from that address: nil
 // if so, else [ErrExpired] or [ErrNetwork], wrapped with the details. An IPv4
 // address mapped into IPv6 counts as the IPv4 address that it is, and an IPv6
 // zone does not count.

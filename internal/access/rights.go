@@ -108,7 +108,7 @@ func (g grant) with(rule Rule) grant {
 	return g
 }
 
-// covers tells whether records of type t may be written. Zero stands for all
+// covers reports whether records of type t may be written. Zero stands for all
 // types at once, which only a rule without types gives.
 func (g grant) covers(t record.Type) bool {
 	return g.any || slices.Contains(g.types, t)
@@ -165,14 +165,14 @@ func (h *hosting) challengeZones(rule Rule) []record.Name {
 	return used
 }
 
-// holds tells whether zone is the hosted zone that name is in; "" is that of
+// holds reports whether zone is the hosted zone that name is in; "" is that of
 // names which are in none.
 func (h *hosting) holds(zone, name record.Name) bool {
 	of, _ := h.zones.Of(name)
 	return of == zone
 }
 
-// MayWrite tells whether the client may append or set r (op says which) in zone,
+// MayWrite reports whether the client may append or set r (op says which) in zone,
 // the hosted zone to which the record goes.
 //
 // challenge is true when a certificates right covers the record, whether or not
@@ -191,7 +191,7 @@ func (c *Client) MayWrite(zone record.Name, op record.Op, r record.Record) (ok, 
 	return false, false
 }
 
-// MayDelete tells whether the client may delete what m describes in zone, the
+// MayDelete reports whether the client may delete what m describes in zone, the
 // hosted zone to which m's name goes.
 //
 // Without a type it takes a rule without types. At the apex of the zone that
@@ -204,14 +204,14 @@ func (c *Client) MayDelete(zone record.Name, m record.Match) bool {
 	return c.rights.allows(zone, m.Name, m.Type)
 }
 
-// MayRead tells whether the client may see the records at name in the hosted
+// MayRead reports whether the client may see the records at name in the hosted
 // zone: those of all types wherever it has any right, since Caddy's ECH, for
 // one, has to see what is there before it writes.
 func (c *Client) MayRead(zone, name record.Name) bool {
 	return c.rights.reads(zone, name) || c.rights.answers(zone, name)
 }
 
-// MayUse tells whether the client has any right in the hosted zone. Where it has
+// MayUse reports whether the client has any right in the hosted zone. Where it has
 // none, the zone has to look like one that does not exist.
 func (c *Client) MayUse(zone record.Name) bool {
 	if c.rights.everything {
@@ -220,11 +220,11 @@ func (c *Client) MayUse(zone record.Name) bool {
 	return c.rights.used.Has(zone)
 }
 
-// MayCertify tells whether the client has the certificates right for a domain,
+// MayCertify reports whether the client has the certificates right for a domain,
 // hosted here or not.
 func (c *Client) MayCertify(domain record.Name) bool { return c.rights.certifies(domain) }
 
-// allows tells whether an allow rule covers records of type t at owner, going to
+// allows reports whether an allow rule covers records of type t at owner, going to
 // zone; t zero is all types.
 func (r *rights) allows(zone, owner record.Name, t record.Type) bool {
 	if t == record.TypeSOA {
@@ -243,7 +243,7 @@ func (r *rights) allows(zone, owner record.Name, t record.Type) bool {
 	return r.anyAbove(zone, owner, func(g grant) bool { return g.covers(t) })
 }
 
-// reads tells whether there is an allow or read right at name.
+// reads reports whether there is an allow or read right at name.
 func (r *rights) reads(zone, name record.Name) bool {
 	if r.everything {
 		return r.zones.Has(zone) && name.In(zone)
@@ -261,7 +261,7 @@ func (r *rights) reads(zone, name record.Name) bool {
 	})
 }
 
-// anyAbove tells whether one of the under grants that reach owner in zone is
+// anyAbove reports whether one of the under grants that reach owner in zone is
 // good. Such grants stand between owner and the zone's apex.
 func (r *rights) anyAbove(zone, owner record.Name, good func(grant) bool) bool {
 	if len(r.under) == 0 {
@@ -278,7 +278,7 @@ func (r *rights) anyAbove(zone, owner record.Name, good func(grant) bool) bool {
 	return false
 }
 
-// answers tells whether owner, going to zone, is a name at which the challenge
+// answers reports whether owner, going to zone, is a name at which the challenge
 // of a domain is answered for which there is a certificates right.
 func (r *rights) answers(zone, owner record.Name) bool {
 	if c, ok := record.ChallengeOf(owner); ok && r.certifies(c.Domain) {
@@ -301,7 +301,7 @@ func (r *rights) certifies(domain record.Name) bool {
 	return domain.IsHostName() && r.certifiesUnder(domain)
 }
 
-// certifiesUnder tells whether there is a certificates right for a domain and for all
+// certifiesUnder reports whether there is a certificates right for a domain and for all
 // below it in the same zone.
 func (r *rights) certifiesUnder(domain record.Name) bool {
 	if r.everything {

@@ -133,7 +133,7 @@ func (q question) write() {
 	}
 }
 
-// hostedTarget tells whether the owner is the CNAME target of a domain that is
+// hostedTarget reports whether the owner is the CNAME target of a domain that is
 // hosted here. Its challenge needs no CNAME, so it opens no zone by itself.
 func (q question) hostedTarget() bool {
 	for _, domain := range q.world.challenged(q.zone, q.owner) {

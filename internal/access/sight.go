@@ -2,7 +2,7 @@ package access
 
 import "github.com/caddy-dns/bestdns/internal/record"
 
-// Sees tells whether the client may read at every name at which other has any right,
+// Sees reports whether the client may read at every name at which other has any right,
 // so that nothing about other is news to it. Each client sees itself. One that has no
 // right in any hosted zone is seen by nobody else.
 //
@@ -111,7 +111,7 @@ func (c *Client) seesTargets(other *Client, domain record.Name) bool {
 	return c.readsBelow(zone, target) && c.readsIf(other, zone, target)
 }
 
-// readsBelow tells whether the client may read at all names below name in zone,
+// readsBelow reports whether the client may read at all names below name in zone,
 // whatever their number; name itself is another question.
 func (c *Client) readsBelow(zone, name record.Name) bool {
 	if c.rights.everything {
@@ -120,7 +120,7 @@ func (c *Client) readsBelow(zone, name record.Name) bool {
 	return c.rights.anyAbove(zone, name, func(grant) bool { return true })
 }
 
-// readsPlaced tells whether the client may read at a name, in the zone that holds it
+// readsPlaced reports whether the client may read at a name, in the zone that holds it
 // and as that of a delegation, wherever other may.
 func (c *Client) readsPlaced(other *Client, name record.Name) bool {
 	zone, hosted := c.rights.zones.Of(name)
@@ -134,7 +134,7 @@ func (c *Client) readsPlaced(other *Client, name record.Name) bool {
 	return zone != name || name == record.Root || !hosted || c.readsIf(other, above, name)
 }
 
-// readsIf tells whether the client may read at a name in zone if other may.
+// readsIf reports whether the client may read at a name in zone if other may.
 func (c *Client) readsIf(other *Client, zone, name record.Name) bool {
 	return !other.MayUse(zone) || !other.MayRead(zone, name) || c.MayRead(zone, name)
 }

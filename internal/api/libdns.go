@@ -94,7 +94,7 @@ func fromRR(rr libdns.RR) (Record, error) {
 }
 
 // fromTarget converts a record whose data are numbers, if any, and a name.
-// numbers tells whether one of them is set, so that the name may not be empty.
+// numbers reports whether one of them is set, so that the name may not be empty.
 func fromTarget(rr libdns.RR, target string, numbers bool) (Record, error) {
 	if target == "" && numbers || !oneToken(target) {
 		return Record{}, fmt.Errorf("the %s record at %q has %q for a target, which is no name", rr.Type, rr.Name, target)

@@ -11,7 +11,7 @@ import (
 // blanks separate tokens. A line break cannot stand within a record's data.
 const blanks = " \t"
 
-// oneToken tells whether s, a name, stays one token between others: none of the
+// oneToken reports whether s, a name, stays one token between others: none of the
 // characters that would end it, or begin something else, is unescaped. The empty
 // string does.
 func oneToken(s string) bool {

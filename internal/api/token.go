@@ -41,7 +41,7 @@ var (
 	ErrTokenChecksum = errors.New("the token's check digits do not fit: was it cut or mistyped?")
 )
 
-// CheckToken tells whether s has the form of a token. Its errors never hold s.
+// CheckToken reports whether s has the form of a token. Its errors never hold s.
 func CheckToken(s string) error {
 	switch {
 	case s == "":

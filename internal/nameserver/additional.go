@@ -138,7 +138,7 @@ func (l *lookup) nextTarget(room int) bool {
 	return false
 }
 
-// name returns the target in the data of a record, "" if there is none.
+// name returns the target in the data of a record, "" if it has no target.
 func (t *targets) name(data string) record.Name {
 	if len(data) <= t.skip {
 		return ""

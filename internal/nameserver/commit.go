@@ -121,7 +121,7 @@ func (s *Server) runCommitter(ready chan<- struct{}) {
 			again := true
 			for until := time.Now().Add(commitsInARow); again && time.Now().Before(until); again = s.commit(s.nextJob) {
 				// Who can run already may be about to join: goroutines that have read
-				// their request go first. Where there is none, this costs nothing.
+				// their request go first. With one client, this costs nothing.
 				runtime.Gosched()
 			}
 			if again {
@@ -155,7 +155,7 @@ const (
 )
 
 // nextJob takes the next job for a batch from the pool, nil to begin one. It returns
-// nil if there is none, or none that the batch may have.
+// nil if no job waits that the batch may take.
 func (s *Server) nextJob(b *batch) *job {
 	if b != nil && b.isFull() {
 		return nil
@@ -198,7 +198,7 @@ func (s *Server) commit(next func(*batch) *job) bool {
 }
 
 // commitOneByOne does jobs, of which the last has panicked and failed, in a batch for
-// each: nobody knows what that one has left in the drafts.
+// each: the one that failed may have left anything in the drafts.
 func (s *Server) commitOneByOne(jobs []*job) {
 	failed := jobs[len(jobs)-1]
 	close(failed.done)
@@ -228,7 +228,7 @@ type batch struct {
 
 // isFull reports whether the batch is to take no further job.
 func (b *batch) isFull() bool {
-	return b.jobs[0].alone || b.bytes > batchBytes || time.Since(b.began) > b.server.batchTime
+	return b.jobs[0].alone || b.bytes > batchBytes || time.Since(b.began) > batchTime
 }
 
 // plan plans a job. It returns false if that has ended in a panic, after which the
@@ -457,7 +457,7 @@ func (d *draft) changedSets() []setChange {
 	return sets
 }
 
-// reconfigured tells whether the store has to learn of another configuration, or
+// reconfigured reports whether the store has to learn of another configuration, or
 // of the zone itself.
 func (d *draft) reconfigured() bool {
 	return d.next.made != nil && d.next.made.fingerprint != d.next.configured

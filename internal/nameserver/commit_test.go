@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -111,14 +112,14 @@ func TestApplyErrors(t *testing.T) {
 	}
 }
 
-// pausedCommit holds the committer back in its next commit until release is called,
-// so that what is submitted meanwhile becomes one batch. It counts commits.
+// pausedCommit, in a bubble, where working out changes takes no time, holds the
+// committer back in its next commit until release is called, so that what is submitted
+// meanwhile becomes one batch. It counts commits.
 func pausedCommit(t *testing.T, s *Server) (started <-chan struct{}, release func(), commits func() int) {
 	t.Helper()
 	began, held := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	var mu sync.Mutex
-	setBatchTime(t, s, time.Hour) // a busy machine changes nothing
 	count := 0
 	setFailing(t, s, func(at step) error {
 		if at == stepCommit {
@@ -141,160 +142,169 @@ func pausedCommit(t *testing.T, s *Server) (started <-chan struct{}, release fun
 	}
 }
 
-// waitPooled waits until that many jobs wait for the committer.
+// waitPooled waits, in a bubble, until that many jobs wait for the committer.
 func waitPooled(t *testing.T, s *Server, n int) {
 	t.Helper()
-	waitUntil(t, fmt.Sprintf("%d jobs wait", n), func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.pool.Len() == n
-	})
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if got := s.pool.Len(); got != n {
+		t.Fatalf("%d jobs wait, want %d", got, n)
+	}
 }
 
 func TestChangesTogetherShareACommit(t *testing.T) {
-	zone := zoneConfig(t, "example.org")
-	s := serving(t, zone)
-	started, release, commits := pausedCommit(t, s)
+	synctest.Test(t, func(t *testing.T) {
+		zone := zoneConfig(t, "example.org")
+		s := serving(t, zone)
+		started, release, commits := pausedCommit(t, s)
 
-	var wg sync.WaitGroup
-	errs := make([]error, 100)
-	for i := range errs {
-		wg.Go(func() {
-			_, errs[i] = s.Apply(context.Background(), zone.Name, appending(rr(t, zone.Name, fmt.Sprintf("n%d 60 TXT x", i))))
-		})
-		if i == 0 {
-			<-started
+		var wg sync.WaitGroup
+		errs := make([]error, 100)
+		for i := range errs {
+			wg.Go(func() {
+				_, errs[i] = s.Apply(context.Background(), zone.Name, appending(rr(t, zone.Name, fmt.Sprintf("n%d 60 TXT x", i))))
+			})
+			if i == 0 {
+				<-started
+			}
 		}
-	}
-	waitPooled(t, s, len(errs)-1)
-	before := snapshot(t, s, zone.Name).Serial()
-	release()
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		t.Fatal(err)
-	}
-	if got := commits(); got != 2 {
-		t.Errorf("%d commits", got)
-	}
-	if got := snapshot(t, s, zone.Name).Serial(); int32(got-before) < 2 {
-		t.Errorf("serial %d after two commits, before %d", got, before)
-	}
+		waitPooled(t, s, len(errs)-1)
+		before := snapshot(t, s, zone.Name).Serial()
+		release()
+		wg.Wait()
+		if err := errors.Join(errs...); err != nil {
+			t.Fatal(err)
+		}
+		if got := commits(); got != 2 {
+			t.Errorf("%d commits", got)
+		}
+		if got := snapshot(t, s, zone.Name).Serial(); int32(got-before) < 2 {
+			t.Errorf("serial %d after two commits, before %d", got, before)
+		}
+	})
 }
 
 func TestChangesInABatchSeeEachOther(t *testing.T) {
-	zone := zoneConfig(t, "example.org")
-	s := serving(t, zone)
-	started, release, commits := pausedCommit(t, s)
-	var wg sync.WaitGroup
-	submit := func(change record.Change) *error {
-		err := new(error)
-		wg.Go(func() { _, *err = s.Apply(context.Background(), zone.Name, change) })
-		return err
-	}
-	at := func(line string) record.Record { return rr(t, zone.Name, line) }
-
-	submit(appending(at("first 60 TXT x")))
-	<-started
-	var got []*error
-	for i, change := range []record.Change{
-		appending(at("alias 60 CNAME www.example.org.")),
-		appending(at("alias 60 TXT beside")), // breaks the rule that the one before made apply
-		deleting(at("alias 60 CNAME www.example.org.")),
-		appending(at("alias 60 TXT instead")),
-		appending(at("gone 60 TXT x")),
-		deleting(at("gone 60 TXT x")),
-	} {
-		got = append(got, submit(change))
-		waitPooled(t, s, i+1)
-	}
-	release()
-	wg.Wait()
-
-	for i, err := range got {
-		ruleErr := (*record.RuleError)(nil)
-		if broken := errors.As(*err, &ruleErr); broken != (i == 1) || !broken && *err != nil {
-			t.Errorf("change %d: %v", i, *err)
+	synctest.Test(t, func(t *testing.T) {
+		zone := zoneConfig(t, "example.org")
+		s := serving(t, zone)
+		started, release, commits := pausedCommit(t, s)
+		var wg sync.WaitGroup
+		submit := func(change record.Change) *error {
+			err := new(error)
+			wg.Go(func() { _, *err = s.Apply(context.Background(), zone.Name, change) })
+			return err
 		}
-	}
-	if n := commits(); n != 2 {
-		t.Errorf("%d commits", n)
-	}
-	want := []string{"example.org. 60 IN NS ns1.example.org.", `alias.example.org. 60 IN TXT "instead"`, `first.example.org. 60 IN TXT "x"`, "ns1.example.org. 60 IN A 192.0.2.53"}
-	if diff := cmp.Diff(want, lines(snapshot(t, s, zone.Name))); diff != "" {
-		t.Errorf("zone (-want +got):\n%s", diff)
-	}
+		at := func(line string) record.Record { return rr(t, zone.Name, line) }
+
+		submit(appending(at("first 60 TXT x")))
+		<-started
+		var got []*error
+		for i, change := range []record.Change{
+			appending(at("alias 60 CNAME www.example.org.")),
+			appending(at("alias 60 TXT beside")), // breaks the rule that the one before made apply
+			deleting(at("alias 60 CNAME www.example.org.")),
+			appending(at("alias 60 TXT instead")),
+			appending(at("gone 60 TXT x")),
+			deleting(at("gone 60 TXT x")),
+		} {
+			got = append(got, submit(change))
+			waitPooled(t, s, i+1)
+		}
+		release()
+		wg.Wait()
+
+		for i, err := range got {
+			ruleErr := (*record.RuleError)(nil)
+			if broken := errors.As(*err, &ruleErr); broken != (i == 1) || !broken && *err != nil {
+				t.Errorf("change %d: %v", i, *err)
+			}
+		}
+		if n := commits(); n != 2 {
+			t.Errorf("%d commits", n)
+		}
+		want := []string{"example.org. 60 IN NS ns1.example.org.", `alias.example.org. 60 IN TXT "instead"`, `first.example.org. 60 IN TXT "x"`, "ns1.example.org. 60 IN A 192.0.2.53"}
+		if diff := cmp.Diff(want, lines(snapshot(t, s, zone.Name))); diff != "" {
+			t.Errorf("zone (-want +got):\n%s", diff)
+		}
+	})
 }
 
 func TestContextWithdrawsWaitingChanges(t *testing.T) {
-	zone := zoneConfig(t, "example.org")
-	s := serving(t, zone)
-	started, release, _ := pausedCommit(t, s)
-	var wg sync.WaitGroup
-	ctx, cancel := context.WithCancel(context.Background())
-	var taken, waiting error
-	wg.Go(func() {
-		_, taken = s.Apply(ctx, zone.Name, appending(rr(t, zone.Name, "taken 60 TXT x")))
+	synctest.Test(t, func(t *testing.T) {
+		zone := zoneConfig(t, "example.org")
+		s := serving(t, zone)
+		started, release, _ := pausedCommit(t, s)
+		var wg sync.WaitGroup
+		ctx, cancel := context.WithCancel(context.Background())
+		var taken, waiting error
+		wg.Go(func() {
+			_, taken = s.Apply(ctx, zone.Name, appending(rr(t, zone.Name, "taken 60 TXT x")))
+		})
+		<-started
+		withdrawn := make(chan struct{})
+		go func() {
+			defer close(withdrawn)
+			_, waiting = s.Apply(ctx, zone.Name, appending(rr(t, zone.Name, "waiting 60 TXT x")))
+		}()
+		waitPooled(t, s, 1)
+		cancel()
+		<-withdrawn // although the committer is still held back
+		if !errors.Is(waiting, context.Canceled) {
+			t.Errorf("the waiting change: %v", waiting)
+		}
+		release()
+		wg.Wait()
+		if taken != nil {
+			t.Errorf("the change that had begun: %v", taken)
+		}
+		if z := snapshot(t, s, zone.Name); len(z.At(name(t, "taken.example.org"))) != 1 || len(z.At(name(t, "waiting.example.org"))) != 0 {
+			t.Errorf("zone: %q", lines(z))
+		}
 	})
-	<-started
-	withdrawn := make(chan struct{})
-	go func() {
-		defer close(withdrawn)
-		_, waiting = s.Apply(ctx, zone.Name, appending(rr(t, zone.Name, "waiting 60 TXT x")))
-	}()
-	waitPooled(t, s, 1)
-	cancel()
-	<-withdrawn // although the committer is still held back
-	if !errors.Is(waiting, context.Canceled) {
-		t.Errorf("the waiting change: %v", waiting)
-	}
-	release()
-	wg.Wait()
-	if taken != nil {
-		t.Errorf("the change that had begun: %v", taken)
-	}
-	if z := snapshot(t, s, zone.Name); len(z.At(name(t, "taken.example.org"))) != 1 || len(z.At(name(t, "waiting.example.org"))) != 0 {
-		t.Errorf("zone: %q", lines(z))
-	}
 }
 
 func TestCloseFinishesWhatWaits(t *testing.T) {
-	path := storePath(t)
-	s := open(t, path)
-	zone := zoneConfig(t, "example.org")
-	push(t, s, zone)
-	started, release, _ := pausedCommit(t, s)
-	var wg sync.WaitGroup
-	errs := make([]error, 10)
-	for i := range errs {
-		wg.Go(func() {
-			_, errs[i] = s.Apply(context.Background(), zone.Name, appending(rr(t, zone.Name, fmt.Sprintf("n%d 60 TXT x", i))))
-		})
-		if i == 0 {
-			<-started
+	synctest.Test(t, func(t *testing.T) {
+		path := storePath(t)
+		s := open(t, path)
+		zone := zoneConfig(t, "example.org")
+		push(t, s, zone)
+		started, release, _ := pausedCommit(t, s)
+		var wg sync.WaitGroup
+		errs := make([]error, 10)
+		for i := range errs {
+			wg.Go(func() {
+				_, errs[i] = s.Apply(context.Background(), zone.Name, appending(rr(t, zone.Name, fmt.Sprintf("n%d 60 TXT x", i))))
+			})
+			if i == 0 {
+				<-started
+			}
 		}
-	}
-	waitPooled(t, s, len(errs)-1)
-	closed := make(chan error)
-	go func() { closed <- s.Close() }()
-	waitUntil(t, "the server is closed", s.isClosed)
-	if _, err := s.Apply(context.Background(), zone.Name, appending(rr(t, zone.Name, "late 60 TXT x"))); !errors.Is(err, ErrClosed) {
-		t.Errorf("a change after Close: %v", err)
-	}
-	release()
-	wg.Wait()
-	if err := errors.Join(append(errs, <-closed)...); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Push(Settings{Zones: []ZoneConfig{zone}}); !errors.Is(err, ErrClosed) {
-		t.Errorf("a push after Close: %v", err)
-	}
-	s = open(t, path)
-	if err := s.Load(); err != nil {
-		t.Fatal(err)
-	}
-	if n := len(lines(snapshot(t, s, zone.Name))); n != len(errs) {
-		t.Errorf("%d records are stored", n)
-	}
+		waitPooled(t, s, len(errs)-1)
+		closed := make(chan error)
+		go func() { closed <- s.Close() }()
+		synctest.Wait()
+		if _, err := s.Apply(context.Background(), zone.Name, appending(rr(t, zone.Name, "late 60 TXT x"))); !errors.Is(err, ErrClosed) {
+			t.Errorf("a change after Close: %v", err)
+		}
+		release()
+		wg.Wait()
+		if err := errors.Join(append(errs, <-closed)...); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Push(Settings{Zones: []ZoneConfig{zone}}); !errors.Is(err, ErrClosed) {
+			t.Errorf("a push after Close: %v", err)
+		}
+		s = open(t, path)
+		if err := s.Load(); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(lines(snapshot(t, s, zone.Name))); n != len(errs) {
+			t.Errorf("%d records are stored", n)
+		}
+	})
 }
 
 func TestNextSerial(t *testing.T) {

@@ -63,7 +63,7 @@ func (s *suffixes) expect(message []byte, name record.Name) {
 }
 
 // longest returns where in a name the longest of its suffixes begins that the message
-// has, and where that is. Where there is none, it begins at the root, and at is 0.
+// has, and where that is. Without one, it begins at the root, and at is 0.
 func (s *suffixes) longest(message []byte, name string) (start, at int) {
 	if len(s.slots) > 0 {
 		return s.longestByHash(message, name)

@@ -138,7 +138,7 @@ func (m *made) soa(serial uint32) rrset {
 	return rrset(appendPacked(nil, soaMinimum, 0, string(data)))
 }
 
-// has tells whether an RRset other than the SOA is made.
+// has reports whether an RRset other than the SOA is made.
 func (m *made) has(name record.Name, t record.Type) bool {
 	if m == nil {
 		return false
@@ -153,7 +153,7 @@ func (m *made) has(name record.Name, t record.Type) bool {
 
 // merge returns the node of stored and made records at a name. Made ones take the
 // place of stored ones of their type, and of a CNAME, beside which they could not
-// stand; hidden tells whether there were such.
+// stand; hidden reports whether there were such.
 func (m *made) merge(key string, stored node) (merged node, hidden bool) {
 	var here []madeSet
 	if m != nil {

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -86,14 +88,19 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 // its answer a moment before.
 func waitAllIdle(t *testing.T, c *connections) {
 	t.Helper()
-	waitUntil(t, "all connections are idle", func() bool {
+	allIdle := func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return c.idle.Len() == len(c.open)
-	})
+	}
+	for began := time.Now(); !allIdle(); runtime.Gosched() {
+		if time.Since(began) > 10*time.Second {
+			t.Fatal("a connection stays busy")
+		}
+	}
 }
 
-// Where nobody is idle, who comes is refused; and there is room again when one goes.
+// Where no connection is idle, a new one is refused; and there is room again when one goes.
 func TestBusyConnectionsStay(t *testing.T) {
 	all := newConnections(2, 2)
 	var ours []*connection
@@ -178,38 +185,31 @@ func TestConnectionsThatWaste(t *testing.T) {
 // to make room for another waits no longer, so that those that wait are no more than
 // there may be connections.
 func TestEvictedLeaveTheQueue(t *testing.T) {
-	zone := zoneConfig(t, "example.org")
-	s := serving(t, zone)
-	var records []record.Record
-	for i := range 1000 {
-		records = append(records, rr(t, zone.Name, fmt.Sprintf("large 60 TXT %d", i)))
-	}
-	apply(t, s, zone.Name, appending(records...))
-	for range cap(largeAnswers) {
-		largeAnswers <- struct{}{}
-		defer func() { <-largeAnswers }()
-	}
-	all := newConnections(1, 1)
-	here, there := net.Pipe()
-	defer there.Close()
-	first, _ := all.admit(here)
-	first.setBusy()
-	answered := make(chan []byte)
-	go func() { answered <- first.answerTCP(s, packed(t, question("large.example.org.", dns.TypeTXT)), nil) }()
-	waitUntil(t, "the first waits", func() bool {
-		all.mu.Lock()
-		defer all.mu.Unlock()
-		return first.waiting != nil
-	})
-	if _, ok := all.admit(there); !ok {
-		t.Fatal("it makes no room")
-	}
-	select {
-	case answer := <-answered:
-		if len(answer) > 0 {
+	synctest.Test(t, func(t *testing.T) {
+		zone := zoneConfig(t, "example.org")
+		s := serving(t, zone)
+		var records []record.Record
+		for i := range 1000 {
+			records = append(records, rr(t, zone.Name, fmt.Sprintf("large 60 TXT %d", i)))
+		}
+		apply(t, s, zone.Name, appending(records...))
+		defer func(others chan struct{}) { largeAnswers = others }(largeAnswers)
+		largeAnswers = make(chan struct{}) // has no room, and is of the bubble
+		all := newConnections(1, 1)
+		here, there := net.Pipe()
+		defer there.Close()
+		first, _ := all.admit(here)
+		first.setBusy()
+		answered := make(chan []byte)
+		go func() { answered <- first.answerTCP(s, packed(t, question("large.example.org.", dns.TypeTXT)), nil) }()
+		if synctest.Wait(); first.waiting == nil {
+			t.Fatal("while it waits, it does not count as idle")
+		}
+		if _, ok := all.admit(there); !ok {
+			t.Fatal("it makes no room")
+		}
+		if answer := <-answered; len(answer) > 0 {
 			t.Errorf("%d bytes of an answer were made", len(answer))
 		}
-	case <-time.After(5 * time.Second):
-		t.Fatal("it goes on waiting")
-	}
+	})
 }

@@ -35,8 +35,8 @@ func TestCounters(t *testing.T) {
 		r.answer(s.view.Load(), packed(t, q), buf)
 	}
 	r = &responder{server: s}
-	r.answerTCP(packed(t, question("text.example.org.", dns.TypeTXT)))
-	r.answerTCP(make([]byte, headerLen))
+	overTCP(r, packed(t, question("text.example.org.", dns.TypeTXT)))
+	overTCP(r, make([]byte, headerLen))
 
 	push(t, s, zoneConfig(t, "example.org")).Pop()
 	var got []string

@@ -264,7 +264,7 @@ var transports = []struct {
 	answer func(r *responder, message, buf []byte) []byte
 }{
 	{"UDP", func(r *responder, message, buf []byte) []byte { return r.answer(r.server.view.Load(), message, buf) }},
-	{"TCP", func(r *responder, message, _ []byte) []byte { return r.answerTCP(message) }},
+	{"TCP", func(r *responder, message, _ []byte) []byte { return overTCP(r, message) }},
 }
 
 // BenchmarkDearestQuestions is how long the dearest questions take that we know of. None

@@ -59,7 +59,7 @@ func (z *Snapshot) At(name record.Name) []record.Record {
 	return n.appendRecords(records, name)
 }
 
-// Made tells whether an RRset is made by the server and so out of a change's reach.
+// Made reports whether an RRset is made by the server and so out of a change's reach.
 func (z *Snapshot) Made(name record.Name, t record.Type) bool {
 	return t == record.TypeSOA || t == record.TypeNS && name == z.zone || z.made.has(name, t)
 }
@@ -152,7 +152,7 @@ func (z *Snapshot) count(key string, n node, by int) {
 	z.depths.count(labels, by)
 }
 
-// hasWildcard tells whether a label of a key, or of its end, is "*".
+// hasWildcard reports whether a label of a key, or of its end, is "*".
 func hasWildcard(key string) bool {
 	return strings.HasPrefix(key, "*\x00") || strings.Contains(key, "\x00*\x00")
 }

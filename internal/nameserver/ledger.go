@@ -25,7 +25,7 @@ type Account struct {
 	// those of the records in wire form, with their owner names in full.
 	Records, Bytes int
 	// ZoneRecords and ZoneBytes are how much may be in the zone of the change, by
-	// whomever, with what the server makes.
+	// any client, with what the server makes.
 	ZoneRecords, ZoneBytes int
 	// Challenges is how many records that expire may be at one name for challenges and at
 	// the names with an account's label below it, together.
@@ -103,20 +103,14 @@ func (l *ledger) move(z *zone, key string, before, after node) {
 
 func (l *ledger) add(z *zone, key string, n node, by int) {
 	expiring := 0
-	for n != "" {
-		var set rrset
-		_, set, n = n.next()
-		for set != "" {
-			var r packedRecord
-			r, set = set.next()
-			if int(r.client) < len(l.used) {
-				used := &l.used[r.client]
-				used.Records += by
-				used.Bytes += by * recordSize(key, len(r.data))
-			}
-			if r.expires != 0 {
-				expiring += by
-			}
+	for _, r := range n.records() {
+		if int(r.client) < len(l.used) {
+			used := &l.used[r.client]
+			used.Records += by
+			used.Bytes += by * recordSize(key, len(r.data))
+		}
+		if r.expires != 0 {
+			expiring += by
 		}
 	}
 	if expiring == 0 {
@@ -162,20 +156,14 @@ func (b *batch) charge(d *draft, nodes []record.Node, keys []string, a Account, 
 		key := keys[i]
 		before, _ := d.next.tree.Get(key)
 		more := 0
-		for before != "" {
-			var set rrset
-			_, set, before = before.next()
-			for set != "" {
-				var r packedRecord
-				r, set = set.next()
-				size := Use{-1, -recordSize(key, len(r.data))}
-				all = all.plus(size)
-				if r.client == number {
-					client = client.plus(size)
-				}
-				if r.expires != 0 {
-					more--
-				}
+		for _, r := range before.records() {
+			size := Use{-1, -recordSize(key, len(r.data))}
+			all = all.plus(size)
+			if r.client == number {
+				client = client.plus(size)
+			}
+			if r.expires != 0 {
+				more--
 			}
 		}
 		for i := range n.Records {

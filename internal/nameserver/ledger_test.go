@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -18,7 +19,7 @@ import (
 )
 
 // TestUses: what counts against a client is what it has written and is still there,
-// until somebody deletes it, across restarts and in a restored back-up.
+// until it is deleted, across restarts and in a restored back-up.
 func TestUses(t *testing.T) {
 	zone := zoneConfig(t, "example.org")
 	path := storePath(t)
@@ -133,36 +134,38 @@ func TestAccountLimits(t *testing.T) {
 
 // TestAccountsWithinBatch: changes of one commit count together.
 func TestAccountsWithinBatch(t *testing.T) {
-	zone := zoneConfig(t, "example.org")
-	s := serving(t, zone)
-	began, release, commits := pausedCommit(t, s)
-	done := make(chan error)
-	for i := range 21 {
-		go func() {
-			r := rr(t, zone.Name, fmt.Sprintf("_acme-challenge.www 60 TXT %043d", i))
-			r.Expires = time.Now().Add(time.Hour).Unix()
-			_, err := s.ApplyFor(context.Background(), zone.Name, appending(r), Account{Client: fmt.Sprint(i % 2), Records: 4, Challenges: 7})
-			done <- err
-		}()
-		if i == 0 {
-			<-began
+	synctest.Test(t, func(t *testing.T) {
+		zone := zoneConfig(t, "example.org")
+		s := serving(t, zone)
+		began, release, commits := pausedCommit(t, s)
+		done := make(chan error)
+		for i := range 21 {
+			go func() {
+				r := rr(t, zone.Name, fmt.Sprintf("_acme-challenge.www 60 TXT %043d", i))
+				r.Expires = time.Now().Add(time.Hour).Unix()
+				_, err := s.ApplyFor(context.Background(), zone.Name, appending(r), Account{Client: fmt.Sprint(i % 2), Records: 4, Challenges: 7})
+				done <- err
+			}()
+			if i == 0 {
+				<-began
+			}
 		}
-	}
-	waitPooled(t, s, 20)
-	release()
-	over := make(map[record.Limit]int)
-	for range 21 {
-		var e *record.LimitError
-		switch err := <-done; {
-		case errors.As(err, &e):
-			over[e.Limit]++
-		case err != nil:
-			t.Error(err)
+		waitPooled(t, s, 20)
+		release()
+		over := make(map[record.Limit]int)
+		for range 21 {
+			var e *record.LimitError
+			switch err := <-done; {
+			case errors.As(err, &e):
+				over[e.Limit]++
+			case err != nil:
+				t.Error(err)
+			}
 		}
-	}
-	if got := len(snapshot(t, s, zone.Name).At(name(t, "_acme-challenge.www.example.org"))); got != 7 || over[LimitChallenges]+over[LimitClientRecords] != 14 || commits() > 3 {
-		t.Errorf("%d records, over the limits %v, in %d commits", got, over, commits())
-	}
+		if got := len(snapshot(t, s, zone.Name).At(name(t, "_acme-challenge.www.example.org"))); got != 7 || over[LimitChallenges]+over[LimitClientRecords] != 14 || commits() > 3 {
+			t.Errorf("%d records, over the limits %v, in %d commits", got, over, commits())
+		}
+	})
 }
 
 // TestUpgrade opens a store of version 1, whose records are no client's, and which had

@@ -78,7 +78,7 @@ func newSocket(address string, log *slog.Logger) *Socket {
 }
 
 // Serve has a server answer what is read from now on, until end is called. Then the
-// newest of those that are left answers or, where there is none, the server itself
+// newest of those that are left answers or, if none is left, the server itself
 // goes on: what it answers when no configuration is left is better than silence. The
 // first call begins the reading; what has come before waits for it.
 func (s *Socket) Serve(server *Server) (end func()) {

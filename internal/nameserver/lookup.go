@@ -136,6 +136,19 @@ func (l *lookup) rcode() int {
 	return dns.RcodeSuccess
 }
 
+// isLarge reports whether the answer has more than a few kilobytes, without what is
+// additional.
+func (l *lookup) isLarge() bool {
+	const few = 4096
+	size := 0
+	for _, section := range [...][]answerSet{l.answer, l.authority} {
+		for i := range section {
+			size += len(section[i].set)
+		}
+	}
+	return size > few
+}
+
 // find answers a question.
 func (l *lookup) find(v *view, name record.Name, t record.Type) {
 	l.answer, l.authority = l.answer[:0], l.authority[:0]

@@ -154,7 +154,7 @@ func TestTruncation(t *testing.T) {
 		qname string
 		qtype uint16
 		udp   bool
-		edns  uint16 // 0 is none
+		edns  uint16 // 0: no OPT record
 		want  seen
 	}{
 		{"fits without EDNS", "fits", dns.TypeTXT, true, 0, seen{Answer: 1}},
@@ -214,7 +214,7 @@ func TestPanicWhileAnswering(t *testing.T) {
 		answer func(*Server) []byte
 	}{
 		{"UDP", func(s *Server) []byte { return (&responder{server: s}).answer(nil, packed, nil) }},
-		{"TCP", func(s *Server) []byte { return (&responder{server: s}).answerTCP(packed) }},
+		{"TCP", func(s *Server) []byte { return overTCP(&responder{server: s}, packed) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var logged strings.Builder

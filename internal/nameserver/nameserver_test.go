@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/miekg/dns"
@@ -51,16 +50,6 @@ func cannot(t testing.TB, format string, args ...any) {
 		t.Fatalf(format, args...)
 	}
 	t.Skipf(format, args...)
-}
-
-// waitUntil waits for what the server does in a goroutine of its own and tells nobody.
-func waitUntil(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("after 5 s it is not so that %s", what)
-		}
-	}
 }
 
 func storePath(t testing.TB) string { return filepath.Join(t.TempDir(), "folder", "records.db") }
@@ -233,5 +222,11 @@ func exchangePacked(s *Server, message []byte, udp bool) []byte {
 	if udp {
 		return r.answer(s.view.Load(), message, make([]byte, 0, writerBuffer))
 	}
-	return r.answerTCP(message)
+	return overTCP(r, message)
+}
+
+// overTCP answers a message as over TCP, however large the answer is.
+func overTCP(r *responder, message []byte) []byte {
+	answer, _ := r.answerTCP(message, true)
+	return answer
 }

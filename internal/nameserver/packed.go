@@ -3,6 +3,7 @@ package nameserver
 import (
 	"encoding/binary"
 	"errors"
+	"iter"
 	"math"
 	"slices"
 
@@ -46,6 +47,11 @@ type packedRecord struct {
 	data    string
 }
 
+// record returns the record of a type at a name.
+func (r packedRecord) record(name record.Name, t record.Type) record.Record {
+	return record.Record{Name: name, Type: t, TTL: r.ttl, Data: r.data, Expires: r.expires, Client: r.client}
+}
+
 // next splits off the first record.
 func (s rrset) next() (packedRecord, rrset) {
 	end := recordHeader + int(uint16At(string(s), 12))
@@ -73,7 +79,7 @@ func appendRecord(buf []byte, r record.Record) []byte {
 // errPacked is what checkSet says of octets that no rrset consists of.
 var errPacked = errors.New("not a packed RRset")
 
-// checkSet tells whether b can be used as an rrset: the methods of rrset trust
+// checkSet reports whether b can be used as an rrset: the methods of rrset trust
 // what they are given, and what comes from disk may be anything.
 func checkSet(b []byte) error {
 	if len(b) == 0 {
@@ -146,20 +152,34 @@ func (s rrset) appendRecords(list []record.Record, name record.Name, t record.Ty
 	for s != "" {
 		var r packedRecord
 		r, s = s.next()
-		list = append(list, record.Record{Name: name, Type: t, TTL: r.ttl, Data: r.data, Expires: r.expires, Client: r.client})
+		list = append(list, r.record(name, t))
 	}
 	return list
 }
 
+// records iterates over all records at a name.
+func (n node) records() iter.Seq2[record.Type, packedRecord] {
+	return func(yield func(record.Type, packedRecord) bool) {
+		for n != "" {
+			var (
+				t   record.Type
+				set rrset
+			)
+			t, set, n = n.next()
+			for set != "" {
+				var r packedRecord
+				if r, set = set.next(); !yield(t, r) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // appendRecords appends all records at a name.
 func (n node) appendRecords(list []record.Record, name record.Name) []record.Record {
-	for n != "" {
-		var (
-			t   record.Type
-			set rrset
-		)
-		t, set, n = n.next()
-		list = set.appendRecords(list, name, t)
+	for t, r := range n.records() {
+		list = append(list, r.record(name, t))
 	}
 	return list
 }
@@ -177,23 +197,17 @@ func recordSize(key string, data int) int { return len(key) + 1 + 10 + data }
 
 // sum returns how much is at the name with a key.
 func (n node) sum(key string) (s sum) {
-	for n != "" {
-		var set rrset
-		_, set, n = n.next()
-		for set != "" {
-			var r packedRecord
-			r, set = set.next()
-			s.records++
-			s.bytes += recordSize(key, len(r.data))
-			if r.expires == 0 {
-				continue
-			}
-			s.expiring++
-			if s.first == 0 || r.expires < s.first {
-				s.first = r.expires
-			}
-			s.last = max(s.last, r.expires)
+	for _, r := range n.records() {
+		s.records++
+		s.bytes += recordSize(key, len(r.data))
+		if r.expires == 0 {
+			continue
 		}
+		s.expiring++
+		if s.first == 0 || r.expires < s.first {
+			s.first = r.expires
+		}
+		s.last = max(s.last, r.expires)
 	}
 	return s
 }

@@ -36,62 +36,51 @@ const (
 )
 
 // answer answers a message that came over UDP with the octets returned, nil if with
-// none. They are in buf or not. A bug in answering one message costs that answer,
-// and not the process, in which more than a name server runs.
+// none. They are in buf or not.
 func (r *responder) answer(v *view, message, buf []byte) (answer []byte) {
-	defer func() {
-		if recovered := recover(); recovered != nil {
-			answer = nil
-			r.server.logPanic(recovered, message)
-		}
-	}()
+	defer r.survive(message, &answer)
 	q, ok := r.parse(message)
 	if !ok {
 		return nil
 	}
-	return r.respond(v, &q, message, buf)
+	if q.rcode == dns.RcodeSuccess {
+		r.lookup.find(v, q.name, q.typ)
+	}
+	return r.write(&q, message, buf)
 }
 
-// answerTCP is answer for a message that came over TCP. The octets returned are those
-// of the responder, until it answers another message.
-func (r *responder) answerTCP(message []byte) (answer []byte) {
-	defer func() {
-		if recovered := recover(); recovered != nil {
-			answer = nil
-			r.server.logPanic(recovered, message)
-		}
-	}()
+// answerTCP is answer for a message that came over TCP. An answer that is large is made
+// only where allowed says so; elsewhere that it is large is all that it returns. The
+// octets are those of the responder, until it answers another message.
+func (r *responder) answerTCP(message []byte, allowed bool) (answer []byte, large bool) {
+	defer r.survive(message, &answer)
 	q, ok := r.parse(message)
 	if !ok {
-		return nil
+		return nil, false
+	}
+	if q.rcode == dns.RcodeSuccess {
+		r.lookup.find(r.server.view.Load(), q.name, q.typ)
+		if large = r.lookup.isLarge(); large && !allowed {
+			return nil, true
+		}
 	}
 	q.limit = dns.MaxMsgSize
-	r.stream = r.respond(r.server.view.Load(), &q, message, r.stream)
-	return r.stream
+	r.stream = r.write(&q, message, r.stream)
+	return r.stream, large
 }
 
-// isLarge reports whether the answer to a message that came over TCP has more than a
-// few kilobytes. It makes none.
-func (r *responder) isLarge(message []byte) bool {
-	const few = 4096
-	defer func() { _ = recover() }() // the answer that is made next fails in the same way
-	q, ok := r.parse(message)
-	if !ok || q.rcode != dns.RcodeSuccess {
-		return false
+// survive ends the answer in which there was a panic. A bug in answering one message
+// costs that answer, and not the process, in which more than a name server runs.
+func (r *responder) survive(message []byte, answer *[]byte) {
+	if recovered := recover(); recovered != nil {
+		*answer = nil
+		r.server.logPanic(recovered, message)
 	}
-	l := &r.lookup
-	l.find(r.server.view.Load(), q.name, q.typ)
-	size := 0
-	for _, section := range [...][]answerSet{l.answer, l.authority} {
-		for i := range section {
-			size += len(section[i].set)
-		}
-	}
-	return size > few
 }
 
-// respond answers a query in buf, or in what takes its place where that is too short.
-func (r *responder) respond(v *view, q *query, message, buf []byte) []byte {
+// write answers a query, which was looked up, in buf, or in what takes its place where
+// that is too short.
+func (r *responder) write(q *query, message, buf []byte) []byte {
 	w, l := &r.writer, &r.lookup
 	w.begin(buf, message, q)
 	if q.rcode != dns.RcodeSuccess {
@@ -99,7 +88,6 @@ func (r *responder) respond(v *view, q *query, message, buf []byte) []byte {
 		r.server.count(r.shard, nil, q.typ, q.rcode)
 		return w.buf
 	}
-	l.find(v, q.name, q.typ)
 	truncated := w.fill(l)
 	w.finish(message, q, flags(l, truncated), l.rcode())
 	r.server.count(r.shard, l.hosted, q.typ, l.rcode())

@@ -145,7 +145,7 @@ func TestWriterIsAsLibrary(t *testing.T) {
 			if udp {
 				got = r.answer(s.view.Load(), query, buf)
 			} else {
-				got = r.answerTCP(query)
+				got = overTCP(r, query)
 			}
 			if want := (handler{server: s, udp: udp}).answer(query); !bytes.Equal(got, want) && differing < 10 {
 				differing++
@@ -194,7 +194,7 @@ func TestPlainQueriesAllocateNothing(t *testing.T) {
 			if n := testing.AllocsPerRun(100, func() { r.answer(v, query, buf) }); n != 0 {
 				t.Errorf("%s %s: %v allocations", q.qname, dns.TypeToString[q.qtype], n)
 			}
-			if n := testing.AllocsPerRun(100, func() { r.answerTCP(query) }); n != 0 {
+			if n := testing.AllocsPerRun(100, func() { overTCP(r, query) }); n != 0 {
 				t.Errorf("%s %s over TCP: %v allocations", q.qname, dns.TypeToString[q.qtype], n)
 			}
 		}

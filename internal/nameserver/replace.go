@@ -10,7 +10,7 @@ import (
 
 // Replace makes the given records the only ones of a zone, in one commit, beside
 // those that the server makes itself and those that expire: they are challenges
-// that somebody is waiting for, and stay beside records of the same name and type. It fails as [Server.Apply] does.
+// that a client is waiting for, and stay beside records of the same name and type. It fails as [Server.Apply] does.
 func (s *Server) Replace(ctx context.Context, zone record.Name, records []record.Record) (Result, error) {
 	var used *draft
 	// Over a zone in which nothing else is left, an append is a set that clears no RRset

@@ -81,7 +81,6 @@ type Server struct {
 	refusals  refusals
 	deadlines deadlines // replaced under mu
 	sweep     sweep
-	batchTime time.Duration // but for tests, the constant
 
 	// ledger is how much is on whose account. Load and the committer replace it whole.
 	ledger atomic.Pointer[ledger]
@@ -114,7 +113,6 @@ func Open(o Options) (*Server, error) {
 		log:       o.Logger,
 		store:     &store{path: o.Path, lockTimeout: o.LockTimeout},
 		deadlines: newDeadlines(),
-		batchTime: batchTime,
 
 		limiter:     newLimiter(),
 		connections: newConnections(maxConnections, maxConnectionsOfOneGroup),
@@ -214,8 +212,8 @@ func (s *Server) loadIndex() error {
 }
 
 // Close ends the committer after what waits for it, and closes the store. Snapshots
-// remain readable. Sockets stay open, since others may serve them: whoever has them
-// closes them before.
+// remain readable. Sockets stay open, since others may serve them: their owner closes
+// them before.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	wasClosed := s.closed
@@ -342,7 +340,7 @@ func (c *Config) configure(b *batch) error {
 }
 
 // Pop takes the configuration from the stack, wherever in it it is; the newest that
-// is left is served. If it is the last, it goes on being served to whoever asks still.
+// is left is served. If it is the last, it goes on being served to the clients that still ask.
 // A second Pop does nothing. Its zones keep their records, and can still be changed.
 func (c *Config) Pop() {
 	s := c.server

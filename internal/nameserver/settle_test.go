@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -44,7 +45,7 @@ func TestFailingCommits(t *testing.T) {
 		name string
 		fail []step
 		want error // of the change
-		// stored tells whether the change is on disk afterwards.
+		// stored reports whether the change is on disk afterwards.
 		stored bool
 	}{
 		{"nothing was written", []step{stepCommit}, ErrReadOnly, false},
@@ -281,116 +282,120 @@ func retryNow(t *testing.T, s *Server) {
 // something as large as what failed has been written, and finds out by itself; the log
 // has a line when it begins and one when it is over.
 func TestHealthOfFullDisk(t *testing.T) {
-	log := new(logged)
-	path := storePath(t)
-	s, err := Open(Options{Path: path, Logger: slog.New(slog.NewTextHandler(log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	zone := zoneConfig(t, "example.org")
-	push(t, s, zone)
-	var writes, room atomic.Int64 // room is how many writes there is room for
-	setFailing(t, s, func(at step) error {
-		if at != stepCommit {
-			return nil
-		}
-		writes.Add(1)
-		if room.Add(-1) < 0 {
-			return errDisk
-		}
-		return nil
-	})
-	text := func(name string, length int) record.Record {
-		return rr(t, zone.Name, name+" 60 TXT "+strings.Repeat("x", length))
-	}
-	refuses := func(change record.Change) {
-		t.Helper()
-		if _, err := s.Apply(context.Background(), zone.Name, change); !errors.Is(err, ErrReadOnly) || !errors.Is(err, errDisk) {
-			t.Errorf("a change on a full disk: %v", err)
-		}
-	}
-	unhealthy := func(when string) {
-		t.Helper()
-		if err := s.Health(); !errors.Is(err, ErrReadOnly) || !errors.Is(err, errDisk) {
-			t.Errorf("%s: health: %v", when, err)
-		}
-	}
-	probed := func() {
-		t.Helper()
-		before := writes.Load()
-		retryNow(t, s)
-		waitUntil(t, "the committer has tried to write", func() bool { return writes.Load() > before })
-		if err := s.submit(context.Background(), &job{alone: true, plan: func(*batch) error { return nil }}); err != nil { // after it is done with that
+	synctest.Test(t, func(t *testing.T) {
+		log := new(logged)
+		path := storePath(t)
+		s, err := Open(Options{Path: path, Logger: slog.New(slog.NewTextHandler(log, nil))})
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-
-	const large = 50_000
-	refuses(appending(text("small", 10)))
-	if got := s.refused.Load().size; got != leastProbe {
-		t.Errorf("a probe has %d octets", got)
-	}
-	refuses(appending(text("large", large)))
-	for i := range 20 {
-		refuses(appending(text(fmt.Sprintf("more%d", i), 10)))
-	}
-	if got := s.refused.Load().size; got < large || got > large+large/10 {
-		t.Errorf("a probe has %d octets, where %d failed", got, large)
-	}
-	unhealthy("after changes")
-	probed()
-	unhealthy("after a probe that failed")
-
-	// What is smaller can be written, and says nothing of what failed.
-	room.Store(1)
-	before := writes.Load()
-	apply(t, s, zone.Name, appending(text("fits", 10)))
-	unhealthy("after a smaller change")
-	waitUntil(t, "a smaller change has it probed soon", func() bool { return writes.Load() > before+1 })
-	probed()
-	unhealthy("after another probe that failed")
-
-	// A probe has to be deleted too.
-	room.Store(1)
-	probed()
-	unhealthy("after a probe that could not be deleted")
-
-	room.Store(1 << 30)
-	unhealthy("with room that nobody knows of")
-	probed()
-	if err := s.Health(); err != nil {
-		t.Errorf("after a probe: %v", err)
-	}
-	for text, want := range map[string]int{"cannot be written": 1, "can be written again": 1} {
-		if got := log.lines(text); len(got) != want {
-			t.Errorf("%d lines say that the store %s, want %d:\n%s", len(got), text, want, strings.Join(got, ""))
-		}
-	}
-
-	// A change as large ends it as well.
-	room.Store(0)
-	refuses(appending(text("large", large)))
-	unhealthy("on a disk that is full again")
-	room.Store(1 << 30)
-	apply(t, s, zone.Name, appending(text("large", large+100)))
-	if err := s.Health(); err != nil {
-		t.Errorf("after a change as large: %v", err)
-	}
-
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	db, err := bbolt.Open(path, 0o600, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	_ = db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(metaBucket).ForEach(func(key, _ []byte) error {
-			if string(key) != string(formatKey) {
-				t.Errorf("%q is left in the store", key)
+		zone := zoneConfig(t, "example.org")
+		push(t, s, zone)
+		var writes, room atomic.Int64 // room is how many writes there is room for
+		setFailing(t, s, func(at step) error {
+			if at != stepCommit {
+				return nil
+			}
+			writes.Add(1)
+			if room.Add(-1) < 0 {
+				return errDisk
 			}
 			return nil
+		})
+		text := func(name string, length int) record.Record {
+			return rr(t, zone.Name, name+" 60 TXT "+strings.Repeat("x", length))
+		}
+		refuses := func(change record.Change) {
+			t.Helper()
+			if _, err := s.Apply(context.Background(), zone.Name, change); !errors.Is(err, ErrReadOnly) || !errors.Is(err, errDisk) {
+				t.Errorf("a change on a full disk: %v", err)
+			}
+		}
+		unhealthy := func(when string) {
+			t.Helper()
+			if err := s.Health(); !errors.Is(err, ErrReadOnly) || !errors.Is(err, errDisk) {
+				t.Errorf("%s: health: %v", when, err)
+			}
+		}
+		probed := func() {
+			t.Helper()
+			before := writes.Load()
+			retryNow(t, s)
+			if synctest.Wait(); writes.Load() == before {
+				t.Fatal("the committer has not tried to write")
+			}
+		}
+
+		const large = 50_000
+		refuses(appending(text("small", 10)))
+		if got := s.refused.Load().size; got != leastProbe {
+			t.Errorf("a probe has %d octets", got)
+		}
+		refuses(appending(text("large", large)))
+		for i := range 20 {
+			refuses(appending(text(fmt.Sprintf("more%d", i), 10)))
+		}
+		if got := s.refused.Load().size; got < large || got > large+large/10 {
+			t.Errorf("a probe has %d octets, where %d failed", got, large)
+		}
+		unhealthy("after changes")
+		probed()
+		unhealthy("after a probe that failed")
+
+		// What is smaller can be written, and says nothing of what failed.
+		room.Store(1)
+		before := writes.Load()
+		apply(t, s, zone.Name, appending(text("fits", 10)))
+		unhealthy("after a smaller change")
+		time.Sleep(probeEvery)
+		if synctest.Wait(); writes.Load() == before+1 {
+			t.Error("a smaller change does not have it probed soon")
+		}
+		probed()
+		unhealthy("after another probe that failed")
+
+		// A probe has to be deleted too.
+		room.Store(1)
+		probed()
+		unhealthy("after a probe that could not be deleted")
+
+		room.Store(1 << 30)
+		unhealthy("with room that it has not found yet")
+		probed()
+		if err := s.Health(); err != nil {
+			t.Errorf("after a probe: %v", err)
+		}
+		for text, want := range map[string]int{"cannot be written": 1, "can be written again": 1} {
+			if got := log.lines(text); len(got) != want {
+				t.Errorf("%d lines say that the store %s, want %d:\n%s", len(got), text, want, strings.Join(got, ""))
+			}
+		}
+
+		// A change as large ends it as well.
+		room.Store(0)
+		refuses(appending(text("large", large)))
+		unhealthy("on a disk that is full again")
+		room.Store(1 << 30)
+		apply(t, s, zone.Name, appending(text("large", large+100)))
+		if err := s.Health(); err != nil {
+			t.Errorf("after a change as large: %v", err)
+		}
+
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		db, err := bbolt.Open(path, 0o600, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		_ = db.View(func(tx *bbolt.Tx) error {
+			return tx.Bucket(metaBucket).ForEach(func(key, _ []byte) error {
+				if string(key) != string(formatKey) {
+					t.Errorf("%q is left in the store", key)
+				}
+				return nil
+			})
 		})
 	})
 }

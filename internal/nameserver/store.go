@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -169,100 +168,11 @@ func (s *store) checkFormat() error {
 			"run that one, or restore a back-up that this one wrote", version, formatVersion)
 	case version == 1:
 		return s.upgrade()
-	case version < formatVersion: // there is none
+	case version != formatVersion: // 0
 		return errDamaged
 	}
 	return nil
 }
-
-// upgrade makes a store of version 1 one of this version: no record is a client's yet.
-// One that expires after 2106 does so then.
-func (s *store) upgrade() error {
-	s.upgraded = true
-	return s.db.Update(func(tx *bbolt.Tx) error {
-		err := tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
-			if string(name) == string(metaBucket) || b == nil || b.Bucket(setsBucket) == nil {
-				return nil
-			}
-			return upgradeSets(b.Bucket(setsBucket))
-		})
-		if err != nil {
-			return err
-		}
-		return tx.Bucket(metaBucket).Put(formatKey, binary.BigEndian.AppendUint32(nil, formatVersion))
-	})
-}
-
-func upgradeSets(sets *bbolt.Bucket) error {
-	changed := make(map[string][]byte)
-	err := sets.ForEach(func(k, v []byte) error {
-		if checkSet(v) != nil {
-			return nil // what reads it says more
-		}
-		var better []byte
-		for at := 0; at < len(v); at += recordHeader + int(binary.BigEndian.Uint16(v[at+12:])) {
-			if binary.BigEndian.Uint32(v[at+4:]) == 0 {
-				continue
-			}
-			if better == nil {
-				better = bytes.Clone(v)
-			}
-			binary.BigEndian.PutUint32(better[at+4:], 0)
-			binary.BigEndian.PutUint32(better[at+8:], math.MaxUint32)
-		}
-		if better != nil {
-			changed[string(k)] = better
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for k, v := range changed {
-		if err := sets.Put([]byte(k), v); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// storedClient is a client that has records.
-type storedClient struct {
-	number uint32
-	name   string
-}
-
-// clients reads the clients' names by number, those that are not on disk yet included.
-func (s *store) clients() (map[uint32]string, error) {
-	names := make(map[uint32]string)
-	err := guard(func() error {
-		return s.db.View(func(tx *bbolt.Tx) error {
-			clients := tx.Bucket(metaBucket).Bucket(clientsBucket)
-			if clients == nil {
-				return nil
-			}
-			return clients.ForEach(func(k, v []byte) error {
-				// They are given one after the other, so none is greater than their count.
-				if len(k) != 4 || binary.BigEndian.Uint32(k) == 0 || int(binary.BigEndian.Uint32(k)) > maxClients {
-					return fmt.Errorf("%w: the number %x of a client", errDamaged, k)
-				}
-				names[binary.BigEndian.Uint32(k)] = string(v)
-				return nil
-			})
-		})
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reading the store %q: %w; restore a back-up, or move the file away to begin with an empty store", s.path, err)
-	}
-	for _, c := range s.newClients {
-		names[c.number] = c.name
-	}
-	return names, nil
-}
-
-// maxClients is the highest number of a client. It keeps a damaged file from taking all
-// memory, and is more than a configuration can name.
-const maxClients = 1 << 24
 
 // explain makes of what kept the file from being opened an error that says what to do.
 func (s *store) explain(err error) error {
@@ -278,7 +188,7 @@ func (s *store) explain(err error) error {
 	return fmt.Errorf("opening the store %q: %w", s.path, err)
 }
 
-// isCutShort tells whether the file ends before what it must begin with, for which
+// isCutShort reports whether the file ends before what it must begin with, for which
 // bbolt has no error of its own.
 func isCutShort(err error) bool { return strings.Contains(err.Error(), "file size too small") }
 
@@ -546,22 +456,6 @@ func (s *store) tryUpdate(do func(*bbolt.Tx) error) error {
 		return err
 	}
 	s.newClients = nil
-	return nil
-}
-
-func (s *store) writeClients(tx *bbolt.Tx) error {
-	if len(s.newClients) == 0 {
-		return nil
-	}
-	clients, err := tx.Bucket(metaBucket).CreateBucketIfNotExists(clientsBucket)
-	if err != nil {
-		return err
-	}
-	for _, c := range s.newClients {
-		if err := clients.Put(binary.BigEndian.AppendUint32(nil, c.number), []byte(c.name)); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

@@ -136,6 +136,22 @@ func TestLoadErrors(t *testing.T) {
 		{"an RRset that is none", func(b *bbolt.Bucket) error {
 			return b.Bucket(setsBucket).Put(setKey(zone.Key(), record.TypeTXT), []byte("x"))
 		}},
+		// The ledger would take as much memory as it says.
+		{"a client's number far above their count", func(b *bbolt.Bucket) error {
+			clients, err := b.Tx().Bucket(metaBucket).CreateBucket(clientsBucket)
+			if err != nil {
+				return err
+			}
+			return clients.Put([]byte{0, 0xff, 0xff, 0xff}, []byte("client"))
+		}},
+		{"a client's number without a client's name", func(b *bbolt.Bucket) error {
+			clients, err := b.Tx().Bucket(metaBucket).CreateBucket(clientsBucket)
+			if err != nil {
+				return err
+			}
+			_, err = clients.CreateBucket([]byte{0, 0, 0, 1})
+			return err
+		}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

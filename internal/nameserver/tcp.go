@@ -187,31 +187,33 @@ var largeAnswers = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
 // nothing where there must be none. Where it has to wait for others, the connection
 // counts as idle: it may make room for one that asks for less.
 func (c *connection) answerTCP(server *Server, message, buf []byte) []byte {
-	large := false
-	withResponder(server, func(r *responder) { large = r.isLarge(message) })
-	if large { // it waits without a responder, of which there may be as many as connections
-		c.setIdle()
-		select {
-		case largeAnswers <- struct{}{}:
-		case <-c.evicted: // or those that wait would be more than there may be connections
-			return buf
-		}
-		defer func() { <-largeAnswers }()
-		c.setBusy()
+	buf, large := appendAnswer(server, message, buf, false)
+	if !large {
+		return buf
 	}
-	withResponder(server, func(r *responder) {
-		if m := r.answerTCP(message); m != nil {
-			buf = append(binary.BigEndian.AppendUint16(buf, uint16(len(m))), m...)
-		}
-	})
+	// It waits without a responder, of which there may be as many as connections.
+	c.setIdle()
+	select {
+	case largeAnswers <- struct{}{}:
+	case <-c.evicted: // or those that wait would be more than there may be connections
+		return buf
+	}
+	defer func() { <-largeAnswers }()
+	c.setBusy()
+	buf, _ = appendAnswer(server, message, buf, true)
 	return buf
 }
 
-// withResponder calls use with a responder of a server.
-func withResponder(server *Server, use func(*responder)) {
+// appendAnswer is [responder.answerTCP] by a responder of a server, with the length of
+// the answer before it.
+func appendAnswer(server *Server, message, buf []byte, allowed bool) ([]byte, bool) {
 	r := responders.Get().(*responder)
 	r.server = server
-	use(r)
+	answer, large := r.answerTCP(message, allowed)
+	if answer != nil {
+		buf = append(binary.BigEndian.AppendUint16(buf, uint16(len(answer))), answer...)
+	}
 	r.server = nil // which may be closed before the next message
 	responders.Put(r)
+	return buf, large
 }

@@ -16,7 +16,7 @@ const (
 )
 
 // readsAgain is how long a read must wait for something to come until the socket
-// counts as working again: nobody may ask for a long time, and a read that fails does so
+// counts as working again: no one may ask for a long time, and a read that fails does so
 // at once.
 const readsAgain = time.Second
 

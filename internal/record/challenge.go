@@ -75,7 +75,7 @@ func IsAccountLabel(label string) bool {
 	return ok && len(digits) == 16 && strings.Trim(digits, "abcdefghijklmnopqrstuvwxyz234567") == ""
 }
 
-// IsChallengeValue tells whether the record is a TXT of the only form that
+// IsChallengeValue reports whether the record is a TXT of the only form that
 // DNS-01 needs: the unpadded base64url of a SHA-256, 43 characters.
 func IsChallengeValue(r Record) bool {
 	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

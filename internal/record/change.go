@@ -136,7 +136,7 @@ type Zone interface {
 	// At returns all records at a name, the made ones included. Plan does not
 	// change what it is given.
 	At(Name) []Record
-	// Made tells whether an RRset is made by the server (SOA, the NS records and
+	// Made reports whether an RRset is made by the server (SOA, the NS records and
 	// server addresses of the configuration) and so out of a change's reach.
 	Made(Name, Type) bool
 }

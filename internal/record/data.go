@@ -133,7 +133,7 @@ func CanonicalData(t Type, wire string) (string, error) {
 	return data, nil
 }
 
-// isLowered tells whether lower is s but for letters in lower case.
+// isLowered reports whether lower is s but for letters in lower case.
 func isLowered(lower, s string) bool {
 	if len(lower) != len(s) {
 		return false
@@ -403,7 +403,7 @@ func escapeOctets(rr dns.RR) {
 	}
 }
 
-// addressMissing tells whether an address is missing that miekg/dns would leave
+// addressMissing reports whether an address is missing that miekg/dns would leave
 // out of the data without an error.
 func addressMissing(rr dns.RR) bool {
 	switch rr := rr.(type) {

@@ -66,7 +66,7 @@ func MatchAt(owner Name, typ string, ttl *uint32, data *string) (m Match, err er
 	return m, nil
 }
 
-// Matches tells whether the delete takes r.
+// Matches reports whether the delete takes r.
 func (m Match) Matches(r Record) bool {
 	return m.Name == r.Name &&
 		(m.Type == 0 || m.Type == r.Type) &&

@@ -70,7 +70,7 @@ func ParseOwner(s string, zone Name) (Name, error) {
 	return Name(wire.buf) + zone, nil
 }
 
-// endsWithDot tells whether s ends in a dot that no backslash escapes.
+// endsWithDot reports whether s ends in a dot that no backslash escapes.
 func endsWithDot(s string) bool {
 	if !strings.HasSuffix(s, ".") {
 		return false
@@ -168,7 +168,7 @@ func unescape(s string) (c byte, width int) {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// needsEscape tells whether c has a meaning of its own in a master file.
+// needsEscape reports whether c has a meaning of its own in a master file.
 func needsEscape(c byte) bool {
 	if c <= ' ' || c >= 0x7f {
 		return true
@@ -260,7 +260,7 @@ func (n Name) appendLabels(buf []byte, end int) []byte {
 	return buf
 }
 
-// In tells whether the name is zone or below it.
+// In reports whether the name is zone or below it.
 func (n Name) In(zone Name) bool {
 	cut := len(n) - len(zone)
 	if cut < 0 || n[cut:] != zone {
@@ -321,7 +321,7 @@ func (n Name) Below(zone, target Name) (Name, error) {
 	return moved, nil
 }
 
-// IsHostName tells whether the name consists of letter-digit-hyphen labels
+// IsHostName reports whether the name consists of letter-digit-hyphen labels
 // (RFC 1123 §2.1), two at least.
 func (n Name) IsHostName() bool {
 	labels := 0
@@ -340,7 +340,7 @@ func (n Name) IsHostName() bool {
 	return labels >= 2
 }
 
-// IsIPv4 tells whether the name reads as an IPv4 address. No such name is in DNS, and
+// IsIPv4 reports whether the name reads as an IPv4 address. No such name is in DNS, and
 // addresses are not validated by dns-01 (RFC 8738 §7).
 func (n Name) IsIPv4() bool {
 	address, err := netip.ParseAddr(strings.TrimSuffix(n.String(), "."))

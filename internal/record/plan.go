@@ -181,10 +181,7 @@ func (n *planNode) find(r Record) int {
 
 func (p *plan) append(records []Record) error {
 	for _, r := range records {
-		if err := p.writable(r); err != nil {
-			return err
-		}
-		n, err := p.at(r.Name)
+		n, err := p.toWrite(r)
 		if err != nil {
 			return err
 		}
@@ -213,10 +210,7 @@ func laterExpiry(a, b int64) int64 {
 
 func (p *plan) set(records []Record) error {
 	for _, r := range records {
-		if err := p.writable(r); err != nil {
-			return err
-		}
-		n, err := p.at(r.Name)
+		n, err := p.toWrite(r)
 		if err != nil {
 			return err
 		}
@@ -302,12 +296,13 @@ func (n *planNode) keep(kept func(Record) bool) {
 	}
 }
 
-// writable refuses records that the server makes itself.
-func (p *plan) writable(r Record) error {
+// toWrite returns the node of a record that is to be written. Records that the server
+// makes itself are refused.
+func (p *plan) toWrite(r Record) (*planNode, error) {
 	if r.Type == TypeSOA || p.zone.Made(r.Name, r.Type) {
-		return p.madeError(r.Name, r.Type)
+		return nil, p.madeError(r.Name, r.Type)
 	}
-	return nil
+	return p.at(r.Name)
 }
 
 func (p *plan) madeError(name Name, t Type) error {

@@ -61,7 +61,7 @@ func parseTyped(t Type, typ, data string) (string, error) {
 	return ParseData(t, data)
 }
 
-// Same tells whether both are the same member of the same RRset: owner, type and
+// Same reports whether both are the same member of the same RRset: owner, type and
 // data agree. The strings of a TXT record count joined, since how a text is cut
 // carries no meaning for those who read it as one.
 func (r Record) Same(other Record) bool {

@@ -12,7 +12,7 @@ func NewZones(apexes ...Name) Zones {
 	return z
 }
 
-// Has tells whether apex is the apex of a zone of the set.
+// Has reports whether apex is the apex of a zone of the set.
 func (z Zones) Has(apex Name) bool {
 	_, ok := z[apex]
 	return ok
