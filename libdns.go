@@ -159,7 +159,7 @@ func (w *withdrawal) try(ctx context.Context, s Service) (done bool) {
 	return err == nil && len(deleted) >= len(w.left)
 }
 
-// isChallenge tells whether a record answers a DNS-01 challenge: its text is the
+// isChallenge reports whether a record answers a DNS-01 challenge: its text is the
 // SHA-256 of a key authorization in base64url (RFC 8555 §8.4). The CA makes each of
 // them unique, so that nobody can have appended it before.
 func isChallenge(rec libdns.Record) bool {
@@ -200,7 +200,7 @@ func (ws *withdrawals) spare(ctx context.Context, zone string, recs []libdns.Rec
 	return nil
 }
 
-// sameText tells whether both records, relative to their zones, have the same
+// sameText reports whether both records, relative to their zones, have the same
 // text at the same name.
 func sameText(a libdns.Record, zoneA string, b libdns.Record, zoneB string) bool {
 	if a == nil || b == nil {
@@ -217,7 +217,7 @@ func absolute(name, zone string) string {
 	return strings.TrimSuffix(libdns.AbsoluteName(name, strings.TrimSuffix(zone, ".")+"."), ".")
 }
 
-// certainlyUnchanged tells whether err says that the zone is as it was.
+// certainlyUnchanged reports whether err says that the zone is as it was.
 func certainlyUnchanged(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Unchanged

@@ -245,7 +245,7 @@ func (a *App) provisionListeners(repl *caddy.Replacer) error {
 	return err
 }
 
-// hasBuiltin tells whether the built-in name server is needed.
+// hasBuiltin reports whether the built-in name server is needed.
 func (a *App) hasBuiltin() bool {
 	for _, zone := range a.Zones {
 		if zone.builtin {
@@ -255,7 +255,7 @@ func (a *App) hasBuiltin() bool {
 	return false
 }
 
-// health tells whether this process can do its work. A provider that is down
+// health reports whether this process can do its work. A provider that is down
 // does not make it unhealthy.
 func (a *App) health() error {
 	select {

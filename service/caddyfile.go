@@ -79,7 +79,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //		}
 //	}
 //
-// A size is a number of bytes, or one with a unit such as 16MiB. Of the limits, 0 is none.
+// A size is a number of bytes, or one with a unit such as 16MiB. A limit of 0 is no limit.
 // zone and client may be repeated, and in them ns, token, certificate, user,
 // certificates, allow, read and client_ip.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {

@@ -162,7 +162,7 @@ func parseTTL(r *api.Record) (*uint32, error) {
 }
 
 // applyGuarded is apply, and makes of a panic an error: the goroutine may be one that
-// nobody else recovers, and the change is to have its line in the log.
+// no one else recovers, and the change is to have its line in the log.
 func (a *App) applyGuarded(ctx context.Context, who caller, p *placer, change record.Change) (done result, err error) {
 	defer func() {
 		if recovered := recover(); recovered != nil {
@@ -252,7 +252,7 @@ func (a *App) logChange(who caller, p *placer, op record.Op, body api.Change, se
 	}, took, failure)
 }
 
-// logUnread writes the audit line of a change that nobody got to read.
+// logUnread writes the audit line of a change that no one got to read.
 func (a *App) logUnread(who caller, zone string, failure *problem) {
 	a.logOutcome(nil, changeSeen{
 		RequestID: who.requestID, Client: who.client.Name(), Address: who.address,

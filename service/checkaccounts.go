@@ -48,7 +48,7 @@ func (c *checkedConfig) accounts(ctx context.Context, ca string) (uris []string,
 	return slices.Compact(uris), help
 }
 
-// isAccountAt tells whether an account is with the CA of that domain name, and
+// isAccountAt reports whether an account is with the CA of that domain name, and
 // not with its staging environment, whose certificates nobody trusts.
 func isAccountAt(location, ca string) bool {
 	u, err := url.Parse(location)

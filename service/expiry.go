@@ -66,7 +66,7 @@ func (a *App) warnOfExpiry(now time.Time) {
 	}
 }
 
-// anyExpires tells whether the access of any client ends one day.
+// anyExpires reports whether the access of any client ends one day.
 func (a *App) anyExpires() bool {
 	for client := range a.clients.All() {
 		if !client.Expires().IsZero() {

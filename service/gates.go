@@ -120,7 +120,7 @@ func errCrowded(format string, args ...any) *problem {
 	return p
 }
 
-// errGone is for a caller that does not wait for the answer any more. Nobody will read
+// errGone is for a caller that does not wait for the answer any more. No one will read
 // it.
 func errGone() *problem {
 	p := newProblem(api.Unavailable, "the client has gone")

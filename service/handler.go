@@ -307,7 +307,7 @@ func (h *Handler) change(w http.ResponseWriter, r *http.Request, req request) (a
 	return answer, append(encoded, '\n'), nil
 }
 
-// isEarlyData tells whether a request came, or may have come to a proxy before
+// isEarlyData reports whether a request came, or may have come to a proxy before
 // this server, before the TLS handshake was finished. Whatever stands in the header
 // means that it did (RFC 8470 §5.1).
 func isEarlyData(r *http.Request) bool {

@@ -161,7 +161,7 @@ func (q *inquirer) inquire(app *App, zone *Zone, known *inquiry, before findings
 	known.found = found
 }
 
-// guard, deferred, logs a panic and ends it. It is for goroutines that nobody else
+// guard, deferred, logs a panic and ends it. It is for goroutines that no one else
 // recovers.
 func guard(app *App, doing string) {
 	if recovered := recover(); recovered != nil {
@@ -231,7 +231,7 @@ func readStored(ctx context.Context, zone *Zone) *storedFound {
 	return found
 }
 
-// holdsChallenge tells whether an entry of the zone looks like the answer to a challenge.
+// holdsChallenge reports whether an entry of the zone looks like the answer to a challenge.
 func (z *Zone) holdsChallenge(e entry) bool {
 	if e.typ != "TXT" {
 		return false
@@ -240,7 +240,7 @@ func (z *Zone) holdsChallenge(e entry) bool {
 	return err == nil && z.isChallenge(r)
 }
 
-// isChallenge tells whether a record of the zone looks like the answer to a challenge.
+// isChallenge reports whether a record of the zone looks like the answer to a challenge.
 func (z *Zone) isChallenge(r record.Record) bool {
 	if r.Type != record.TypeTXT {
 		return false

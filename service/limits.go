@@ -19,8 +19,8 @@ import (
 // of its own. Neither does what `caddy bestdns import` reads, nor, for the limits of
 // clients, what the modules of the same Caddy write.
 type Limits struct {
-	// How many records a client can have in all zones together. It is what the client
-	// has written and nobody has deleted since, across restarts. A client's
+	// How many records a client can have in all zones together: those that it has
+	// written and that are not deleted yet, across restarts. A client's
 	// `max_records` goes before it. Default: 10000.
 	ClientRecords *int `json:"client_records,omitempty"`
 

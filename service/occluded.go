@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// holds tells whether what a zone has at a name is its own. Records from before another
+// holds reports whether what a zone has at a name is its own. Records from before another
 // zone was made within it are occluded by that one (RFC 5936 §3.5), in DNS and in the
 // API; the apex of that one is a name of both.
 func (a *App) holds(zone, name record.Name) bool {
@@ -18,7 +18,7 @@ func (a *App) holds(zone, name record.Name) bool {
 	return apex == zone
 }
 
-// mayRead tells whether the client may see what a hosted zone has at a name.
+// mayRead reports whether the client may see what a hosted zone has at a name.
 func (a *App) mayRead(client *access.Client, zone, name record.Name) bool {
 	return a.holds(zone, name) && client.MayRead(zone, name)
 }

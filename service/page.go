@@ -226,7 +226,7 @@ func (a *App) viewChange(visitor *access.Client, c *changeSeen) (v page.Change, 
 	return v, true
 }
 
-// mayReadChange tells whether a client may read at all names of a change. known tells
+// mayReadChange reports whether a client may read at all names of a change. known tells
 // whether it may know of the one who made it.
 func (a *App) mayReadChange(visitor *access.Client, c *changeSeen, known bool) bool {
 	if a.hosted[c.Apex] == nil || !visitor.MayUse(c.Apex) || len(c.Records) == 0 {
@@ -266,7 +266,7 @@ func ownerOf(text string) (record.Name, bool) {
 	return owner, err == nil
 }
 
-// mayReadIn tells whether a client may read at the name to which a record of a zone
+// mayReadIn reports whether a client may read at the name to which a record of a zone
 // went: the owner's, or the target of its CNAME.
 func (a *App) mayReadIn(client *access.Client, apex, owner record.Name) bool {
 	if _, hosted := a.apexes.Of(owner); !hosted {

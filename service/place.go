@@ -59,7 +59,7 @@ func (a *App) place(client *access.Client, asked, owner record.Name, t record.Ty
 	return place{zone: a.hosted[a.cnameTarget], owner: target, asked: owner}, nil
 }
 
-// delegates tells whether a record at the apex of a hosted zone is meant for the
+// delegates reports whether a record at the apex of a hosted zone is meant for the
 // zone above, when the request names that one: its delegation is, and so is a
 // delete of whatever is there.
 func delegates(t record.Type) bool {

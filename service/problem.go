@@ -70,7 +70,7 @@ func loggedCause(err error) zap.Field {
 	return zap.String("cause", text.Clip(strings.Join(lines, "\n"), mostOfCause))
 }
 
-// isProviderError tells whether it is a zone's DNS provider that failed.
+// isProviderError reports whether it is a zone's DNS provider that failed.
 func isProviderError(p *problem) bool {
 	var provider providerError
 	return p != nil && errors.As(p.cause, &provider)

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -35,11 +34,7 @@ func TestRevocationOnOpenConnections(t *testing.T) {
 			defer conn.Close()
 			const body = `{"append":[{"name":"www","type":"A","data":"192.0.2.1"}]}`
 			fmt.Fprintf(conn, "PATCH /v1/zones/example.test/records HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\nAuthorization: Bearer %s\r\n\r\n%s", len(body), s.token["ops"], body[:10])
-			for deadline := time.Now().Add(5 * time.Second); seen.lastUse("ops").IsZero(); time.Sleep(time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatal("the client was not let in")
-				}
-			}
+			waitUntil(t, "the client was let in", func() bool { return !seen.lastUse("ops").IsZero() })
 
 			old := liveApps.newest(nil)
 			config, err := adapt(s.caddyfile(fmt.Sprintf(`
@@ -56,11 +51,7 @@ func TestRevocationOnOpenConnections(t *testing.T) {
 			}
 			loaded := make(chan error, 1)
 			go func() { loaded <- caddy.Load(config, true) }() // it may wait for this very request
-			for deadline := time.Now().Add(5 * time.Second); liveApps.newest(nil) == old; time.Sleep(time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatal("the new configuration is not in force")
-				}
-			}
+			waitUntil(t, "the new configuration is in force", func() bool { return liveApps.newest(nil) != old })
 			if _, err := io.WriteString(conn, body[10:]); err != nil {
 				t.Fatal(err)
 			}

@@ -214,7 +214,7 @@ func (w *rightsWorld) judge(rules *naiveWorld, kind string, asked labels, items 
 	return zone, true, "another reason"
 }
 
-// otherwise tells whether a change to which there is a right was refused for what
+// otherwise reports whether a change to which there is a right was refused for what
 // has nothing to do with rights.
 func (w *rightsWorld) otherwise(a answer, zone *naiveZone, items []item) bool {
 	byRule := strings.Contains(a.problem.Detail, `rule "`) // on SOA, NS and CNAME

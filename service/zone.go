@@ -39,7 +39,7 @@ type Zone struct {
 	// `_acme-challenge.D` must be a CNAME. One zone at most can be marked.
 	CNAMETarget bool `json:"cname_target,omitempty"`
 
-	// How many records the zone can have, by whomever, with those that the server makes;
+	// How many records the zone can have, by any client, with those that the server makes;
 	// 0 is no limit. Built-in zones only. Default: no limit.
 	MaxRecords *int `json:"max_records,omitempty"`
 

@@ -100,7 +100,7 @@ func isTimeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// isUnreachable tells whether this machine has no way there at all.
+// isUnreachable reports whether this machine has no way there at all.
 func isUnreachable(err error) bool {
 	for _, number := range []syscall.Errno{syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.EADDRNOTAVAIL, syscall.EAFNOSUPPORT, syscall.EACCES} {
 		if errors.Is(err, number) {

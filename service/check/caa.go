@@ -112,7 +112,7 @@ type verdict struct {
 	accounts []string
 }
 
-// judge tells whether the CA may issue by dns-01. accounts are the ACME accounts
+// judge reports whether the CA may issue by dns-01. accounts are the ACME accounts
 // that are known to be in use; with none, any account is taken to be right.
 func (s caaSet) judge(ca string, wildcard bool, accounts []string) verdict {
 	if len(s.records) == 0 {
@@ -215,7 +215,7 @@ func (s caaSet) line(flag uint8, tag, value string) string {
 	return fmt.Sprintf("%s CAA %d %s %q", s.owner, flag, tag, value)
 }
 
-// checkCAA tells whether the domain's CAA records let the CA issue.
+// checkCAA reports whether the domain's CAA records let the CA issue.
 func (c *checker) checkCAA(ctx context.Context, s subject) {
 	step := Step{Name: "caa", Status: OK}
 	set, err := c.findCAA(ctx, s.domain.String())

@@ -76,7 +76,7 @@ func cnameIn(answer *dns.Msg, name string) string {
 	return ""
 }
 
-// isReferral tells whether the answer refers to the name servers of name itself.
+// isReferral reports whether the answer refers to the name servers of name itself.
 func isReferral(answer *dns.Msg, name string) bool {
 	return answer.Rcode == dns.RcodeSuccess && len(answer.Answer) == 0 && len(targetsOf(answer.Ns, name)) > 0
 }
@@ -119,7 +119,7 @@ func (c *checker) configured() (zones record.Zones, marked record.Name) {
 	return zones, marked
 }
 
-// checkCNAME tells whether who looks for the challenge at _acme-challenge.DOMAIN
+// checkCNAME reports whether who looks for the challenge at _acme-challenge.DOMAIN
 // arrives where the service writes it, and returns that name.
 func (c *checker) checkCNAME(ctx context.Context, s subject, r *reached, p *probe) (target string) {
 	owner := s.owner.String()

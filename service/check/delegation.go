@@ -123,7 +123,7 @@ func (w *walker) askParent(ctx context.Context, s server, d *delegation) (reply 
 	return reply
 }
 
-// checkDelegation tells whether the zone above hands the zone over. It returns
+// checkDelegation reports whether the zone above hands the zone over. It returns
 // nil where that could not be found out.
 func (c *checker) checkDelegation(ctx context.Context, zone string) *delegation {
 	step := Step{Name: "delegation", Zone: plain(zone), Status: OK}

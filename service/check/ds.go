@@ -8,7 +8,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// checkDS tells whether the zone above says that the zone is signed, and whether
+// checkDS reports whether the zone above says that the zone is signed, and whether
 // it is: a DS record over an unsigned zone makes every validating resolver, and so
 // every CA, refuse all that is in it (RFC 4035 §5.2).
 func (c *checker) checkDS(ctx context.Context, d *delegation, answers []serverAnswer) {

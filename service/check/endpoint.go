@@ -32,7 +32,7 @@ type Endpoint struct {
 // endpointTimeout is the time for one request to the API that changes nothing.
 const endpointTimeout = 6 * time.Second
 
-// checkEndpoint tells whether the API answers at its URL, with a certificate that
+// checkEndpoint reports whether the API answers at its URL, with a certificate that
 // its clients accept.
 func (c *checker) checkEndpoint(ctx context.Context) bool {
 	step := Step{Name: "api", Status: Wrong}
@@ -136,7 +136,7 @@ func endpointReason(err error) string {
 	return reason(err)
 }
 
-// isPlainHTTP tells whether HTTP came back where TLS was expected: net/http has
+// isPlainHTTP reports whether HTTP came back where TLS was expected: net/http has
 // no type for that.
 func isPlainHTTP(err error) bool {
 	return strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")

@@ -44,7 +44,7 @@ func compareGlue(d *delegation, view zoneView, hosted HostedZone) (g glue) {
 	return g
 }
 
-// checkGlue tells whether the zone above shows the way to the name servers that
+// checkGlue reports whether the zone above shows the way to the name servers that
 // lie in the zone, and the right one.
 func (c *checker) checkGlue(d *delegation, view zoneView) {
 	if d.own {

@@ -18,7 +18,7 @@ const (
 	failureTime = 2 * time.Second
 )
 
-// checkSeen tells whether every name server has what was written. It waits a
+// checkSeen reports whether every name server has what was written. It waits a
 // little: a DNS provider needs time to carry a record to its servers.
 func (c *checker) checkSeen(ctx context.Context, p *probe, servers []server, zone string) bool {
 	step := p.step
@@ -147,7 +147,7 @@ func (c *checker) notResolved(ctx context.Context, q query, answer *dns.Msg, err
 	return step
 }
 
-// isFailure tells whether a resolver could not find out.
+// isFailure reports whether a resolver could not find out.
 func isFailure(answer *dns.Msg) bool {
 	return answer.Rcode != dns.RcodeSuccess && answer.Rcode != dns.RcodeNameError
 }

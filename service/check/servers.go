@@ -129,10 +129,10 @@ func (c *checker) serverStep(zone string, a serverAnswer, ipv6 func() bool) Step
 	return step
 }
 
-// noWay tells whether an error may come from there being no way to the address.
+// noWay reports whether an error may come from there being no way to the address.
 func noWay(err error) bool { return err != nil && (isTimeout(err) || isUnreachable(err)) }
 
-// reachesIPv6 tells whether this machine reaches any of the parent's name servers
+// reachesIPv6 reports whether this machine reaches any of the parent's name servers
 // over IPv6. If not, what it says about an IPv6 address is worth nothing.
 func (c *checker) reachesIPv6(ctx context.Context, d *delegation) bool {
 	if d == nil {
@@ -159,7 +159,7 @@ const (
 	copyWait  = 700 * time.Millisecond
 )
 
-// checkSOA tells whether all servers have the same zone. A change that is on its
+// checkSOA reports whether all servers have the same zone. A change that is on its
 // way between them gets a little time.
 func (c *checker) checkSOA(ctx context.Context, zone string, answers []serverAnswer) {
 	servers := authoritative(answers)
@@ -217,7 +217,7 @@ func judgeSOA(zone string, servers []server, before, soas map[server]*dns.SOA) (
 	return step, len(soas) > 0
 }
 
-// stuck tells whether a server stands still at another serial than the last.
+// stuck reports whether a server stands still at another serial than the last.
 func stuck(before, after map[server]*dns.SOA) bool {
 	var last uint32
 	for _, soa := range after {
@@ -267,7 +267,7 @@ func differing(servers []server, soas map[server]*dns.SOA, what func(*dns.SOA) s
 	return strings.Join(texts, ", ")
 }
 
-// sleep waits, and tells whether it could to the end.
+// sleep waits, and reports whether it could to the end.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

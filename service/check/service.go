@@ -117,7 +117,7 @@ func (r *reached) probeOwner(apex record.Name) (owner record.Name, ok bool) {
 	return "", false
 }
 
-// mayWrite tells whether the caller may write challenges at an owner name.
+// mayWrite reports whether the caller may write challenges at an owner name.
 func (r *reached) mayWrite(apex, owner record.Name) bool {
 	if r.rights == nil {
 		return true // the service itself, or rights that only it can read
@@ -130,7 +130,7 @@ func (r *reached) mayWrite(apex, owner record.Name) bool {
 	return ok
 }
 
-// readBack tells whether the service reads what it wrote, as far as it can read.
+// readBack reports whether the service reads what it wrote, as far as it can read.
 func (c *checker) readBack(ctx context.Context, p *probe) (ok bool) {
 	step := p.step
 	step.Name, step.Status, step.Found = "read back", OK, "both values are read again"

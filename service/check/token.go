@@ -206,7 +206,7 @@ func parseRight(text string) (access.Rule, error) {
 	return access.Rule{}, fmt.Errorf("right %q: unknown", text)
 }
 
-// checkRight tells whether the caller may write the challenge.
+// checkRight reports whether the caller may write the challenge.
 func (c *checker) checkRight(r *reached, s subject) {
 	if r.rights == nil {
 		return

@@ -114,7 +114,7 @@ func soaOwner(answer *dns.Msg, name string) string {
 	return ""
 }
 
-// exists tells whether the resolver knows of a name, or of any below it.
+// exists reports whether the resolver knows of a name, or of any below it.
 func (w *walker) exists(ctx context.Context, name string) bool {
 	answer, err := w.found(ctx, name, dns.TypeSOA)
 	return err == nil && answer.Rcode == dns.RcodeSuccess
@@ -226,7 +226,7 @@ func sorted[T cmp.Ordered](values []T) []T {
 	return slices.Compact(values)
 }
 
-// checkResolver tells whether any resolver answers: without one there is nothing
+// checkResolver reports whether any resolver answers: without one there is nothing
 // to begin with.
 func (c *checker) checkResolver(ctx context.Context) bool {
 	for i, resolver := range c.Resolvers {

@@ -339,7 +339,7 @@ func (w *world) addressesOf(referral *dns.Msg, cut string, depth int) (addresses
 	return addresses
 }
 
-// bogus tells whether a zone has a DS record and no key.
+// bogus reports whether a zone has a DS record and no key.
 func (w *world) bogus(apex string) bool {
 	z := w.zones[apex]
 	if z == nil {
