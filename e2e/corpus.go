@@ -280,6 +280,7 @@ func corpusNames(zones []corpusZone) []record.Name {
 			parent, first := n.Parent(), n.FirstLabel()
 			add(n.Child("x"))
 			add(n.Child("*"))
+			add(n.Child("_acme-challenge"))
 			if below, err := n.Child("y"); err == nil {
 				add(below.Child("x"))
 			}

@@ -20,6 +20,12 @@ type ZoneConfig struct {
 	NameServers []NameServer
 	// TTL in seconds is that of the NS records and of the name servers' addresses.
 	TTL uint32
+	// NegativeTTL in seconds is how long a resolver may remember that a name or type does
+	// not exist (RFC 2308 §5). Of names that await a challenge it may not at all.
+	NegativeTTL uint32
+	// ChallengeTarget is set for the zone to which CNAMEs of challenges lead: all of its
+	// names await one.
+	ChallengeTarget bool
 	// ChallengeLifetime is how far ahead the records of challenges may expire. What expires
 	// later was written by a clock that was ahead, and is brought down to that. Zero is 24 h.
 	ChallengeLifetime time.Duration
@@ -32,14 +38,12 @@ type NameServer struct {
 	Addresses []netip.Addr
 }
 
-// Times of the SOA record in seconds (RFC 1035 §3.3.13). soaMinimum, which is the
-// SOA's TTL too, bounds how long a resolver remembers that a name does not exist
-// (RFC 2308 §5): who looked for a challenge too early may look again at once.
+// Times of the SOA record in seconds (RFC 1035 §3.3.13). Its minimum and its own TTL are
+// the zone's NegativeTTL.
 const (
 	soaRefresh = 3600
 	soaRetry   = 600
 	soaExpire  = 1209600
-	soaMinimum = 5
 )
 
 // fingerprint is the digest of what a configuration makes of a zone. The store
@@ -51,6 +55,8 @@ type fingerprint [sha256.Size]byte
 type made struct {
 	sets        []madeSet
 	soaNames    string // MNAME and RNAME in wire form
+	negativeTTL uint32
+	target      bool // of challenges
 	fingerprint fingerprint
 }
 
@@ -67,14 +73,19 @@ func newMade(c ZoneConfig) (*made, error) {
 	if len(c.NameServers) == 0 {
 		return nil, errors.New("it has no name server; give it one at least")
 	}
-	if c.TTL > record.MaxTTL {
-		return nil, fmt.Errorf("TTL %d: not from 0 to %d seconds", c.TTL, record.MaxTTL)
+	for _, ttl := range []uint32{c.TTL, c.NegativeTTL} {
+		if ttl > record.MaxTTL {
+			return nil, fmt.Errorf("TTL %d: not from 0 to %d seconds", ttl, record.MaxTTL)
+		}
 	}
 	contact, err := c.Name.Child("hostmaster")
 	if err != nil {
 		return nil, fmt.Errorf("the name is too long for the contact in its SOA record: %w", err)
 	}
-	m := &made{soaNames: string(c.NameServers[0].Name) + string(contact)}
+	m := &made{
+		soaNames:    string(c.NameServers[0].Name) + string(contact),
+		negativeTTL: c.NegativeTTL, target: c.ChallengeTarget,
+	}
 	for _, ns := range c.NameServers {
 		m.add(c.Name, record.TypeNS, c.TTL, string(ns.Name))
 		for _, addr := range ns.Addresses {
@@ -116,8 +127,10 @@ func (m *made) add(name record.Name, t record.Type, ttl uint32, data string) {
 }
 
 func (m *made) digest() fingerprint {
-	soa := m.soa(0)
-	all := appendSet(nil, record.TypeSOA, soa)
+	all := appendSet(nil, record.TypeSOA, m.soa(0).lasting)
+	if m.target {
+		all = append(all, 1)
+	}
 	for _, set := range m.sets {
 		all = append(all, set.name...)
 		all = appendSet(all, set.typ, set.set)
@@ -125,17 +138,29 @@ func (m *made) digest() fingerprint {
 	return sha256.Sum256(all)
 }
 
+// soaSets are the SOA record of a zone in two forms.
+type soaSets struct {
+	lasting rrset // as configured
+	// fleeting has a TTL of zero, for answers that no resolver may keep (RFC 2308 §5).
+	fleeting rrset
+}
+
 // soa makes the SOA record.
-func (m *made) soa(serial uint32) rrset {
+func (m *made) soa(serial uint32) soaSets {
 	if m == nil {
-		return ""
+		return soaSets{}
 	}
 	data := make([]byte, 0, len(m.soaNames)+5*4)
 	data = append(data, m.soaNames...)
-	for _, n := range []uint32{serial, soaRefresh, soaRetry, soaExpire, soaMinimum} {
+	for _, n := range []uint32{serial, soaRefresh, soaRetry, soaExpire, m.negativeTTL} {
 		data = binary.BigEndian.AppendUint32(data, n)
 	}
-	return rrset(appendPacked(nil, soaMinimum, 0, string(data)))
+	sets := soaSets{lasting: rrset(appendPacked(nil, m.negativeTTL, 0, string(data)))}
+	sets.fleeting = sets.lasting
+	if m.negativeTTL != 0 {
+		sets.fleeting = rrset(appendPacked(nil, 0, 0, string(data)))
+	}
+	return sets
 }
 
 // has reports whether an RRset other than the SOA is made.

@@ -30,7 +30,7 @@ type Snapshot struct {
 	// tree with them, the SOA excepted. Nil until a configuration names the zone.
 	made *made
 	// soa is apart from the tree because it changes with each commit.
-	soa rrset
+	soa soaSets
 	// depths spare most questions for missing names a search.
 	depths depths
 	// configured is the fingerprint of the configuration that the store remembers.
@@ -53,7 +53,7 @@ func (z *Snapshot) Serial() uint32 { return z.serial }
 func (z *Snapshot) At(name record.Name) []record.Record {
 	var records []record.Record
 	if name == z.zone {
-		records = z.soa.appendRecords(records, name, record.TypeSOA)
+		records = z.soa.lasting.appendRecords(records, name, record.TypeSOA)
 	}
 	n, _ := z.tree.Get(name.Key())
 	return n.appendRecords(records, name)
@@ -81,7 +81,7 @@ func (z *Snapshot) types(name record.Name) (types []record.Type) {
 func (z *Snapshot) Records(under record.Name) iter.Seq[record.Record] {
 	return func(yield func(record.Record) bool) {
 		if under == z.zone {
-			for _, r := range z.soa.appendRecords(nil, under, record.TypeSOA) {
+			for _, r := range z.soa.lasting.appendRecords(nil, under, record.TypeSOA) {
 				if !yield(r) {
 					return
 				}
@@ -105,6 +105,12 @@ func (z *Snapshot) Records(under record.Name) iter.Seq[record.Record] {
 			return true
 		})
 	}
+}
+
+// awaits reports whether a name of the zone is one at which a challenge may be answered
+// at any time.
+func (z *Snapshot) awaits(name record.Name) bool {
+	return z.made != nil && z.made.target || record.AwaitsChallenge(name)
 }
 
 // newSnapshot returns an empty zone.

@@ -78,7 +78,7 @@ func questionServer(t testing.TB) *Server {
 
 func TestAnswers(t *testing.T) {
 	s := questionServer(t)
-	soa := []string{"example.org. 5 SOA"}
+	soa := []string{"example.org. 0 SOA"}
 	referral := []string{"cut.example.org. 60 NS ns.cut.example.org.", "cut.example.org. 60 NS ns.other.example.org.", "cut.example.org. 60 NS ns.example.net."}
 	glue := []string{"ns.cut.example.org. 60 A 192.0.2.6", "ns.other.example.org. 60 A 192.0.2.7"}
 	addresses := []string{"www.example.org. 30 A 192.0.2.1", "www.example.org. 30 A 192.0.2.2"}
@@ -96,7 +96,7 @@ func TestAnswers(t *testing.T) {
 		{"no such name", "nope.example.org", "A", noName},
 		{"no such name, of another type", "nope.example.org", "CAA", noName},
 		{"below a name without wildcard", "x.www.example.org", "A", noName},
-		{"apex SOA", "example.org", "SOA", good("example.org. 5 SOA")},
+		{"apex SOA", "example.org", "SOA", good("example.org. 0 SOA")},
 		{"apex NS with the addresses", "example.org", "NS", reply{Rcode: noError, AA: true,
 			Answer:     []string{"example.org. 60 NS ns1.example.org.", "example.org. 60 NS ns2.example.net."},
 			Additional: []string{"ns1.example.org. 60 A 192.0.2.53", "ns1.example.org. 60 AAAA 2001:db8::53"}}},
@@ -158,7 +158,7 @@ func TestAnswers(t *testing.T) {
 		{"DS of a hosted zone, from its parent", "hosted.example.org", "DS", noData},
 		{"DS of a zone whose parent is elsewhere", "example.org", "DS", noData},
 		{"the hosted zone below", "www.hosted.example.org", "A", good("www.hosted.example.org. 60 A 192.0.2.11")},
-		{"the hosted zone's NXDOMAIN", "x.hosted.example.org", "A", reply{Rcode: "NXDOMAIN", AA: true, Authority: []string{"hosted.example.org. 5 SOA"}}},
+		{"the hosted zone's NXDOMAIN", "x.hosted.example.org", "A", reply{Rcode: "NXDOMAIN", AA: true, Authority: []string{"hosted.example.org. 0 SOA"}}},
 
 		{"MX with the addresses in the zone", "tomail.example.org", "MX", reply{Rcode: noError, AA: true,
 			Answer: []string{"tomail.example.org. 60 MX 10 mail.example.org.", "tomail.example.org. 60 MX 20 mx.example.net.",

@@ -42,6 +42,17 @@ func (c Challenge) Owner() (Name, error) {
 	return owner.Child(c.Account)
 }
 
+// AwaitsChallenge reports whether a name is one at which a CA may look for the answer to
+// a challenge: its first label is _acme-challenge, or an account's label before that.
+// Unlike [ChallengeOf], it does not ask whether the rest is a host name.
+func AwaitsChallenge(owner Name) bool {
+	const dns01 = "\x0f" + challengeLabel
+	if strings.HasPrefix(string(owner), dns01) {
+		return true
+	}
+	return len(owner) > 1 && strings.HasPrefix(string(owner[1+int(owner[0]):]), dns01) && IsAccountLabel(owner.FirstLabel())
+}
+
 // Target returns the name in zone to which the challenge's owner name points by
 // CNAME: the owner without its _acme-challenge label, below zone. (The label is
 // dropped so that the target is the challenge name of no domain.)

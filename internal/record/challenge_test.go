@@ -180,3 +180,32 @@ func TestIsChallengeValue(t *testing.T) {
 		})
 	}
 }
+
+func TestAwaitsChallenge(t *testing.T) {
+	for _, test := range []struct {
+		owner string
+		want  bool
+	}{
+		{"_acme-challenge.www.example.org", true},
+		{"_ACME-Challenge.example.org", true},
+		{"_acme-challenge.org", true},
+		{"_acme-challenge", true},
+		{"_acme-challenge._tcp.example.org", true},
+		{account + "._acme-challenge.www.example.org", true},
+		{account + "._acme-challenge", true},
+		{account + ".www.example.org", false},
+		{account, false},
+		{"x._acme-challenge.www.example.org", false},
+		{account + "." + account + "._acme-challenge.www.example.org", false},
+		{"_acme-challenges.www.example.org", false},
+		{"_acme-challeng.www.example.org", false},
+		{`_acme-challenge\.www.example.org`, false},
+		{"*._acme-challenge.example.org", false},
+		{"www.example.org", false},
+		{".", false},
+	} {
+		if got := record.AwaitsChallenge(name(t, test.owner)); got != test.want {
+			t.Errorf("%s: %v, want %v", test.owner, got, test.want)
+		}
+	}
+}
