@@ -23,7 +23,7 @@ const (
 	EnvAPIToken = EnvNamespace + "API_TOKEN"
 	EnvEndpoint = EnvNamespace + "ENDPOINT"
 
-	EnvTTL                = EnvNamespace + "TTL"                 // seconds, default 60
+	EnvTTL                = EnvNamespace + "TTL"                 // seconds, default DefaultTTL
 	EnvPropagationTimeout = EnvNamespace + "PROPAGATION_TIMEOUT" // whole seconds, default 60
 	EnvPollingInterval    = EnvNamespace + "POLLING_INTERVAL"    // whole seconds, default 0.1
 	EnvHTTPTimeout        = EnvNamespace + "HTTP_TIMEOUT"        // whole seconds, default 30
@@ -32,10 +32,14 @@ const (
 // Defaults that are not lego's own. A challenge's record lives for seconds, and
 // the service answers when it is live: lego's first look finds it.
 const (
-	defaultTTL             = 60
 	defaultPollingInterval = 100 * time.Millisecond
 	defaultHTTPTimeout     = 30 * time.Second
 )
+
+// DefaultTTL leaves the TTL of the TXT records to the service. That is 0 in a zone of its
+// name server, so that no resolver keeps them from the CA that looks for the next one at
+// the same name. In a zone with a DNS provider it is the zone's challenge_ttl.
+const DefaultTTL = -1
 
 // Config configures a [DNSProvider].
 type Config struct {
@@ -43,7 +47,7 @@ type Config struct {
 	APIToken string
 	// Endpoint is the URL of the service.
 	Endpoint string
-	// TTL of the TXT records in seconds. Zero means the zone's default.
+	// TTL of the TXT records in seconds, or [DefaultTTL].
 	TTL int
 	// PropagationTimeout is how long lego looks for the record at most.
 	PropagationTimeout time.Duration
@@ -63,7 +67,7 @@ func (c Config) Format(s fmt.State, _ rune) {
 // otherwise, without token and endpoint.
 func NewDefaultConfig() *Config {
 	return &Config{
-		TTL:                env.GetOrDefaultInt(EnvTTL, defaultTTL),
+		TTL:                env.GetOrDefaultInt(EnvTTL, DefaultTTL),
 		PropagationTimeout: env.GetOrDefaultSecond(EnvPropagationTimeout, dns01.DefaultPropagationTimeout),
 		PollingInterval:    env.GetOrDefaultSecond(EnvPollingInterval, defaultPollingInterval),
 		HTTPTimeout:        env.GetOrDefaultSecond(EnvHTTPTimeout, defaultHTTPTimeout),
@@ -118,8 +122,8 @@ func NewDNSProviderConfig(config *Config) (*DNSProvider, error) {
 	switch {
 	case config == nil:
 		return nil, errors.New("bestdns: the configuration of the DNS provider is nil")
-	case config.TTL < 0:
-		return nil, errors.New("bestdns: the TTL is negative")
+	case config.TTL < DefaultTTL:
+		return nil, fmt.Errorf("bestdns: the TTL is %d: it is a number of seconds, or %d for the service's default", config.TTL, DefaultTTL)
 	case config.HTTPTimeout <= 0:
 		return nil, errors.New("bestdns: the HTTP timeout must be more than zero")
 	}
@@ -143,7 +147,7 @@ func (d *DNSProvider) Timeout() (timeout, interval time.Duration) {
 // Present appends the TXT record of the challenge. It returns when the record is
 // live.
 func (d *DNSProvider) Present(domain, _, keyAuth string) error {
-	return d.do(domain, keyAuth, d.config.TTL, d.provider.AppendRecords)
+	return d.do(domain, keyAuth, d.ttl(), d.provider.AppendRecords)
 }
 
 // CleanUp deletes the TXT record of the challenge, and none beside it.
@@ -151,15 +155,26 @@ func (d *DNSProvider) CleanUp(domain, _, keyAuth string) error {
 	return d.do(domain, keyAuth, 0, d.provider.DeleteRecords) // a TTL of zero: any
 }
 
+// ttl returns the configured TTL as [Provider] takes it.
+func (d *DNSProvider) ttl() time.Duration {
+	switch d.config.TTL {
+	case DefaultTTL:
+		return 0
+	case 0:
+		return time.Nanosecond
+	}
+	return time.Duration(d.config.TTL) * time.Second
+}
+
 type change = func(ctx context.Context, zone string, recs []libdns.Record) ([]libdns.Record, error)
 
-func (d *DNSProvider) do(domain, keyAuth string, ttl int, change change) error {
+func (d *DNSProvider) do(domain, keyAuth string, ttl time.Duration, change change) error {
 	info := dns01.GetChallengeInfo(domain, keyAuth)
 	ctx, cancel := context.WithTimeout(context.Background(), d.config.HTTPTimeout)
 	defer cancel()
 	// The service finds the zone, so the record is the apex of what is named here.
 	_, err := change(ctx, info.EffectiveFQDN, []libdns.Record{
-		libdns.TXT{Name: "@", TTL: time.Duration(ttl) * time.Second, Text: info.Value},
+		libdns.TXT{Name: "@", TTL: ttl, Text: info.Value},
 	})
 	if err != nil {
 		return fmt.Errorf("bestdns: %w", err)

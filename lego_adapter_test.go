@@ -50,7 +50,7 @@ func TestLegoVariables(t *testing.T) {
 
 func TestNewDefaultConfig(t *testing.T) {
 	defaults := bestdns.Config{
-		TTL: 60, PropagationTimeout: time.Minute, PollingInterval: 100 * time.Millisecond, HTTPTimeout: 30 * time.Second,
+		TTL: bestdns.DefaultTTL, PropagationTimeout: time.Minute, PollingInterval: 100 * time.Millisecond, HTTPTimeout: 30 * time.Second,
 	}
 	given := bestdns.Config{
 		TTL: 5, PropagationTimeout: 6 * time.Second, PollingInterval: 7 * time.Second, HTTPTimeout: 8 * time.Second,
@@ -223,7 +223,7 @@ func TestLegoErrors(t *testing.T) {
 		{"no token", noToken, "BESTDNS_API_TOKEN"},
 		{"no configuration", noConfig, "nil"},
 		{"not a token", badToken, "begins with"},
-		{"negative TTL", config(func(c *bestdns.Config) { c.TTL = -1 }), "TTL is negative"},
+		{"negative TTL", config(func(c *bestdns.Config) { c.TTL = -2 }), "the TTL is -2"},
 		{"no HTTP timeout", config(func(c *bestdns.Config) { c.HTTPTimeout = 0 }), "HTTP timeout"},
 		{"no scheme", config(func(c *bestdns.Config) { c.Endpoint = "dns.example.net" }), "no scheme"},
 		{"forbidden", p.Present("example.org", "token", "key"), "web1 has certificates for web1.example.org"},
@@ -231,6 +231,47 @@ func TestLegoErrors(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.err == nil || !strings.HasPrefix(tt.err.Error(), "bestdns: ") || !strings.Contains(tt.err.Error(), tt.want) {
 				t.Errorf(`error %v, want "bestdns: … %s …"`, tt.err, tt.want)
+			}
+		})
+	}
+}
+
+// TestLegoTTL: what is configured is what the service is told, zero too; and nothing where
+// nothing is.
+func TestLegoTTL(t *testing.T) {
+	for _, tt := range []struct {
+		variable string
+		want     *int64
+	}{
+		{"", nil},
+		{"-1", nil},
+		{"0", new(int64(0))},
+		{"5", new(int64(5))},
+		{"3600", new(int64(3600))},
+	} {
+		t.Run("BESTDNS_TTL="+tt.variable, func(t *testing.T) {
+			clearEnv(t)
+			var told []*int64
+			f := &fakeService{fault: func(_ http.ResponseWriter, _ *http.Request, c api.Change) bool {
+				for _, r := range append(c.Append, c.Delete...) {
+					told = append(told, r.TTL)
+				}
+				return false
+			}}
+			t.Setenv(bestdns.EnvEndpoint, startPlain(t, f))
+			t.Setenv(bestdns.EnvTTL, tt.variable)
+			p, err := bestdns.NewDNSProviderBestDNS(f.token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Present("example.org", "token", "key"); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.CleanUp("example.org", "token", "key"); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]*int64{tt.want, nil}, told); diff != "" {
+				t.Errorf("the TTL of the append and of the delete (-want +got):\n%s", diff)
 			}
 		})
 	}

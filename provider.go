@@ -28,8 +28,9 @@
 //
 // Every record comes back as the type that libdns has for it. One that does not
 // parse comes back as [libdns.RR], and does no harm to the others. A TTL of zero
-// is the zone's default, or in DeleteRecords any; one of less than a second is
-// zero. Text may have any bytes and any length that a record can hold. An empty
+// is the default of the zone, which is zero for answers to challenges where the
+// service's own name server has it; in DeleteRecords it is any. A TTL above zero and
+// below a second is zero. Text may have any bytes and any length that a record can hold. An empty
 // text can be appended, but in DeleteRecords it means any text, as libdns has it.
 //
 // # Errors

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // runLego runs lego with one order for the domains, with variables beside those
@@ -64,12 +66,12 @@ func TestLegoVariables(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		env  func(*World) Env
-		ttl  int64
+		ttl  *int64
 		wait string
 	}{
-		"defaults":  {func(*World) Env { return nil }, 60, "timeout: 1m0s, interval: 100ms"},
-		"variables": {set, 7, "timeout: 3s, interval: 1s"},
-		"files":     {func(w *World) Env { return files(t, set(w)) }, 7, "timeout: 3s, interval: 1s"},
+		"defaults":  {func(*World) Env { return nil }, nil, "timeout: 1m0s, interval: 100ms"},
+		"variables": {set, new(int64(7)), "timeout: 3s, interval: 1s"},
+		"files":     {func(w *World) Env { return files(t, set(w)) }, new(int64(7)), "timeout: 3s, interval: 1s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -86,8 +88,8 @@ func TestLegoVariables(t *testing.T) {
 			}
 			for _, req := range w.Recorder.Requests() {
 				switch kind, recs := req.kind(); {
-				case kind == "append" && (recs[0].TTL == nil || *recs[0].TTL != tt.ttl):
-					t.Errorf("an append has the TTL %v, want %d", recs[0].TTL, tt.ttl)
+				case kind == "append" && !cmp.Equal(recs[0].TTL, tt.ttl):
+					t.Errorf("the TTL of an append (-want +got):\n%s", cmp.Diff(tt.ttl, recs[0].TTL))
 				case kind == "delete" && recs[0].TTL != nil:
 					t.Errorf("a delete has a TTL, of %d: it would miss a record that was there with another one", *recs[0].TTL)
 				}

@@ -58,6 +58,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //		zone <name> {
 //			ns  <name> [<address>...]
 //			ttl <duration>
+//			challenge_ttl <duration>
+//			negative_ttl <duration>
 //			challenge_lifetime <duration>
 //			cname_target
 //			max_records <number>
@@ -156,11 +158,20 @@ func (z *Zone) unmarshal(d *caddyfile.Dispenser) error {
 			}
 			z.NameServers = append(z.NameServers, NameServer{Name: args[0], Addresses: args[1:]})
 		case "ttl":
-			if err := seen.duration(d, &z.TTL); err != nil {
+			if err := seen.atLeast(d, time.Second, &z.TTL); err != nil {
+				return err
+			}
+		case "challenge_ttl":
+			z.ChallengeTTL = new(caddy.Duration)
+			if err := seen.atLeast(d, 0, z.ChallengeTTL); err != nil {
+				return err
+			}
+		case "negative_ttl":
+			if err := seen.atLeast(d, 0, &z.NegativeTTL); err != nil {
 				return err
 			}
 		case "challenge_lifetime":
-			if err := seen.duration(d, &z.ChallengeLifetime); err != nil {
+			if err := seen.atLeast(d, time.Second, &z.ChallengeLifetime); err != nil {
 				return err
 			}
 		case "cname_target":
@@ -183,7 +194,7 @@ func (z *Zone) unmarshal(d *caddyfile.Dispenser) error {
 				return err
 			}
 		default:
-			return d.Errf("unknown option %q of a zone; there are ns, ttl, challenge_lifetime, cname_target, max_records, max_bytes and provider", option)
+			return d.Errf("unknown option %q of a zone; there are ns, ttl, challenge_ttl, negative_ttl, challenge_lifetime, cname_target, max_records, max_bytes and provider", option)
 		}
 	}
 	return nil
@@ -314,15 +325,16 @@ func (o *once) argument(d *caddyfile.Dispenser, value *string) error {
 	return nil
 }
 
-func (o *once) duration(d *caddyfile.Dispenser, value *caddy.Duration) error {
+// atLeast reads a duration that is not shorter than least.
+func (o *once) atLeast(d *caddyfile.Dispenser, least time.Duration, value *caddy.Duration) error {
 	option := d.Val()
 	var text string
 	if err := o.argument(d, &text); err != nil {
 		return err
 	}
 	duration, err := caddy.ParseDuration(text)
-	if err != nil || duration < time.Second {
-		return d.Errf("%s %q is not a duration of one second or more, such as 60s or 24h", option, text)
+	if err != nil || duration < least {
+		return d.Errf("%s %q is not a duration of %s or more, such as 60s or 24h", option, text, least)
 	}
 	*value = caddy.Duration(duration)
 	return nil

@@ -115,13 +115,14 @@ func (p *placer) record(r *api.Record) (record.Record, error) {
 	if err != nil {
 		return record.Record{}, err
 	}
-	seconds := p.zone.ttl
-	if ttl != nil {
-		seconds = *ttl
-	}
-	parsed, err := record.At(owner, r.Type, seconds, *r.Data)
+	parsed, err := record.At(owner, r.Type, 0, *r.Data)
 	if err != nil {
 		return record.Record{}, newProblem(api.InvalidRecord, "%w", err)
+	}
+	if ttl != nil {
+		parsed.TTL = *ttl
+	} else {
+		parsed.TTL = p.zone.defaultTTL(parsed)
 	}
 	return parsed, nil
 }

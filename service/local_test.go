@@ -36,7 +36,7 @@ func TestLocal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []libdns.Record{libdns.TXT{Name: "_acme-challenge.any.thing", TTL: time.Minute, Text: challengeValue}}
+	want := []libdns.Record{libdns.TXT{Name: "_acme-challenge.any.thing", Text: challengeValue}}
 	if diff := cmp.Diff(want, added); diff != "" {
 		t.Errorf("appended (-want +got):\n%s", diff)
 	}

@@ -110,21 +110,21 @@ func TestMetrics(t *testing.T) {
 
 	after := s.metrics(t)
 	want := map[string]float64{
-		`bestdns_changes_total{outcome="changed",zone="example.test."}`:               4,
-		`bestdns_changes_total{outcome="refused",zone="example.test."}`:               4,
-		`bestdns_changes_total{outcome="refused",zone=""}`:                            2,
-		`bestdns_changes_total{outcome="changed",zone="hosted.test."}`:                2,
-		`bestdns_changes_total{outcome="failed",zone="hosted.test."}`:                 2,
-		`bestdns_change_duration_seconds_count{zone="example.test."}`:                 4,
-		`bestdns_change_duration_seconds_count{zone="hosted.test."}`:                  2,
-		`bestdns_provider_errors_total{kind="failed",zone="hosted.test."}`:            4,
-		`bestdns_denied_requests_total{reason="no_token"}`:                            2,
-		`bestdns_denied_requests_total{reason="wrong_token"}`:                         2,
-		`bestdns_denied_requests_total{reason="expired"}`:                             2,
-		`bestdns_denied_requests_total{reason="network"}`:                             2,
-		`bestdns_dns_queries_total{rcode="NOERROR",type="SOA",zone="example.test."}`:  2,
-		`bestdns_dns_queries_total{rcode="NXDOMAIN",type="TXT",zone="example.test."}`: 2,
-		`bestdns_dns_queries_total{rcode="REFUSED",type="A",zone=""}`:                 2,
+		`bestdns_changes_total{outcome="changed",zone="example.test."}`:              4,
+		`bestdns_changes_total{outcome="refused",zone="example.test."}`:              4,
+		`bestdns_changes_total{outcome="refused",zone=""}`:                           2,
+		`bestdns_changes_total{outcome="changed",zone="hosted.test."}`:               2,
+		`bestdns_changes_total{outcome="failed",zone="hosted.test."}`:                2,
+		`bestdns_change_duration_seconds_count{zone="example.test."}`:                4,
+		`bestdns_change_duration_seconds_count{zone="hosted.test."}`:                 2,
+		`bestdns_provider_errors_total{kind="failed",zone="hosted.test."}`:           4,
+		`bestdns_denied_requests_total{reason="no_token"}`:                           2,
+		`bestdns_denied_requests_total{reason="wrong_token"}`:                        2,
+		`bestdns_denied_requests_total{reason="expired"}`:                            2,
+		`bestdns_denied_requests_total{reason="network"}`:                            2,
+		`bestdns_dns_queries_total{rcode="NOERROR",type="SOA",zone="example.test."}`: 2,
+		`bestdns_dns_queries_total{rcode="NOERROR",type="TXT",zone="example.test."}`: 2,
+		`bestdns_dns_queries_total{rcode="REFUSED",type="A",zone=""}`:                2,
 	}
 	got := grown(before, after, "bestdns_changes", "bestdns_change_duration_seconds_count", "bestdns_provider", "bestdns_denied", "bestdns_dns")
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -40,6 +40,16 @@ func (z *Zone) provisionProvider(ctx caddy.Context) error {
 	if z.ChallengeLifetime != 0 {
 		return errors.New("challenge_lifetime is for built-in zones; records in this one stay until they are deleted")
 	}
+	if z.NegativeTTL != 0 {
+		return errors.New("negative_ttl is for built-in zones; in this one it is the minimum of its SOA record")
+	}
+	z.challengeTTL = z.ttl
+	if z.ChallengeTTL != nil {
+		var err error
+		if z.challengeTTL, err = ttlSeconds("challenge_ttl", *z.ChallengeTTL); err != nil {
+			return err
+		}
+	}
 	if z.MaxRecords != nil || z.MaxBytes != nil {
 		return errors.New("max_records and max_bytes are for built-in zones; the limits of this one are its provider's")
 	}

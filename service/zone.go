@@ -27,8 +27,22 @@ type Zone struct {
 	// lies in the zone needs its addresses here.
 	NameServers []NameServer `json:"ns,omitempty"`
 
-	// The TTL of records that are appended without one. Default: `1m`.
+	// The TTL of records that are appended without one, the answers to challenges
+	// excepted. Default: `1m`.
 	TTL caddy.Duration `json:"ttl,omitempty"`
+
+	// The TTL that the zone's DNS provider is given for answers to challenges that are
+	// appended without one. A resolver that has seen one of them keeps it that long, and
+	// does not see the next one at the same name. With 0, many providers use a default of
+	// their own, and others refuse less than a minute. Default: `ttl`. In built-in zones
+	// the TTL is always 0.
+	ChallengeTTL *caddy.Duration `json:"challenge_ttl,omitempty"`
+
+	// How long a resolver may remember that a name or a type does not exist in the zone. Of
+	// names at which challenges are answered it may not at all. Built-in zones only.
+	// Default: `0s`, so that an appended record is found at once by those who looked for
+	// it before.
+	NegativeTTL caddy.Duration `json:"negative_ttl,omitempty"`
 
 	// How long a record that was written under a `certificates` right stays if
 	// its client never removes it. Built-in zones only. Default: `24h`.
@@ -52,11 +66,13 @@ type Zone struct {
 	ProviderRaw json.RawMessage `json:"provider,omitempty" caddy:"namespace=dns.providers inline_key=name"`
 
 	// Made in provision.
-	builtin     bool
-	apex        record.Name
-	nameServers []nameserver.NameServer
-	ttl         uint32 // seconds
-	records     backend
+	builtin      bool
+	apex         record.Name
+	nameServers  []nameserver.NameServer
+	ttl          uint32 // seconds
+	challengeTTL uint32 // seconds
+	negativeTTL  uint32 // seconds
+	records      backend
 }
 
 // NameServer is a name server of a built-in zone.
@@ -122,7 +138,7 @@ func (z *Zone) provision(ctx caddy.Context, repl *caddy.Replacer, app *App) erro
 	if z.TTL == 0 {
 		z.TTL = caddy.Duration(defaultTTL)
 	}
-	if z.ttl, err = ttlSeconds(time.Duration(z.TTL)); err != nil {
+	if z.ttl, err = ttlSeconds("ttl", z.TTL); err != nil {
 		return err
 	}
 	if err := checkLimits(limit{"max_records", z.MaxRecords}, limit{"max_bytes", z.MaxBytes}); err != nil {
@@ -137,15 +153,32 @@ func (z *Zone) provision(ctx caddy.Context, repl *caddy.Replacer, app *App) erro
 	if time.Duration(z.ChallengeLifetime) < time.Second {
 		return fmt.Errorf("challenge_lifetime %s: at least one second", time.Duration(z.ChallengeLifetime))
 	}
+	if z.ChallengeTTL != nil {
+		return errors.New("challenge_ttl is for zones with a DNS provider; in built-in zones the answers to challenges have a TTL of 0")
+	}
+	if z.negativeTTL, err = ttlSeconds("negative_ttl", z.NegativeTTL); err != nil {
+		return err
+	}
 	z.records = builtinZone{app: app, apex: z.apex}
 	return z.provisionNameServers(repl)
 }
 
-func ttlSeconds(ttl time.Duration) (uint32, error) {
+func ttlSeconds(option string, value caddy.Duration) (uint32, error) {
+	ttl := time.Duration(value)
 	if ttl < 0 || ttl > record.MaxTTL*time.Second || ttl%time.Second != 0 {
-		return 0, fmt.Errorf("ttl %s: whole seconds, from 1s to %ds", ttl, record.MaxTTL)
+		return 0, fmt.Errorf("%s %s: whole seconds, at most %ds", option, ttl, record.MaxTTL)
 	}
 	return uint32(ttl / time.Second), nil
+}
+
+// defaultTTL returns the TTL in seconds of a record that is appended or set without one.
+// What is to answer a challenge must not be kept by a resolver, or the CA behind it would
+// not see the next one at the same name: that of a wildcard, or of a renewal.
+func (z *Zone) defaultTTL(r record.Record) uint32 {
+	if r.Type == record.TypeTXT && record.AwaitsChallenge(r.Name) || z.isChallenge(r) {
+		return z.challengeTTL
+	}
+	return z.ttl
 }
 
 func (z *Zone) provisionNameServers(repl *caddy.Replacer) error {
@@ -180,7 +213,10 @@ func (z *Zone) provisionNameServers(repl *caddy.Replacer) error {
 }
 
 func (z *Zone) nameServerConfig() nameserver.ZoneConfig {
-	return nameserver.ZoneConfig{Name: z.apex, NameServers: z.nameServers, TTL: z.ttl, ChallengeLifetime: time.Duration(z.ChallengeLifetime)}
+	return nameserver.ZoneConfig{
+		Name: z.apex, NameServers: z.nameServers, TTL: z.ttl, NegativeTTL: z.negativeTTL,
+		ChallengeTarget: z.CNAMETarget, ChallengeLifetime: time.Duration(z.ChallengeLifetime),
+	}
 }
 
 // configIDNA brings the names of a configuration into A-label form. Underscores

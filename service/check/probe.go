@@ -13,7 +13,6 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/caddy-dns/bestdns/internal/api"
-	"github.com/caddy-dns/bestdns/internal/record"
 )
 
 // changeTimeout is the time for one change: the service gives it ten seconds.
@@ -36,29 +35,21 @@ func randomValue() string {
 	return base64.RawURLEncoding.EncodeToString(digest)
 }
 
-// records returns the probe's records, as a change relative to its owner has them.
-func (p *probe) records(ttl *int64) []api.Record {
+// records returns the probe's records, as a change relative to its owner has them. Like
+// those of real challenges, they have the TTL that the service gives them.
+func (p *probe) records() []api.Record {
 	var records []api.Record
 	for _, value := range p.values {
-		records = append(records, api.Record{Name: "@", Type: "TXT", TTL: ttl, Data: &value})
+		records = append(records, api.Record{Name: "@", Type: "TXT", Data: &value})
 	}
 	return records
 }
 
-// briefly is a TTL for records that exist for seconds. It is given where the
-// records go to the built-in name server: DNS providers have minima.
-func (c *checker) briefly(zone record.Name) *int64 {
-	if z, known := c.hostedZone(zone.String()); known && z.Provider == "" {
-		return new(int64(1))
-	}
-	return nil
-}
-
 // append writes the probe. What an error leaves open is taken away again.
-func (p *probe) append(ctx context.Context, ttl *int64) error {
+func (p *probe) append(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
-	answer, err := p.service.Change(limited, p.asked, api.Change{Append: p.records(ttl)})
+	answer, err := p.service.Change(limited, p.asked, api.Change{Append: p.records()})
 	if err != nil {
 		var failure *api.Error
 		if !errors.As(err, &failure) || !failure.Unchanged {
@@ -79,7 +70,7 @@ func (p *probe) append(ctx context.Context, ttl *int64) error {
 func (p *probe) delete(ctx context.Context) (deleted int, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), changeTimeout)
 	defer cancel()
-	answer, err := p.service.Change(ctx, p.asked, api.Change{Delete: p.records(nil)})
+	answer, err := p.service.Change(ctx, p.asked, api.Change{Delete: p.records()})
 	return len(answer.Records), err
 }
 
@@ -101,8 +92,7 @@ func (c *checker) write(ctx context.Context, r *reached, s subject) *probe {
 	}
 	owner := s.owner.String()
 	p := &probe{service: r.service, asked: owner, at: owner, values: []string{randomValue()}}
-	apex, _ := r.zones.Of(s.owner)
-	if err := p.append(ctx, c.briefly(apex)); err != nil {
+	if err := p.append(ctx); err != nil {
 		if ctx.Err() == nil {
 			do, lines := writeAdvice(err, r, s)
 			c.emit(Step{Name: "write", Status: Wrong, Found: "a challenge could not be written: " + err.Error(), Do: do, Lines: lines})

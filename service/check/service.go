@@ -71,7 +71,7 @@ func (c *checker) writeTwo(ctx context.Context, name string, r *reached) *probe 
 		service: r.service, asked: owner.String(), at: owner.String(),
 		values: []string{randomValue(), randomValue()}, step: Step{Zone: plain(name)},
 	}
-	if err := p.append(ctx, c.briefly(apex)); err != nil {
+	if err := p.append(ctx); err != nil {
 		if ctx.Err() == nil {
 			step.Status, step.Found = Wrong, "two values could not be written at one name: "+err.Error()
 			step.Do, step.Lines = providerAdvice(err, r, owner)
