@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 )
 
@@ -42,8 +43,9 @@ func canonicalStorePath(path string) (string, error) {
 func acquireServer(path string) (*sharedServer, error) {
 	value, _, err := servers.LoadOrNew(path, func() (caddy.Destructor, error) {
 		server, err := nameserver.Open(nameserver.Options{
-			Path:   path,
-			Logger: processLog(),
+			Path:      path,
+			Logger:    processLog(),
+			Transient: access.LocalName,
 		})
 		if err != nil {
 			return nil, err

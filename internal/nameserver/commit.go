@@ -105,6 +105,7 @@ func (s *Server) wakeCommitter() {
 // before it came to be.
 func (s *Server) runCommitter(ready chan<- struct{}) {
 	defer close(s.ended)
+	s.dropLeftBehind()
 	again := s.expire()
 	for again == 0 {
 		again = s.expire()
@@ -428,12 +429,11 @@ func (d *draft) put(key string, n node) {
 	d.batch.bytes += len(n)
 }
 
-// dropExpired takes the records at a name whose time has come, and returns their
-// number.
-func (d *draft) dropExpired(key string, now int64) int {
+// drop takes the records at a name that are to go, and returns their number.
+func (d *draft) drop(key string, gone func(record.Record) bool) int {
 	n, _ := d.next.tree.Get(key)
 	all := n.appendRecords(nil, record.NameFromKey(key))
-	left := slices.DeleteFunc(slices.Clone(all), func(r record.Record) bool { return r.Expires != 0 && r.Expires <= now })
+	left := slices.DeleteFunc(slices.Clone(all), gone)
 	if len(left) == len(all) {
 		return 0
 	}

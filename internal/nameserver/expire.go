@@ -3,6 +3,7 @@ package nameserver
 import (
 	"time"
 
+	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/tidwall/btree"
 )
 
@@ -108,10 +109,11 @@ func (s *Server) expire() (again time.Duration) {
 
 func (s *Server) dropDue(due []deadline, now time.Time) (again time.Duration) {
 	var dropped, names int
+	gone := func(r record.Record) bool { return r.Expires != 0 && r.Expires <= now.Unix() }
 	err := s.commitAlone(func(b *batch) {
 		dropped, names = 0, 0
 		for _, d := range due {
-			dropped += b.draft(d.zone).dropExpired(d.key, now.Unix())
+			dropped += b.draft(d.zone).drop(d.key, gone)
 			if names++; b.isFull() {
 				return // the rest comes next, after changes that wait
 			}

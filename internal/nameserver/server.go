@@ -48,6 +48,9 @@ type Options struct {
 	// LockTimeout is how long to wait for another process to give up the store; zero
 	// is 5 s.
 	LockTimeout time.Duration
+	// Transient is the client that ends with this process: what it has written and an
+	// earlier process has left behind, and expires, is deleted by Load. Empty: none.
+	Transient string
 }
 
 // Server is an authoritative name server on one store. All of its methods may be
@@ -81,6 +84,7 @@ type Server struct {
 	refusals  refusals
 	deadlines deadlines // replaced under mu
 	sweep     sweep
+	transient string // Options.Transient
 
 	// ledger is how much is on whose account. Load and the committer replace it whole.
 	ledger atomic.Pointer[ledger]
@@ -113,6 +117,7 @@ func Open(o Options) (*Server, error) {
 		log:       o.Logger,
 		store:     &store{path: o.Path, lockTimeout: o.LockTimeout},
 		deadlines: newDeadlines(),
+		transient: o.Transient,
 
 		limiter:     newLimiter(),
 		connections: newConnections(maxConnections, maxConnectionsOfOneGroup),
