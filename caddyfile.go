@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/owed"
 	"github.com/caddy-dns/bestdns/internal/text"
 )
 
@@ -175,6 +176,7 @@ func wrapErr(d *caddyfile.Dispenser, err error) error {
 func (p *Provider) Provision(ctx caddy.Context) error {
 	p.once.Do(func() {
 		p.service, p.err = p.provision(ctx)
+		p.owes = &owed.Process
 	})
 	return p.err
 }
@@ -263,10 +265,15 @@ func findService(ctx caddy.Context) (Service, error) {
 }
 
 // Cleanup closes the connections that are not in use. Calls may still follow:
-// certmagic cleans up through the provider that it began with.
+// certmagic cleans up through the provider that it began with. When Caddy exits there is no
+// time for them, so the challenge records that are left are deleted now.
 func (p *Provider) Cleanup() error {
+	var err error
+	if caddy.Exiting() {
+		err = owed.Process.Settle()
+	}
 	if r, ok := p.service.(*remote); ok {
 		r.client.CloseIdleConnections()
 	}
-	return nil
+	return err
 }

@@ -2,18 +2,13 @@ package bestdns
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
-	"sync"
-	"time"
 
 	"github.com/libdns/libdns"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/owed"
 )
 
 var (
@@ -48,12 +43,22 @@ func (p *Provider) AppendRecords(ctx context.Context, zone string, recs []libdns
 	if err != nil || len(recs) == 0 {
 		return nil, err
 	}
-	if err := p.withdrawals.spare(ctx, zone, recs); err != nil {
+	if err := p.withdrawals.Spare(ctx, zone, recs); err != nil {
+		return nil, failed(appending.describe(recs, zone), err)
+	}
+	end, err := p.owes.Begin(s, zone, recs)
+	if err != nil {
 		return nil, failed(appending.describe(recs, zone), err)
 	}
 	appended, err := s.AppendRecords(ctx, zone, recs)
-	if err != nil && !certainlyUnchanged(err) {
-		p.withdrawals.withdraw(ctx, s, zone, recs)
+	switch {
+	case err == nil:
+		end(owed.Written)
+	case certainlyUnchanged(err):
+		end(owed.NotWritten)
+	default:
+		end(owed.Unknown)
+		p.withdrawals.Withdraw(ctx, s, zone, recs)
 	}
 	return appended, err
 }
@@ -65,7 +70,7 @@ func (p *Provider) SetRecords(ctx context.Context, zone string, recs []libdns.Re
 	if err != nil || len(recs) == 0 {
 		return nil, err
 	}
-	if err := p.withdrawals.spare(ctx, zone, recs); err != nil {
+	if err := p.withdrawals.Spare(ctx, zone, recs); err != nil {
 		return nil, failed(setting.describe(recs, zone), err)
 	}
 	return s.SetRecords(ctx, zone, recs)
@@ -79,142 +84,14 @@ func (p *Provider) DeleteRecords(ctx context.Context, zone string, recs []libdns
 	if err != nil || len(recs) == 0 {
 		return nil, err
 	}
-	return s.DeleteRecords(ctx, zone, recs)
-}
-
-// Times of a withdrawal.
-const (
-	withdrawTimeout = 5 * time.Second
-	withdrawAgain   = 2 * time.Second // an append that is still on its way has arrived by then
-)
-
-// withdrawals are the clean-up behind appends that failed: those under way.
-type withdrawals struct {
-	mu   sync.Mutex
-	list []*withdrawal
-}
-
-// withdrawal is the deletion of the challenge records of one append.
-type withdrawal struct {
-	zone  string
-	texts []libdns.Record
-
-	turn chan struct{} // holds a value while somebody uses left
-	left []libdns.Record
-}
-
-// withdraw deletes the challenge records of an append whose outcome is unknown,
-// exactly those, because nobody else will: certmagic forgets a record whose append
-// failed. Other records stay: they may have been there before, and then were lost.
-// It goes on when ctx ends, but its caller waits no longer than that.
-func (ws *withdrawals) withdraw(ctx context.Context, s Service, zone string, recs []libdns.Record) {
-	w := &withdrawal{zone: zone, turn: make(chan struct{}, 1)}
-	for _, rec := range recs {
-		if isChallenge(rec) {
-			w.texts = append(w.texts, rec)
-		}
+	if p.owes.Paid(s, zone, recs) {
+		return recs, nil
 	}
-	if len(w.texts) == 0 {
-		return
+	deleted, err := s.DeleteRecords(ctx, zone, recs)
+	if err == nil {
+		p.owes.Deleted(s, zone, recs)
 	}
-	w.left = slices.Clone(w.texts)
-	ws.mu.Lock()
-	ws.list = append(ws.list, w)
-	ws.mu.Unlock()
-	tried := make(chan struct{})
-	w.turn <- struct{}{} // for the first try: nobody else knows it yet
-	go func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTimeout)
-		defer cancel()
-		defer ws.end(w)
-		done := w.try(ctx, s)
-		close(tried)
-		if done {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(withdrawAgain):
-		}
-		// A failure is of no more use to anybody: the caller has the error of the
-		// append, and the service lets what is left behind expire.
-		w.turn <- struct{}{}
-		w.try(ctx, s)
-	}()
-	select {
-	case <-tried:
-	case <-ctx.Done():
-	}
-}
-
-// try deletes what is to be deleted, in its turn, and ends the turn. It tells
-// whether all of it was there.
-func (w *withdrawal) try(ctx context.Context, s Service) (done bool) {
-	defer func() { <-w.turn }()
-	if len(w.left) == 0 {
-		return true
-	}
-	deleted, err := s.DeleteRecords(ctx, w.zone, w.left)
-	return err == nil && len(deleted) >= len(w.left)
-}
-
-// isChallenge reports whether a record answers a DNS-01 challenge: its text is the
-// SHA-256 of a key authorization in base64url (RFC 8555 §8.4). The CA makes each of
-// them unique, so that nobody can have appended it before.
-func isChallenge(rec libdns.Record) bool {
-	rr := rec.RR()
-	digest, err := base64.RawURLEncoding.DecodeString(rr.Data) // which passes over line breaks
-	return strings.EqualFold(rr.Type, "TXT") && err == nil && len(digest) == sha256.Size &&
-		len(rr.Data) == base64.RawURLEncoding.EncodedLen(sha256.Size)
-}
-
-func (ws *withdrawals) end(w *withdrawal) {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	ws.list = slices.DeleteFunc(ws.list, func(other *withdrawal) bool { return other == w })
-}
-
-// spare keeps withdrawals from records that are about to be written again, as
-// they are where a caller repeats what failed. It waits for a deletion that is
-// under way, so that none comes in behind the new record.
-func (ws *withdrawals) spare(ctx context.Context, zone string, recs []libdns.Record) error {
-	ws.mu.Lock()
-	list := slices.Clone(ws.list)
-	ws.mu.Unlock()
-	for _, w := range list {
-		again := func(text libdns.Record) bool {
-			return slices.ContainsFunc(recs, func(rec libdns.Record) bool { return sameText(text, w.zone, rec, zone) })
-		}
-		if !slices.ContainsFunc(w.texts, again) {
-			continue
-		}
-		select {
-		case w.turn <- struct{}{}:
-		case <-ctx.Done():
-			return fmt.Errorf("%w, while waiting for the end of a deletion behind an append that failed before", ctx.Err())
-		}
-		w.left = slices.DeleteFunc(w.left, again)
-		<-w.turn
-	}
-	return nil
-}
-
-// sameText reports whether both records, relative to their zones, have the same
-// text at the same name.
-func sameText(a libdns.Record, zoneA string, b libdns.Record, zoneB string) bool {
-	if a == nil || b == nil {
-		return false
-	}
-	x, y := a.RR(), b.RR()
-	return strings.EqualFold(x.Type, y.Type) && x.Data == y.Data &&
-		strings.EqualFold(absolute(x.Name, zoneA), absolute(y.Name, zoneB))
-}
-
-// absolute returns a name without its final dot. It need not be right with odd
-// escapes: it is compared and goes nowhere.
-func absolute(name, zone string) string {
-	return strings.TrimSuffix(libdns.AbsoluteName(name, strings.TrimSuffix(zone, ".")+"."), ".")
+	return deleted, err
 }
 
 // certainlyUnchanged reports whether err says that the zone is as it was.

@@ -67,6 +67,7 @@ import (
 	"github.com/libdns/libdns"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/owed"
 	"github.com/caddy-dns/bestdns/internal/text"
 )
 
@@ -115,7 +116,10 @@ type Provider struct {
 
 	redacted
 
-	withdrawals withdrawals
+	withdrawals owed.Withdrawals
+	// owes has what is to be deleted when the process ends; nil outside of Caddy, where
+	// the program decides how that is.
+	owes *owed.Book
 
 	once    sync.Once // guards what follows
 	service Service

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
+	"github.com/caddy-dns/bestdns/internal/owed"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
@@ -329,8 +330,14 @@ func (a *App) nameServerSettings() nameserver.Settings {
 // calls after a failed start too.
 func (*App) Stop() error { return nil }
 
-// Cleanup releases what Start acquired. The last configuration to go closes it.
+// Cleanup releases what Start acquired. The last configuration to go closes it. When Caddy
+// exits, what its own modules have written and not deleted yet goes before: they have no
+// time for it after this, and Caddy cleans its modules up in random order.
 func (a *App) Cleanup() error {
+	var errs []error
+	if caddy.Exiting() {
+		errs = append(errs, owed.Process.Settle())
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed != nil {
@@ -347,7 +354,6 @@ func (a *App) Cleanup() error {
 		unserve()
 	}
 	a.unserve = nil
-	var errs []error
 	if a.held {
 		for _, s := range a.sockets {
 			errs = append(errs, openSockets.release(s))

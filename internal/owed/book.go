@@ -1,0 +1,238 @@
+package owed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libdns/libdns"
+)
+
+const (
+	// SettleTimeout is how long [Book.Settle] takes at most.
+	SettleTimeout = 3 * time.Second
+
+	// mostDebts bounds a book. A deletion that fails leaves its debt in it, so the oldest
+	// goes when there are more; the service lets the record expire.
+	mostDebts = 1000
+	// mostCalls is how many deletions of a settlement are under way at the same time.
+	mostCalls = 16
+	// settlePause is the pause before a deletion is tried again.
+	settlePause = 100 * time.Millisecond
+)
+
+// Process is the book of this process.
+var Process Book
+
+// ErrEnding is the error of an append in a process that ends: no one would delete the
+// record again.
+var ErrEnding = errors.New("the process ends, and would leave the record behind")
+
+// Outcome is how an append ended.
+type Outcome int
+
+// The outcomes of an append.
+const (
+	Unknown Outcome = iota // it may have happened, or may yet
+	Written
+	NotWritten
+)
+
+// Book has the challenge records that were written and not deleted yet. The zero value has
+// none, and so has a nil one, which stays empty. It is safe for concurrent use.
+type Book struct {
+	mu      sync.Mutex // guards the following
+	debts   []*debt    // the oldest first
+	appends int        // under way
+	idle    chan struct{}
+	settled chan struct{} // made when the settlement begins, closed at its end
+	paid    []*debt       // by the settlement
+}
+
+// debt is a challenge record that has to be deleted.
+type debt struct {
+	deleter libdns.RecordDeleter
+	zone    string
+	rec     libdns.Record
+	certain bool // that the record is there
+}
+
+// Begin notes an append that is about to be sent. The caller calls end with its outcome.
+// It fails with [ErrEnding] once Settle was called.
+func (b *Book) Begin(d libdns.RecordDeleter, zone string, recs []libdns.Record) (end func(Outcome), err error) {
+	if b == nil {
+		return func(Outcome) {}, nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.settled != nil {
+		return nil, ErrEnding
+	}
+	var noted []*debt
+	for _, rec := range recs {
+		if isChallenge(rec) {
+			b.remove(d, zone, rec) // it may be there from an earlier try
+			noted = append(noted, &debt{deleter: d, zone: zone, rec: rec})
+		}
+	}
+	b.debts = append(b.debts, noted...)
+	b.debts = b.debts[max(0, len(b.debts)-mostDebts):]
+	b.appends++
+	return func(o Outcome) { b.end(noted, o) }, nil
+}
+
+func (b *Book) end(noted []*debt, o Outcome) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, n := range noted {
+		n.certain = o == Written
+	}
+	if o == NotWritten {
+		b.debts = slices.DeleteFunc(b.debts, func(other *debt) bool { return slices.Contains(noted, other) })
+	}
+	if b.appends--; b.appends == 0 && b.idle != nil {
+		close(b.idle)
+		b.idle = nil
+	}
+}
+
+// Deleted notes that records were deleted.
+func (b *Book) Deleted(d libdns.RecordDeleter, zone string, recs []libdns.Record) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, rec := range recs {
+		b.remove(d, zone, rec)
+	}
+}
+
+func (b *Book) remove(d libdns.RecordDeleter, zone string, rec libdns.Record) {
+	b.debts = slices.DeleteFunc(b.debts, func(other *debt) bool {
+		return other.deleter == d && sameText(other.rec, other.zone, rec, zone)
+	})
+}
+
+// Paid reports whether the settlement has deleted all of these records, for whoever comes to
+// delete them after it. It waits for a settlement that is under way.
+func (b *Book) Paid(d libdns.RecordDeleter, zone string, recs []libdns.Record) bool {
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	settled := b.settled
+	b.mu.Unlock()
+	if settled == nil {
+		return false
+	}
+	<-settled
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !slices.ContainsFunc(recs, func(rec libdns.Record) bool {
+		return !slices.ContainsFunc(b.paid, func(p *debt) bool { return p.deleter == d && sameText(p.rec, p.zone, rec, zone) })
+	})
+}
+
+// Settle deletes all that is owed, since the process ends, and returns when that is done
+// or has taken [SettleTimeout]; the error then says how much is left. From now on no append
+// is begun. Further calls wait for the first one, which alone fails.
+func (b *Book) Settle() error {
+	b.mu.Lock()
+	if under := b.settled; under != nil {
+		b.mu.Unlock()
+		<-under
+		return nil
+	}
+	b.settled = make(chan struct{})
+	defer close(b.settled)
+	idle := make(chan struct{})
+	if b.appends == 0 {
+		close(idle)
+	} else {
+		b.idle = idle
+	}
+	b.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(context.Background(), SettleTimeout)
+	defer cancel()
+	began := time.Now()
+	// A deletion that came before its append would find nothing.
+	select {
+	case <-idle:
+	case <-time.After(SettleTimeout / 3):
+	}
+	for first := true; b.owes() && ctx.Err() == nil; first = false {
+		if !first {
+			select {
+			case <-ctx.Done():
+			case <-time.After(settlePause):
+			}
+		}
+		b.pay(ctx, time.Since(began) > onItsWay)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.debts) > 0 {
+		return fmt.Errorf("%d challenge records could not be deleted in %s, and are left to expire (the first is %q in zone %q)",
+			len(b.debts), SettleTimeout, b.debts[0].rec.RR().Name, b.debts[0].zone)
+	}
+	return nil
+}
+
+func (b *Book) owes() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.debts) > 0
+}
+
+// pay tries to delete all that is owed. A record of an append whose outcome is unknown is
+// gone only when it was seen to be there, or has had the time to arrive.
+func (b *Book) pay(ctx context.Context, arrived bool) {
+	var all sync.WaitGroup
+	calls := make(chan struct{}, mostCalls)
+	for _, debts := range b.byZone() {
+		calls <- struct{}{}
+		all.Go(func() {
+			defer func() { <-calls }()
+			recs := make([]libdns.Record, len(debts))
+			for i, d := range debts {
+				recs[i] = d.rec
+			}
+			deleted, err := debts[0].deleter.DeleteRecords(ctx, debts[0].zone, recs)
+			if err != nil {
+				return
+			}
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			for _, d := range debts {
+				seen := slices.ContainsFunc(deleted, func(rec libdns.Record) bool { return sameText(rec, d.zone, d.rec, d.zone) })
+				if !seen && !d.certain && !arrived {
+					continue
+				}
+				b.debts = slices.DeleteFunc(b.debts, func(other *debt) bool { return other == d })
+				b.paid = append(b.paid, d)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// byZone returns what can be deleted by one call each.
+func (b *Book) byZone() [][]*debt {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var groups [][]*debt
+	for _, d := range b.debts {
+		i := slices.IndexFunc(groups, func(g []*debt) bool { return g[0].deleter == d.deleter && g[0].zone == d.zone })
+		if i < 0 {
+			groups = append(groups, []*debt{d})
+			continue
+		}
+		groups[i] = append(groups[i], d)
+	}
+	return groups
+}
