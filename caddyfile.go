@@ -200,6 +200,10 @@ func (p *Provider) provision(ctx caddy.Context) (Service, error) {
 		logger.Info("this CNAME record must exist where the domain is hosted, or the CA will not find the challenge",
 			zap.String("name", text.Brief(cname.Name, mostOfName)), zap.String("target", text.Brief(cname.Target, mostOfName)))
 	}
+	r.onSilenced = func(s api.Silenced) {
+		logger.Warn("a wildcard does not answer any more for a name, as long as there is a record at it or below it (RFC 4592)",
+			zap.String("name", text.Brief(s.Name, mostOfName)), zap.String("wildcard", text.Brief(s.Wildcard, mostOfName)))
+	}
 	return r, nil
 }
 

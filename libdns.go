@@ -106,6 +106,9 @@ type remote struct {
 	// onCNAME is told of each CNAME that has to exist for appended or set records
 	// to be found. It may be nil.
 	onCNAME func(api.CNAME)
+	// onSilenced is told of each name that the records have taken from a wildcard. It may
+	// be nil.
+	onSilenced func(api.Silenced)
 }
 
 func (r *remote) ListZones(ctx context.Context) ([]libdns.Zone, error) {
@@ -177,6 +180,11 @@ func (r *remote) change(ctx context.Context, act action, zone string, recs []lib
 	if act != deleting && r.onCNAME != nil {
 		for _, cname := range answer.CNAMEs[:min(len(answer.CNAMEs), len(recs))] { // each record has one at most
 			r.onCNAME(cname)
+		}
+	}
+	if r.onSilenced != nil {
+		for _, s := range answer.Silenced[:min(len(answer.Silenced), len(recs))] { // likewise
+			r.onSilenced(s)
 		}
 	}
 	out := make([]libdns.Record, len(answer.Records))

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -314,4 +315,29 @@ func TestCheckInterrupted(t *testing.T) {
 	if left != nil || !strings.Contains(out.String(), "interrupted") {
 		t.Errorf("left: %v\n%s", left, out.String())
 	}
+}
+
+// TestCheckBelowWildcard checks a host that only a wildcard stands for, which is without
+// an address during a challenge, and one that has an address of its own.
+func TestCheckBelowWildcard(t *testing.T) {
+	t.Parallel()
+	w := newCheckWorld(t, true)
+	file := filepath.Join(t.TempDir(), "zone")
+	if err := os.WriteFile(file, []byte("*."+hostedZone+". 60 A 192.0.2.7\nown."+hostedZone+". 60 A 192.0.2.8\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(caddyBinary, "bestdns", "import", hostedZone, file, "--address", w.caddy.admin).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	report, code := w.checkJSON(t, "host."+hostedZone, "--address", w.caddy.admin)
+	last := report.Steps[len(report.Steps)-1]
+	found := "host." + hostedZone + " has its A record from the wildcard *." + hostedZone + ", which does not answer for it while a challenge is there (RFC 4592)"
+	if last.Step != "wildcard" || last.Status != "warning" || last.Found != found || !slices.Equal(last.Lines, []string{"host." + hostedZone + ". A …"}) || code != 0 {
+		t.Errorf("exit code %d, the last step is %+v", code, last)
+	}
+	report, _ = w.checkJSON(t, "own."+hostedZone, "--address", w.caddy.admin)
+	if slices.Contains(report.summary(), "wildcard: warning") {
+		t.Errorf("a host of its own: %v", report.summary())
+	}
+	w.AssertNoChallenge(t, hostedZone, "host."+hostedZone)
 }

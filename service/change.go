@@ -49,7 +49,8 @@ func (a *App) change(ctx context.Context, who caller, zone string, body api.Chan
 	if failure != nil {
 		return api.Records{}, failure
 	}
-	return api.Records{Records: p.answer(done.entries), CNAMEs: p.cnames}, nil
+	a.warnSilenced(who, done.silenced)
+	return api.Records{Records: p.answer(done.entries), CNAMEs: p.cnames, Silenced: done.silenced}, nil
 }
 
 // apex returns the zone that the records go to, as far as it is known.

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/net/idna"
 
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
@@ -99,8 +100,9 @@ type backend interface {
 
 // result is what a change did.
 type result struct {
-	entries []entry
-	serial  uint32 // zero: not known
+	entries  []entry
+	serial   uint32         // zero: not known
+	silenced []api.Silenced // where it is known
 }
 
 // entry is a record on its way out. Its data stays text, since a provider may
@@ -266,12 +268,17 @@ func (z builtinZone) change(ctx context.Context, client string, change record.Ch
 	if err != nil {
 		return result{}, err
 	}
+	var taken []api.Silenced
+	if snapshot, ok := server.Snapshot(z.apex); ok && snapshot.HasWildcards() {
+		shorten(snapshot, change.Records)
+		taken = silenced(snapshot, change.Records)
+	}
 	change.Limits = z.app.nameLimits
 	applied, err := server.ApplyFor(ctx, z.apex, change, z.app.account(client, z.app.hosted[z.apex]))
 	if err != nil {
 		return result{}, err
 	}
-	done := result{serial: applied.Serial, entries: make([]entry, len(applied.Records))}
+	done := result{serial: applied.Serial, silenced: taken, entries: make([]entry, len(applied.Records))}
 	for i, r := range applied.Records {
 		done.entries[i] = newEntry(r)
 	}

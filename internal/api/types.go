@@ -3,6 +3,8 @@
 // openapi.yaml in this folder defines the same for everybody else.
 package api
 
+import "fmt"
+
 // Limits of one request. The service refuses what exceeds them with status 413.
 const (
 	// MaxBodyBytes is the size of a request's body at most.
@@ -47,6 +49,21 @@ type Records struct {
 	// listed when a record went to the target of a CNAME in a zone that this
 	// service does not host.
 	CNAMEs []CNAME `json:"cnames,omitempty"`
+	// Silenced are the names that this change has taken from a wildcard (RFC 4592). They
+	// are listed for built-in zones.
+	Silenced []Silenced `json:"silenced,omitempty"`
+}
+
+// Silenced is a name for which a wildcard no longer answers, since there is now a record at
+// it or below it. Both names are absolute.
+type Silenced struct {
+	Name     string `json:"name"`
+	Wildcard string `json:"wildcard"`
+}
+
+// String says what that means.
+func (s Silenced) String() string {
+	return fmt.Sprintf("the wildcard %s does not answer for %s any more, as long as there is a record at that name or below it (RFC 4592)", s.Wildcard, s.Name)
 }
 
 // CNAME is a record that the user has to create once, where the domain is hosted.

@@ -192,6 +192,7 @@ func (c *checker) checkDomain(ctx context.Context, s subject) {
 	if zone, ok := c.zoneOfTarget(ctx, target, service); ok && ctx.Err() == nil {
 		servers := c.checkZone(ctx, zone)
 		if probe != nil && ctx.Err() == nil && c.checkSeen(ctx, probe, servers, plain(zone)) {
+			probe.silence = c.listen(ctx, s, servers)
 			c.checkSeenByResolver(ctx, s, probe)
 		}
 	}

@@ -26,6 +26,7 @@ type probe struct {
 	values  []string
 	cnames  []api.CNAME
 	step    Step // what the steps about it have in common
+	silence *silence
 }
 
 // randomValue is a TXT value of the only form that a challenge has.
@@ -151,6 +152,9 @@ func (c *checker) remove(ctx context.Context, p *probe) {
 		}
 	}
 	c.emit(step)
+	if p.silence != nil && step.Status == OK && ctx.Err() == nil {
+		c.reportSilence(ctx, p.silence)
+	}
 }
 
 // texts returns those of the probe's values that records have.
