@@ -37,6 +37,11 @@ test-unit: ## run the unit tests
 test-newest: ## run the unit tests against the newest Caddy
 	$(GO) test -C cmd/caddy ./... github.com/caddy-dns/bestdns/...
 
+# All combinations of client, resolver and zone; "make test" runs each pair.
+.PHONY: matrix
+matrix: ## obtain certificates behind each caching resolver of Debian's, in each kind of zone (as root: it serves DNS at port 53)
+	$(GO) test -C e2e -count=1 -timeout 60m -parallel 6 -run '^TestMatrix$$' -matrix -v .
+
 # Not from the cache: Go does not see that these tests depend on the program
 # that they build.
 .PHONY: test-e2e

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ type Knot struct {
 
 const knotConfig = `
 server:
-    listen: 127.0.0.1@%[1]s
+    listen: %[1]s
     rundir: %[2]q
 database:
     storage: %[2]q
@@ -45,18 +46,24 @@ zone:
 `
 
 const knotZone = `
-@   60 SOA ns1 hostmaster 1 3600 600 1209600 5
+@   60 SOA ns1 hostmaster 1 3600 600 1209600 0
 @   60 NS  ns1
-ns1 60 A   127.0.0.1
+ns1 60 A   %s
 `
 
-// StartKnot runs Debian's Knot with the zone.
+// StartKnot runs Debian's Knot with the zone, at any free address.
 func StartKnot(t testing.TB, zone string) *Knot {
+	t.Helper()
+	return StartKnotAt(t, freeAddr(t), zone)
+}
+
+// StartKnotAt runs it at an address.
+func StartKnotAt(t testing.TB, addr, zone string) *Knot {
 	t.Helper()
 	binary := debian(t, "knotd", "knot")
 	secret := make([]byte, 32)
 	rand.Read(secret)
-	k := &Knot{Addr: freeAddr(t), KeyName: "bestdns", Key: base64.StdEncoding.EncodeToString(secret)}
+	k := &Knot{Addr: addr, KeyName: "bestdns", Key: base64.StdEncoding.EncodeToString(secret)}
 
 	dir := t.TempDir()
 	config := filepath.Join(dir, "knot.conf")
@@ -65,8 +72,9 @@ func StartKnot(t testing.TB, zone string) *Knot {
 			t.Fatal(err)
 		}
 	}
-	write("knot.conf", fmt.Sprintf(knotConfig, port(t, k.Addr), dir, k.KeyName, k.Key, zone))
-	write("zone", knotZone)
+	write("knot.conf", fmt.Sprintf(knotConfig, strings.Replace(k.Addr, ":", "@", 1), dir, k.KeyName, k.Key, zone))
+	host, _ := splitAddr(addr)
+	write("zone", fmt.Sprintf(knotZone, host))
 	runKnot(t, binary, config, k.Addr, zone)
 	return k
 }

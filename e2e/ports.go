@@ -56,6 +56,12 @@ func isFree(port int) bool {
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
+// splitAddr returns host and port of an address that is one.
+func splitAddr(addr string) (host, port string) {
+	host, port, _ = net.SplitHostPort(addr)
+	return host, port
+}
+
 // port returns the port of addr.
 func port(t testing.TB, addr string) string {
 	t.Helper()

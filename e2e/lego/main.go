@@ -4,8 +4,10 @@
 // it, and weigh it.
 //
 // Its environment: BESTDNS_API_TOKEN and BESTDNS_ENDPOINT, ACME_CA (the URL of
-// the directory), RESOLVER (host and port of a recursive one), and what lego
-// itself reads, such as LEGO_CA_CERTIFICATES.
+// the directory), RESOLVER (host and port of a recursive one), KEY_TYPE (2048 for an
+// RSA key of so many bits; lego's default if empty), UNCHECKED (if set, lego does not ask
+// the resolver for the record before the CA does: it asks without recursion, which one
+// that keeps nothing of it cannot answer), and what lego itself reads, such as LEGO_CA_CERTIFICATES.
 package main
 
 import (
@@ -16,6 +18,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/go-acme/lego/v4/certcrypto"
 	"github.com/go-acme/lego/v4/certificate"
 	"github.com/go-acme/lego/v4/challenge/dns01"
 	"github.com/go-acme/lego/v4/lego"
@@ -51,6 +54,9 @@ func obtain(domains []string) ([]byte, error) {
 	user := &account{key: key}
 	config := lego.NewConfig(user)
 	config.CADirURL = os.Getenv("ACME_CA")
+	if keyType := os.Getenv("KEY_TYPE"); keyType != "" {
+		config.Certificate.KeyType = certcrypto.KeyType(keyType)
+	}
 	client, err := lego.NewClient(config)
 	if err != nil {
 		return nil, err
@@ -60,13 +66,16 @@ func obtain(domains []string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// lego would look for the record at the zone's name servers too, and always
-	// on port 53.
-	err = client.Challenge.SetDNS01Provider(bestDNS,
+	// lego would look for the record at the zone's name servers too, always on port 53, and
+	// find those by the system's resolver.
+	options := []dns01.ChallengeOption{
 		dns01.AddRecursiveNameservers([]string{os.Getenv("RESOLVER")}),
 		dns01.DisableAuthoritativeNssPropagationRequirement(),
-		dns01.RecursiveNSsPropagationRequirement())
-	if err != nil {
+	}
+	if os.Getenv("UNCHECKED") == "" {
+		options = append(options, dns01.RecursiveNSsPropagationRequirement())
+	}
+	if err := client.Challenge.SetDNS01Provider(bestDNS, options...); err != nil {
 		return nil, err
 	}
 

@@ -1,0 +1,177 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// cache is a recursive resolver of Debian's that keeps what it has seen.
+type cache struct {
+	name, program, debianPackage string
+	// keeps is how long it keeps everything at least, whatever the TTL.
+	keeps time.Duration
+	// configure returns the program's configuration, and args its arguments, both with
+	// their settings but for listening as Debian has them.
+	configure func(setup cacheSetup) string
+	args      func(setup cacheSetup) []string
+}
+
+// cacheSetup is what a resolver is told.
+type cacheSetup struct {
+	dir, port string
+	hints     string // a file with the root's name server
+	config    string // the file that configure's text is in
+	forwarder string // a resolver that keeps nothing, for one that cannot walk down from the root
+}
+
+var caches = []cache{
+	{
+		name: "unbound", program: "unbound", debianPackage: "unbound",
+		// As Let's Encrypt has it.
+		configure: func(s cacheSetup) string {
+			return fmt.Sprintf(`
+server:
+    interface: 127.0.0.1
+    port: %s
+    directory: %q
+    username: ""
+    chroot: ""
+    pidfile: ""
+    use-syslog: no
+    do-daemonize: no
+    root-hints: %q
+    do-not-query-localhost: no
+    use-caps-for-id: yes
+    edns-buffer-size: 512
+    qname-minimisation: yes
+    qname-minimisation-strict: yes
+    harden-below-nxdomain: yes
+    incoming-num-tcp: 500
+remote-control:
+    control-enable: no
+`, s.port, s.dir, s.hints)
+		},
+		args: func(s cacheSetup) []string { return []string{"-d", "-c", s.config} },
+	},
+	{
+		name: "BIND", program: "named", debianPackage: "bind9",
+		configure: func(s cacheSetup) string {
+			return fmt.Sprintf(`
+options {
+	directory %q;
+	listen-on port %s { 127.0.0.1; };
+	listen-on-v6 { none; };
+	pid-file none;
+	session-keyfile none;
+	lock-file none;
+	recursion yes;
+	dnssec-validation no;
+	empty-zones-enable no;
+};
+controls { };
+zone "." { type hint; file %q; };
+`, s.dir, s.port, s.hints)
+		},
+		args: func(s cacheSetup) []string { return []string{"-g", "-n", "1", "-c", s.config} },
+	},
+	{
+		name: "dnsmasq", program: "dnsmasq", debianPackage: "dnsmasq-base",
+		configure: func(s cacheSetup) string {
+			host, port := splitAddr(s.forwarder)
+			return fmt.Sprintf(`
+port=%s
+listen-address=127.0.0.1
+bind-interfaces
+no-resolv
+no-hosts
+server=%s#%s
+user=root
+pid-file=
+log-facility=-
+`, s.port, host, port)
+		},
+		args: func(s cacheSetup) []string { return []string{"--keep-in-foreground", "--conf-file=" + s.config} },
+	},
+	{
+		name: "PowerDNS Recursor", program: "pdns_recursor", debianPackage: "pdns-recursor",
+		keeps: time.Second, // its minimum-ttl-override
+		configure: func(s cacheSetup) string {
+			return fmt.Sprintf(`
+local-address=127.0.0.1
+local-port=%s
+socket-dir=%s
+hint-file=%s
+dont-query=
+security-poll-suffix=
+write-pid=no
+daemon=no
+threads=1
+`, s.port, s.dir, s.hints)
+		},
+		args: func(s cacheSetup) []string { return []string{"--config-dir=" + s.dir} },
+	},
+}
+
+// start runs a resolver that knows the root's name server, and returns where it answers.
+// It is up when it can say where the zone begins.
+func (c cache) start(t testing.TB, root, forwarder, zone string) (addr string) {
+	t.Helper()
+	addr = freeAddr(t)
+	s := cacheSetup{dir: t.TempDir(), port: port(t, addr), forwarder: forwarder}
+	s.hints, s.config = filepath.Join(s.dir, "root.hints"), filepath.Join(s.dir, "recursor.conf")
+	for file, text := range map[string]string{
+		s.hints:  fmt.Sprintf(". 3600000 NS root.invalid.\nroot.invalid. 3600000 A %s\n", root),
+		s.config: c.configure(s),
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(debian(t, c.program, c.debianPackage), c.args(s)...)
+	cmd.Dir = s.dir
+	var log lockedBuffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("starting %s: %v", c.name, err)
+	}
+	ended := make(chan struct{})
+	go func() { cmd.Wait(); close(ended) }()
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		<-ended
+		if t.Failed() {
+			t.Logf("%s's log:\n%s", c.name, log.String())
+		}
+	})
+	waitResolves(t, c.name, addr, zone, ended)
+	return addr
+}
+
+// waitResolves waits until a resolver finds a zone.
+func waitResolves(t testing.TB, name, addr, zone string, ended <-chan struct{}) {
+	t.Helper()
+	deadline := time.After(startTimeout)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	question := new(dns.Msg).SetQuestion(dns.Fqdn(zone), dns.TypeSOA)
+	for {
+		answer, _, err := new(dns.Client).Exchange(question, addr)
+		if err == nil && answer.Rcode == dns.RcodeSuccess && len(answer.Answer) == 1 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ended:
+			t.Fatalf("%s ended before it answered", name)
+		case <-deadline:
+			t.Fatalf("%s does not find %s: %v, %v", name, zone, answer, err)
+		}
+	}
+}
