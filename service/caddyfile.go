@@ -69,7 +69,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //		client <name> {
 //			description  <text>
 //			token        sha256:<hash>...
-//			certificate  sha256:<hash>...
+//			tls_client_certificate sha256:<hash>...
 //			user         <name>...
 //			certificates [under] <domain>
 //			allow        [under] <name> [<type>...]
@@ -82,8 +82,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //	}
 //
 // A size is a number of bytes, or one with a unit such as 16MiB. A limit of 0 is no limit.
-// zone and client may be repeated, and in them ns, token, certificate, user,
-// certificates, allow, read and client_ip.
+// zone and client may be repeated, and in them ns, token,
+// tls_client_certificate, user, certificates, allow, read and client_ip.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name: only now an error knows its line
 	if existing != nil {
@@ -257,6 +257,9 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 	var seen once
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option, args := d.Val(), []string(nil)
+		if option == renamedOption {
+			return d.WrapErr(errRenamed)
+		}
 		if !slices.Contains(singleOptions, option) {
 			if args = d.RemainingArgs(); len(args) == 0 {
 				return d.ArgErr()
@@ -269,8 +272,8 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 			}
 		case "token":
 			c.Tokens = append(c.Tokens, args...)
-		case "certificate":
-			c.ClientCertificates = append(c.ClientCertificates, args...)
+		case "tls_client_certificate":
+			c.TLSClientCertificates = append(c.TLSClientCertificates, args...)
 		case "user":
 			c.Users = append(c.Users, args...)
 		case "certificates":
@@ -294,7 +297,7 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 				return err
 			}
 		default:
-			return d.Errf("unknown option %q of a client; there are description, token, certificate, user, certificates, allow, read, client_ip, max_records, max_bytes and expires", option)
+			return d.Errf("unknown option %q of a client; there are description, token, tls_client_certificate, user, certificates, allow, read, client_ip, max_records, max_bytes and expires", option)
 		}
 	}
 	return nil

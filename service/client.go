@@ -1,6 +1,7 @@
 package service
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -37,7 +38,7 @@ type Client struct {
 	// in DER. Caddy has to ask for client certificates (`client_auth`); that the
 	// client has the key is proven by the handshake, and whether a CA vouches for
 	// the certificate is of no account.
-	ClientCertificates []string `json:"certificate,omitempty"`
+	TLSClientCertificates []string `json:"tls_client_certificate,omitempty"`
 
 	// The users by which the client is known without a token: what an earlier
 	// authentication handler, such as `basic_auth`, sets as `{http.auth.user.id}`.
@@ -74,6 +75,26 @@ type Client struct {
 	Expires string `json:"expires,omitempty"`
 }
 
+// renamedOption is how tls_client_certificate was written at first. One letter told it
+// from the right certificates, so that each was taken for the other.
+const renamedOption = "certificate"
+
+var errRenamed = fmt.Errorf("the option %q of a client is written tls_client_certificate: the hash of a TLS client certificate by which the client is known; a right to obtain certificates for a domain is written certificates", renamedOption)
+
+// UnmarshalJSON reads the client as Caddy reads a module, and refuses what was renamed
+// with its new name.
+func (c *Client) UnmarshalJSON(text []byte) error {
+	type plain Client
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return err
+	}
+	if _, given := fields[renamedOption]; given {
+		return errRenamed
+	}
+	return caddy.StrictUnmarshalJSON(text, (*plain)(c))
+}
+
 // access returns the client as package access has it.
 func (c *Client) access(repl *caddy.Replacer) (access.Config, error) {
 	config := access.Config{Name: c.Name}
@@ -87,8 +108,8 @@ func (c *Client) access(repl *caddy.Replacer) (access.Config, error) {
 	if config.Digests, err = parseDigests(repl, c.Tokens); err != nil {
 		return config, fmt.Errorf("token: %w", err)
 	}
-	if config.Certificates, err = parseDigests(repl, c.ClientCertificates); err != nil {
-		return config, fmt.Errorf("certificate: %w", err)
+	if config.Certificates, err = parseDigests(repl, c.TLSClientCertificates); err != nil {
+		return config, fmt.Errorf("tls_client_certificate: %w", err)
 	}
 	for _, user := range c.Users {
 		if user, err = replace(repl, user); err != nil {

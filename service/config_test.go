@@ -67,6 +67,9 @@ func TestBadConfig(t *testing.T) {
 		{"repeated rate limit", "rate_limit off\nrate_limit 5\n" + zone, []string{"rate_limit is given twice"}},
 		{"bad listen network", "listen unix//run/dns.sock\n" + zone, []string{"carries no DNS"}},
 		{"client without token", zone + "client web1 {\ncertificates example.test\n}", []string{`client "web1"`, "no token", "caddy bestdns token web1"}},
+		{"certificate, as it was", "client web1 {\ncertificate " + hash + "\n}\n" + zone, []string{"Caddyfile:12", `"certificate"`, "is written tls_client_certificate", "is written certificates"}},
+		{"certificate, as it was, of a domain", "client web1 {\ncertificate\n}\n" + zone, []string{"Caddyfile:12", "is written tls_client_certificate"}},
+		{"TLS client certificate that is none", zone + "client web1 {\ntls_client_certificate www.example.test\n}", []string{`client "web1"`, "tls_client_certificate: a hash is", "DER"}},
 		{"hash that is none", zone + "client web1 {\ntoken sha256:abcd\n}", []string{`client "web1"`, "hash"}},
 		{"token in the place of its hash", zone + "client web1 {\ntoken " + token + "\n}", []string{`client "web1"`, "a secret that must not stand"}},
 		{"hash of two clients", zone + "client a {\ntoken " + hash + "\n}\nclient b {\ntoken " + hash + "\n}", []string{`"b"`}},
@@ -106,6 +109,20 @@ func TestBadConfig(t *testing.T) {
 				t.Errorf("error %q holds the token", err)
 			}
 		})
+	}
+}
+
+// TestRenamedInJSON: what was renamed is refused in JSON with its new name, and what is
+// unknown is refused as it is everywhere in Caddy.
+func TestRenamedInJSON(t *testing.T) {
+	for _, test := range []struct{ field, want string }{
+		{"certificate", "is written tls_client_certificate"},
+		{"certificat", `unknown field "certificat"`},
+	} {
+		config := fmt.Sprintf(`{"apps": {"bestdns": {"clients": [{"name": "web1", %q: ["sha256:%s"]}]}}}`, test.field, strings.Repeat("ab", 32))
+		if err := caddy.Validate(mustConfig(t, []byte(config))); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v\ndoes not say %q", test.field, err, test.want)
+		}
 	}
 }
 

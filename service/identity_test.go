@@ -20,7 +20,7 @@ func TestKnownByCertificate(t *testing.T) {
 	s.api = "https://localhost:" + s.api[strings.LastIndexByte(s.api, ':')+1:]
 	cert, key, hash := clientCertificate(t, "web1")
 	otherCert, otherKey, _ := clientCertificate(t, "stranger")
-	options := fmt.Sprintf("listen %s\nstore %q\nzone example.test {\nns ns1.example.test 127.0.0.1\n}\nclient web1 {\ncertificate %s\ncertificates web1.example.test\n}\n", s.dns, s.store, hash)
+	options := fmt.Sprintf("listen %s\nstore %q\nzone example.test {\nns ns1.example.test 127.0.0.1\n}\nclient web1 {\ntls_client_certificate %s\ncertificates web1.example.test\n}\n", s.dns, s.store, hash)
 	s.loadText(t, strings.Replace(s.caddyfile(options), s.tlsLine(), s.tlsLine()+" {\nclient_auth {\nmode request\n}\n}", 1))
 	root := s.certificate
 	records := []libdns.Record{libdns.TXT{Name: "_acme-challenge.web1", Text: challengeValue}}

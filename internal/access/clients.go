@@ -37,10 +37,10 @@ func ParseDigest(s string) (Digest, error) {
 	var d Digest
 	digits, ok := strings.CutPrefix(s, digestPrefix)
 	if !ok || len(digits) != hex.EncodedLen(len(d)) {
-		return Digest{}, fmt.Errorf("a token's hash is %q and %d hexadecimal digits, as \"caddy bestdns token\" prints it", digestPrefix, hex.EncodedLen(len(d)))
+		return Digest{}, fmt.Errorf("a hash is %q and %d hexadecimal digits: that of a token as \"caddy bestdns token\" prints it, that of a TLS client certificate over its DER form", digestPrefix, hex.EncodedLen(len(d)))
 	}
 	if _, err := hex.Decode(d[:], []byte(digits)); err != nil {
-		return Digest{}, fmt.Errorf("a token's hash is %q and %d hexadecimal digits; there is another character among them", digestPrefix, hex.EncodedLen(len(d)))
+		return Digest{}, fmt.Errorf("a hash is %q and %d hexadecimal digits; there is another character among them", digestPrefix, hex.EncodedLen(len(d)))
 	}
 	return d, nil
 }
@@ -122,7 +122,7 @@ func (cs *Clients) know(c *Client, config Config) error {
 		}
 	}
 	for _, d := range config.Certificates {
-		if err := enter(cs.byCertificate, d, c, "certificate hash"); err != nil {
+		if err := enter(cs.byCertificate, d, c, "TLS client certificate hash"); err != nil {
 			return err
 		}
 	}
@@ -150,7 +150,7 @@ func enter[K comparable](clients map[K]*Client, key K, c *Client, what string) e
 
 func newClient(h *hosting, config Config) (*Client, error) {
 	if len(config.Digests)+len(config.Certificates)+len(config.Users) == 0 {
-		return nil, fmt.Errorf("it has no token, certificate or user to be known by; make a token with \"caddy bestdns token %s\" and put its hash there", config.Name)
+		return nil, fmt.Errorf("it has no token, TLS client certificate or user to be known by; make a token with \"caddy bestdns token %s\" and put its hash there", config.Name)
 	}
 	for _, rule := range config.Rules {
 		if err := rule.check(); err != nil {
