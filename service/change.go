@@ -221,7 +221,7 @@ func judge(client *access.Client, zone *Zone, change record.Change) error {
 		}
 		ok, challenge := client.MayWrite(zone.apex, change.Op, *r)
 		if !ok {
-			return forbidden(client, change.Op, r.Type, r.Name, zone.apex)
+			return forbidden(client, change.Op, r.Type, r.Name, zone.apex, client.WhyNotWrite(zone.apex, change.Op, *r))
 		}
 		if challenge && zone.builtin {
 			r.Expires = time.Now().Add(time.Duration(zone.ChallengeLifetime)).Unix()
@@ -232,18 +232,23 @@ func judge(client *access.Client, zone *Zone, change record.Change) error {
 			return record.SOAError(m.Name)
 		}
 		if !client.MayDelete(zone.apex, m) {
-			return forbidden(client, change.Op, m.Type, m.Name, zone.apex)
+			return forbidden(client, change.Op, m.Type, m.Name, zone.apex, client.WhyNotDelete(zone.apex, m))
 		}
 	}
 	return nil
 }
 
-func forbidden(client *access.Client, op record.Op, t record.Type, name, zone record.Name) *problem {
+// forbidden refuses a record. why is what is wrong with it beside its name, "" where it is
+// the name: that no right covers.
+func forbidden(client *access.Client, op record.Op, t record.Type, name, zone record.Name, why string) *problem {
 	what := "records of every type"
 	if t != 0 {
 		what = "this " + t.String() + " record"
 	}
-	return newProblem(api.Forbidden, "client %q may not %s %s at %q in zone %q; it may: %s", client.Name(), op, what, name, zone, rightsOf(client))
+	if why != "" {
+		why = ": " + why
+	}
+	return newProblem(api.Forbidden, "client %q may not %s %s at %q in zone %q%s; it may: %s", client.Name(), op, what, name, zone, why, rightsOf(client))
 }
 
 // logChange writes the audit line of a change, refused or not.

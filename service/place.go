@@ -47,7 +47,7 @@ func (a *App) place(client *access.Client, asked, owner record.Name, t record.Ty
 	}
 	challenge, ok := record.ChallengeOf(owner)
 	if !ok || t != record.TypeTXT || a.cnameTarget == "" || !client.MayCertify(challenge.Domain) {
-		return place{}, notHosted(owner)
+		return place{}, notPlaced(client, owner, t)
 	}
 	target, err := challenge.Target(a.cnameTarget)
 	if err != nil {
@@ -73,6 +73,16 @@ func (a *App) placeZone(client *access.Client, name record.Name) (*Zone, error) 
 		return nil, notHosted(name)
 	}
 	return a.hosted[apex], nil
+}
+
+// notPlaced is for a record at a name that is in no hosted zone and goes to no CNAME's
+// target. Who has the right to that challenge is told what is wrong with the record.
+func notPlaced(client *access.Client, owner record.Name, t record.Type) error {
+	why := client.WhyNotElsewhere(owner, t)
+	if why == "" {
+		return notHosted(owner)
+	}
+	return newProblem(api.ZoneNotFound, "no zone that holds %q is hosted here, and as a challenge of a domain hosted elsewhere it cannot be taken: %s", owner, why)
 }
 
 func notHosted(name record.Name) error {

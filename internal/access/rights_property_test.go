@@ -123,6 +123,9 @@ func (q question) write() {
 	if ok != wantOK || challenge != wantChallenge {
 		q.failf("%s %s %q: %v %v, want %v %v", op, typ, says, ok, challenge, wantOK, wantChallenge)
 	}
+	if !ok {
+		q.refused(q.client.WhyNotWrite(zone, op, r))
+	}
 	q.seen.count("write", ok)
 	q.seen.count("challenge", challenge)
 	if ok && !q.client.MayRead(zone, owner) {
@@ -131,6 +134,19 @@ func (q question) write() {
 	if placed := q.world.zoneOf(q.owner) == q.zone.joined(); ok && placed && !q.client.MayUse(zone) && !q.hostedTarget() {
 		q.failf("may write %s in a zone that it may not use", typ)
 	}
+}
+
+// refused holds what a refusal says against the rules: the name is not blamed where a
+// certificates right covers it, and nothing but the name where there is no right at all.
+func (q question) refused(why string) {
+	q.t.Helper()
+	if why == "" && q.world.certifiesAt(q.zone, q.owner) {
+		q.failf("refused without a reason at a name with a certificates right")
+	}
+	if why != "" && len(q.client.Rules()) == 0 {
+		q.failf("a client without rights is told %q", why)
+	}
+	q.seen.count("reason", why != "")
 }
 
 // hostedTarget reports whether the owner is the CNAME target of a domain that is
@@ -173,6 +189,9 @@ func (q question) delete() {
 	ok, want := q.client.MayDelete(zone, m), q.world.mayDelete(q.zone, q.owner, typ, text)
 	if ok != want {
 		q.failf("delete of %q, data %v %q: %v, want %v", typ, text != nil, says, ok, want)
+	}
+	if !ok {
+		q.refused(q.client.WhyNotDelete(zone, m))
 	}
 	if typ == "" {
 		q.seen.count("delete any", ok)

@@ -1,6 +1,10 @@
 package record
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
 
 // challengeLabel is the label below which an ACME server looks for the answer to
 // a DNS-01 challenge (RFC 8555 §8.4).
@@ -19,6 +23,15 @@ type Challenge struct {
 // dns-account-01 (draft-ietf-acme-dns-account-label) the account's label before it.
 // D must be a host name of two labels or more.
 func ChallengeOf(owner Name) (c Challenge, ok bool) {
+	if c, ok = ChallengeForm(owner); !ok || !c.Domain.IsHostName() {
+		return Challenge{}, false
+	}
+	return c, true
+}
+
+// ChallengeForm is [ChallengeOf] for any D: a name that has the form of a challenge's, but
+// at which no challenge is answered where D is not a host name.
+func ChallengeForm(owner Name) (c Challenge, ok bool) {
 	if account := owner.FirstLabel(); IsAccountLabel(account) {
 		c.Account = account
 		owner = owner.Parent()
@@ -27,9 +40,6 @@ func ChallengeOf(owner Name) (c Challenge, ok bool) {
 		return Challenge{}, false
 	}
 	c.Domain = owner.Parent()
-	if !c.Domain.IsHostName() {
-		return Challenge{}, false
-	}
 	return c, true
 }
 
@@ -89,10 +99,31 @@ func IsAccountLabel(label string) bool {
 // IsChallengeValue reports whether the record is a TXT of the only form that
 // DNS-01 needs: the unpadded base64url of a SHA-256, 43 characters.
 func IsChallengeValue(r Record) bool {
-	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	if r.Type != TypeTXT {
 		return false
 	}
 	text := joinStrings(r.Data)
-	return len(text) == 43 && strings.Trim(text, digits) == ""
+	return len(text) == challengeValueLen && strings.Trim(text, base64URL) == ""
+}
+
+const (
+	challengeValueLen = 43
+	base64URL         = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+)
+
+// ChallengeValueFault says why the value of a TXT record is not one for which
+// [IsChallengeValue] holds, "" where it is: briefly, however long the value.
+func ChallengeValueFault(r Record) string {
+	text := joinStrings(r.Data)
+	wrong := strings.IndexFunc(text, func(c rune) bool { return !strings.ContainsRune(base64URL, c) })
+	if wrong < 0 && len(text) == challengeValueLen {
+		return ""
+	}
+	fault := fmt.Sprintf("a challenge's value is exactly %d base64url characters (letters, digits, - and _), without quotes, spaces or line breaks, and this one has %d characters",
+		challengeValueLen, utf8.RuneCountInString(text))
+	if wrong < 0 {
+		return fault
+	}
+	c, _ := utf8.DecodeRuneInString(text[wrong:])
+	return fmt.Sprintf("%s, of which number %d is the first wrong one: %q", fault, utf8.RuneCountInString(text[:wrong])+1, c)
 }

@@ -181,6 +181,33 @@ func TestIsChallengeValue(t *testing.T) {
 	}
 }
 
+func TestChallengeValueFault(t *testing.T) {
+	const value = "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0"
+	for _, test := range []struct{ name, typ, data, want string }{
+		{"as a CA asks for", "TXT", value, ""},
+		{"in two strings", "TYPE16", `\# 45 01` + hexOf(value[:1]) + "2a" + hexOf(value[1:]), ""},
+		{"empty", "TXT", "", "this one has 0 characters"},
+		{"44 characters", "TXT", value + "0", "this one has 44 characters"},
+		{"padded", "TXT", value + "=", "44 characters, of which number 44 is the first wrong one: '='"},
+		{"quoted", "TXT", `"` + value + `"`, `45 characters, of which number 1 is the first wrong one: '"'`},
+		{"line end", "TXT", value + "\n", `44 characters, of which number 44 is the first wrong one: '\n'`},
+		{"full-width digit", "TXT", value[1:] + "０", "43 characters, of which number 43 is the first wrong one: '０'"},
+		{"8-bit", "TYPE16", `\# 2 01ff`, "1 characters, of which number 1 is the first wrong one: '\ufffd'"},
+		{"long", "TXT", strings.Repeat("/", 60_000), "60000 characters, of which number 1 is the first wrong one: '/'"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := make1(t, test.typ, test.data)
+			got := record.ChallengeValueFault(r)
+			if !strings.HasSuffix(got, test.want) || (got == "") != (test.want == "") || len(got) > 300 {
+				t.Errorf("%q, want %q", got, test.want)
+			}
+			if (got == "") != record.IsChallengeValue(r) {
+				t.Errorf("%q, and IsChallengeValue is %v", got, record.IsChallengeValue(r))
+			}
+		})
+	}
+}
+
 func TestAwaitsChallenge(t *testing.T) {
 	for _, test := range []struct {
 		owner string
