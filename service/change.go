@@ -112,7 +112,7 @@ func (p *placer) record(r *api.Record) (record.Record, error) {
 	if err != nil {
 		return record.Record{}, err
 	}
-	owner, err := p.owner(r.Name, t)
+	owner, err := p.written(r.Name, t)
 	if err != nil {
 		return record.Record{}, err
 	}
@@ -176,6 +176,9 @@ func (a *App) applyGuarded(ctx context.Context, who caller, p *placer, change re
 
 // apply judges a change by the caller's rights and has the zone's backend do it.
 func (a *App) apply(ctx context.Context, who caller, p *placer, change record.Change) (result, error) {
+	if err := a.refuseDoubled(ctx, who.client, p, change); err != nil {
+		return result{}, err
+	}
 	if err := judge(who.client, p.zone, change); err != nil {
 		return result{}, err
 	}

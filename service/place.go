@@ -95,10 +95,11 @@ type placer struct {
 	client *access.Client
 	asked  record.Name // the zone of the request
 
-	owners []record.Name // of the records so far, as the request named them
-	zone   *Zone
-	cnames []api.CNAME
-	moved  map[record.Name]record.Name // from owner to the name that was asked for
+	owners  []record.Name // of the records so far, as the request named them
+	doubled []int         // which of those to write are at doubled names (see refuseDoubled)
+	zone    *Zone
+	cnames  []api.CNAME
+	moved   map[record.Name]record.Name // from owner to the name that was asked for
 }
 
 // owner parses an owner name, places the record, and returns its owner.
@@ -120,6 +121,20 @@ func (p *placer) owner(name string, t record.Type) (record.Name, error) {
 		p.move(placed, c)
 	}
 	return placed.owner, nil
+}
+
+// written is owner for a record that is appended or set.
+func (p *placer) written(name string, t record.Type) (record.Name, error) {
+	before := len(p.owners)
+	owner, err := p.owner(name, t)
+	if len(p.owners) == before || !record.IsDoubled(name, p.owners[before], p.asked) {
+		return owner, err
+	}
+	if err != nil { // at the name that is meant it may be none
+		return "", doubled(p.owners[before], p.asked)
+	}
+	p.doubled = append(p.doubled, before)
+	return owner, nil
 }
 
 func (p *placer) move(placed place, c api.CNAME) {

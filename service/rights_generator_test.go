@@ -160,7 +160,7 @@ func (w *rightsWorld) item(client, kind string, asked labels) item {
 	if nested := w.nestedBelow(asked); nested != nil && w.chance(50) { // its delegation
 		it.owner, it.typ = nested, pick(w, "NS", "NS", "DS", "A")
 	}
-	w.nameItem(&it, asked)
+	w.nameItem(kind, &it, asked)
 	it.plain = plainName.MatchString(strings.Join(it.owner, ".")) && !slices.Contains(it.owner, "a.b")
 	if it.typ == "" || w.chance(20) {
 		it.typ = pick(w, "TXT", "TXT", "TXT", "TXT", "A", "NS", "CNAME", "DS", "SOA", "TYPE65280")
@@ -188,13 +188,15 @@ func (w *rightsWorld) nestedBelow(name labels) labels {
 }
 
 // nameItem writes the owner of an item in one of its forms, or what is no name.
-func (w *rightsWorld) nameItem(it *item, asked labels) {
+func (w *rightsWorld) nameItem(kind string, it *item, asked labels) {
+	// Relative, it would be taken for a name without its final dot.
+	doubled := kind != "delete" && len(asked) > 0 && it.owner.in(asked) && it.owner[:len(it.owner)-len(asked)].in(asked)
 	switch {
 	case w.chance(6):
 		it.valid, it.sent.Name = false, pick(w, noNames...)
 	case it.owner.in(asked) && len(it.owner) == len(asked):
 		it.sent.Name = "@"
-	case it.owner.in(asked) && w.chance(80):
+	case it.owner.in(asked) && !doubled && w.chance(80):
 		it.sent.Name = w.text(it.owner[:len(it.owner)-len(asked)])
 	default:
 		it.sent.Name = strings.TrimSuffix(w.text(it.owner), ".") + "."

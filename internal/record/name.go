@@ -70,6 +70,19 @@ func ParseOwner(s string, zone Name) (Name, error) {
 	return Name(wire.buf) + zone, nil
 }
 
+// IsDoubled reports whether s, which ParseOwner reads as owner, is relative and ends in the
+// labels of the zone, so that owner has those twice. No relative name of the root is.
+func IsDoubled(s string, owner, zone Name) bool {
+	if len(owner) < 2*len(zone)-1 || zone == Root || endsWithDot(s) {
+		return false
+	}
+	relative := owner[:len(owner)-len(zone)]
+	if !strings.HasSuffix(string(relative), string(zone[:len(zone)-1])) {
+		return false
+	}
+	return (relative + Root).In(zone) // it ends between two labels
+}
+
 // endsWithDot reports whether s ends in a dot that no backslash escapes.
 func endsWithDot(s string) bool {
 	if !strings.HasSuffix(s, ".") {

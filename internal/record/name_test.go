@@ -151,6 +151,45 @@ func TestParseOwner(t *testing.T) {
 	}
 }
 
+func TestIsDoubled(t *testing.T) {
+	for _, test := range []struct {
+		in, zone string
+		want     bool
+	}{
+		{"www.example.org", "example.org", true},
+		{"example.org", "example.org", true},
+		{"WWW.Example.ORG", "example.org", true},
+		{`www.ex\097mple.org`, "example.org", true},
+		{`www.example.org`, "www.example.org", true},
+		{"a.example.org.example.org", "example.org", true},
+		{"lab", "lab", true},
+		{"www.example.org.", "example.org", false},
+		{"www.example.org.example.org.", "example.org", false},
+		{`www.example.org\.`, "example.org", false},
+		{`www.example\.org`, "example.org", false},
+		{"wwwexample.org", "example.org", false},
+		{"www.example", "example.org", false},
+		{"org", "example.org", false},
+		{"example.org.www", "example.org", false},
+		{"www.example.net", "example.org", false},
+		{"@", "example.org", false},
+		{"", "example.org", false},
+		{"org", "org.org", false},
+		{"www", ".", false},
+		{"@", ".", false},
+		{`x\007example\003org`, "example.org", false}, // the octets agree, the labels do not
+	} {
+		zone := name(t, test.zone)
+		owner, err := record.ParseOwner(test.in, zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := record.IsDoubled(test.in, owner, zone); got != test.want {
+			t.Errorf("%q in %q: %v, want %v", test.in, test.zone, got, test.want)
+		}
+	}
+}
+
 func TestNameLength(t *testing.T) {
 	long := name(t, longName)
 	if len(long) != 255 {
