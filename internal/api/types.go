@@ -25,7 +25,8 @@ type Record struct {
 	// Type is the mnemonic ("TXT") or its RFC 3597 form ("TYPE65280").
 	// Absent in a delete: any.
 	Type string `json:"type,omitempty"`
-	// TTL is in seconds. Absent: the zone's default; in a delete: any.
+	// TTL is in seconds. Absent: the zone's default, which is 0 for answers to challenges
+	// in built-in zones; in a delete: any.
 	TTL *int64 `json:"ttl,omitempty"`
 	// Data is the RDATA in presentation format, names in it absolute; for TXT
 	// it is the text itself without quotes or escapes. Text that is not UTF-8
