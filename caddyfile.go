@@ -209,7 +209,10 @@ func (p *Provider) provision(ctx caddy.Context) (Service, error) {
 
 // newResolved makes the client with all placeholders resolved.
 func (p *Provider) newResolved() (*remote, error) {
-	set := settings{endpoint: p.Endpoint, token: p.APIToken, roots: slices.Clone(p.TrustedRoots), cert: p.ClientCertificate, key: p.ClientKey}
+	set := settings{
+		endpoint: p.Endpoint, token: p.APIToken, tokenSource: api.PlaceholdersIn(p.APIToken),
+		roots: slices.Clone(p.TrustedRoots), cert: p.ClientCertificate, key: p.ClientKey,
+	}
 	type setting struct {
 		what  string
 		value *string

@@ -65,6 +65,8 @@ func TestUnmarshalCaddyfileRefuses(t *testing.T) {
 		{"endpoint without scheme", `bestdns ` + token + ` dns.example.net`, "no scheme", ":1"},
 		{"http to another host", `bestdns ` + token + ` http://dns.example.net`, "in the clear", ":1"},
 		{"empty token in a block", "bestdns {\n endpoint https://dns.example.net\n api_token \"\"\n}", "use {env.VAR}", ":3"},
+		{"endpoint with a port that is none", `bestdns ` + token + ` https://dns.example.net:https`, `"https://dns.example.net:https"`, ":1"},
+		{"token with its variable", `bestdns BESTDNS_API_TOKEN=` + token + ` https://dns.example.net`, `what stands before it is "BESTDNS_API_TOKEN="`, ":1"},
 		{"no token in a block", "bestdns {\n api_token\n}", "one argument", ":2"},
 		{"two tokens", "bestdns {\n api_token " + token + " " + token + "\n}", "one argument", ":2"},
 		{"no endpoint in a block", "bestdns {\n endpoint\n}", "one argument", ":2"},
@@ -227,6 +229,12 @@ func TestProvisionRefuses(t *testing.T) {
 	t.Setenv("BESTDNS_TEST_CUT", token[:50])
 	t.Setenv("BESTDNS_TEST_URL", "https://dns.example.net")
 	t.Setenv("BESTDNS_TEST_BRACES", "{"+token+"}")
+	secret := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(secret, []byte("\ufeff"+token+"\r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("BESTDNS_TEST_QUOTED", `"`+token+`"`)
+	t.Setenv("BESTDNS_TEST_HOST", "dns.example.net")
 	const endpoint = `"endpoint":"https://dns.example.net"`
 	for _, tt := range []struct{ name, provider, want string }{
 		{"empty variable", `{"name":"bestdns","api_token":"{env.BESTDNS_TEST_EMPTY}",` + endpoint + `}`, "there is nothing in {env.BESTDNS_TEST_EMPTY}"},
@@ -237,6 +245,10 @@ func TestProvisionRefuses(t *testing.T) {
 		{"variable with braces", `{"name":"bestdns","api_token":"{env.BESTDNS_TEST_BRACES}",` + endpoint + `}`, "braces"},
 		{"variable with a cut token", `{"name":"bestdns","api_token":"{env.BESTDNS_TEST_CUT}",` + endpoint + `}`, "cut"},
 		{"variable with a URL", `{"name":"bestdns","api_token":"{env.BESTDNS_TEST_URL}",` + endpoint + `}`, "URL"},
+		{"file with a byte order mark", `{"name":"bestdns","api_token":"{file.` + secret + `}",` + endpoint + `}`, `the token from {file.` + secret + `}: a token begins with "bestdns_": what stands before it is "\ufeff"`},
+		{"variable with quotes", `{"name":"bestdns","api_token":"{env.BESTDNS_TEST_QUOTED}",` + endpoint + `}`, `the token from {env.BESTDNS_TEST_QUOTED}: a token begins with "bestdns_" and ends after 57 characters: what stands before it is "\""`},
+		{"variable before the token", `{"name":"bestdns","api_token":"{env.BESTDNS_TEST_HOST}` + token + `",` + endpoint + `}`, `the token from {env.BESTDNS_TEST_HOST}: a token begins with "bestdns_": what stands before it is "dns.example.net"`},
+		{"variable with a host for the endpoint", `{"name":"bestdns","api_token":"` + token + `","endpoint":"{env.BESTDNS_TEST_HOST}"}`, `the endpoint "dns.example.net" has no scheme`},
 		{"endpoint alone", `{"name":"bestdns",` + endpoint + `}`, "no API token"},
 		{"token alone", `{"name":"bestdns","api_token":"` + token + `"}`, "no endpoint"},
 		{"roots alone", `{"name":"bestdns","trusted_roots":["a.pem"]}`, "no endpoint and no api_token"},

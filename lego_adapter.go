@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-acme/lego/v4/challenge"
 	"github.com/go-acme/lego/v4/challenge/dns01"
 	"github.com/go-acme/lego/v4/platform/config/env"
 	"github.com/libdns/libdns"
+
+	"github.com/caddy-dns/bestdns/internal/api"
 )
 
 // EnvNamespace begins the names of all variables that [NewDNSProvider] and
@@ -17,8 +22,8 @@ import (
 const EnvNamespace = "BESTDNS_"
 
 // Environment variables. Each may be given as a file that holds its value
-// instead, by the same name with _FILE behind it. A number that is none counts as
-// not set.
+// instead, by the same name with _FILE after it; a line end that ends the file is
+// not part of the value. An invalid number counts as not set.
 const (
 	EnvAPIToken = EnvNamespace + "API_TOKEN"
 	EnvEndpoint = EnvNamespace + "ENDPOINT"
@@ -59,19 +64,29 @@ type Config struct {
 
 // Format writes the configuration without the token, for every verb of package fmt.
 func (c Config) Format(s fmt.State, _ rune) {
-	fmt.Fprintf(s, "bestdns.Config{Endpoint: %q, TTL: %d, PropagationTimeout: %v, PollingInterval: %v, HTTPTimeout: %v}",
-		c.Endpoint, c.TTL, c.PropagationTimeout, c.PollingInterval, c.HTTPTimeout)
+	fmt.Fprintf(s, "bestdns.Config{Endpoint: %s, TTL: %d, PropagationTimeout: %v, PollingInterval: %v, HTTPTimeout: %v}",
+		api.ShowEndpoint(c.Endpoint), c.TTL, c.PropagationTimeout, c.PollingInterval, c.HTTPTimeout)
 }
 
 // NewDefaultConfig returns the defaults, as far as the environment does not say
 // otherwise, without token and endpoint.
 func NewDefaultConfig() *Config {
 	return &Config{
-		TTL:                env.GetOrDefaultInt(EnvTTL, DefaultTTL),
-		PropagationTimeout: env.GetOrDefaultSecond(EnvPropagationTimeout, dns01.DefaultPropagationTimeout),
-		PollingInterval:    env.GetOrDefaultSecond(EnvPollingInterval, defaultPollingInterval),
-		HTTPTimeout:        env.GetOrDefaultSecond(EnvHTTPTimeout, defaultHTTPTimeout),
+		TTL:                number(EnvTTL, DefaultTTL, strconv.Atoi),
+		PropagationTimeout: number(EnvPropagationTimeout, dns01.DefaultPropagationTimeout, env.ParseSecond),
+		PollingInterval:    number(EnvPollingInterval, defaultPollingInterval, env.ParseSecond),
+		HTTPTimeout:        number(EnvHTTPTimeout, defaultHTTPTimeout, env.ParseSecond),
 	}
+}
+
+// number reads a variable. lego's own functions keep the carriage return of a file with
+// the line ends of Windows, and would ignore its number.
+func number[T any](name string, otherwise T, parse func(string) (T, error)) T {
+	value, err := parse(strings.TrimSuffix(env.GetOrFile(name), "\r"))
+	if err != nil {
+		return otherwise
+	}
+	return value
 }
 
 // DNSProvider solves lego's DNS-01 challenges through a [Provider]. It is safe
@@ -94,27 +109,61 @@ var _ challenge.ProviderTimeout = (*DNSProvider)(nil)
 // NewDNSProvider returns a provider configured by the environment alone.
 // BESTDNS_API_TOKEN and BESTDNS_ENDPOINT are required.
 func NewDNSProvider() (*DNSProvider, error) {
-	values, err := env.Get(EnvAPIToken, EnvEndpoint)
-	if err != nil {
+	token, endpoint := variable{name: EnvAPIToken}, variable{name: EnvEndpoint}
+	if err := read(&token, &endpoint); err != nil {
+		return nil, fmt.Errorf("bestdns: %w", err)
+	}
+	// Said here, where it is known which variable it is.
+	if err := api.CheckTokenFrom(token.source, token.value); err != nil {
 		return nil, fmt.Errorf("bestdns: %w", err)
 	}
 	config := NewDefaultConfig()
-	config.APIToken = values[EnvAPIToken]
-	config.Endpoint = values[EnvEndpoint]
+	config.APIToken = token.value
+	config.Endpoint = endpoint.value
 	return NewDNSProviderConfig(config)
 }
 
 // NewDNSProviderBestDNS returns a provider with the given token. All else is
 // configured by the environment; BESTDNS_ENDPOINT is required.
 func NewDNSProviderBestDNS(apiAuthToken string) (*DNSProviderBestDNS, error) {
-	values, err := env.Get(EnvEndpoint)
-	if err != nil {
+	endpoint := variable{name: EnvEndpoint}
+	if err := read(&endpoint); err != nil {
 		return nil, fmt.Errorf("bestdns: %w", err)
 	}
 	config := NewDefaultConfig()
 	config.APIToken = apiAuthToken
-	config.Endpoint = values[EnvEndpoint]
+	config.Endpoint = endpoint.value
 	return NewDNSProviderConfig(config)
+}
+
+// variable is an environment variable that has to be set.
+type variable struct {
+	name, value string
+	source      string // the variable that was read, and its file if it names one
+}
+
+// read reads variables, or the files that they name. It stands in for lego's env.Get,
+// which keeps a carriage return at the end of a file and only logs why a file cannot be
+// read.
+func read(variables ...*variable) error {
+	var missing []string
+	for _, v := range variables {
+		v.value, v.source = os.Getenv(v.name), v.name
+		if file := os.Getenv(v.name + "_FILE"); v.value == "" && file != "" {
+			v.source = fmt.Sprintf("%s_FILE (%s)", v.name, file)
+			var err error
+			if v.value, err = api.ReadValue(file); err != nil {
+				return fmt.Errorf("reading the file that %s_FILE names: %w", v.name, err)
+			}
+		}
+		if v.value == "" {
+			missing = append(missing, v.name)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("some credentials information are missing: %s", strings.Join(missing, ",")) // as lego says it
+	}
+	return nil
 }
 
 // NewDNSProviderConfig returns a provider with the given configuration.

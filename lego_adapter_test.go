@@ -1,6 +1,7 @@
 package bestdns_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -74,6 +75,11 @@ func TestNewDefaultConfig(t *testing.T) {
 				t.Setenv(name+"_FILE", writeFile(t, value+"\n"))
 			}
 		}, given},
+		{"all in files with the line ends of Windows", func(t *testing.T) {
+			for name, value := range values {
+				t.Setenv(name+"_FILE", writeFile(t, value+"\r\n"))
+			}
+		}, given},
 		{"not numbers", func(t *testing.T) {
 			for name := range values {
 				t.Setenv(name, "1m")
@@ -120,6 +126,11 @@ func TestLegoChallenge(t *testing.T) {
 		"files": func(t *testing.T, endpoint, token string) (*bestdns.DNSProvider, error) {
 			t.Setenv(bestdns.EnvEndpoint+"_FILE", writeFile(t, endpoint))
 			t.Setenv(bestdns.EnvAPIToken+"_FILE", writeFile(t, token+"\n"))
+			return bestdns.NewDNSProvider()
+		},
+		"files with the line ends of Windows": func(t *testing.T, endpoint, token string) (*bestdns.DNSProvider, error) {
+			t.Setenv(bestdns.EnvEndpoint+"_FILE", writeFile(t, endpoint+"\r\n"))
+			t.Setenv(bestdns.EnvAPIToken+"_FILE", writeFile(t, token+"\r\n"))
 			return bestdns.NewDNSProvider()
 		},
 		"configuration": func(t *testing.T, endpoint, token string) (*bestdns.DNSProvider, error) {
@@ -274,5 +285,46 @@ func TestLegoTTL(t *testing.T) {
 				t.Errorf("the TTL of the append and of the delete (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestLegoNamesVariables: an error says which variable or file it is about.
+func TestLegoNamesVariables(t *testing.T) {
+	token := api.NewToken()
+	marked := writeFile(t, "\ufeff"+token+"\n")
+	for _, tt := range []struct {
+		name      string
+		variables map[string]string
+		want      string
+	}{
+		{"variable", map[string]string{bestdns.EnvAPIToken: "'" + token},
+			`bestdns: the token from BESTDNS_API_TOKEN: a token begins with "bestdns_": what stands before it is "'"; remove that`},
+		{"file", map[string]string{bestdns.EnvAPIToken + "_FILE": marked},
+			`bestdns: the token from BESTDNS_API_TOKEN_FILE (` + marked + `): a token begins with "bestdns_": what stands before it is "\ufeff", a byte order mark, which editors do not show; remove that`},
+		{"no file", map[string]string{bestdns.EnvAPIToken + "_FILE": "/nonexistent/token"},
+			`bestdns: reading the file that BESTDNS_API_TOKEN_FILE names: open /nonexistent/token: no such file or directory`},
+		{"endpoint", map[string]string{bestdns.EnvAPIToken: token, bestdns.EnvEndpoint: "dns.example.net"},
+			`bestdns: the endpoint "dns.example.net" has no scheme: write it as https://HOST`},
+		{"empty file", map[string]string{bestdns.EnvAPIToken + "_FILE": writeFile(t, "\r\n")},
+			`bestdns: some credentials information are missing: BESTDNS_API_TOKEN`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			clearEnv(t)
+			t.Setenv(bestdns.EnvEndpoint, "https://dns.example.net")
+			for name, value := range tt.variables {
+				t.Setenv(name, value)
+			}
+			if _, err := bestdns.NewDNSProvider(); err == nil || err.Error() != tt.want {
+				t.Errorf("error\n%v, want\n%s", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestConfigHidesSecrets: the endpoint may have a password in it by mistake.
+func TestConfigHidesSecrets(t *testing.T) {
+	c := bestdns.Config{APIToken: api.NewToken(), Endpoint: "https://user:hunter2@dns.example.net"}
+	if got := fmt.Sprintf("%+v", c); strings.Contains(got, "hunter2") || strings.Contains(got, c.APIToken) || !strings.Contains(got, "@dns.example.net") {
+		t.Error(got)
 	}
 }

@@ -129,7 +129,9 @@ type Provider struct {
 // connect returns what answers the calls, and makes it at the first one.
 func (p *Provider) connect() (Service, error) {
 	p.once.Do(func() {
-		r, err := newRemote(settings{p.Endpoint, p.APIToken, p.TrustedRoots, p.ClientCertificate, p.ClientKey})
+		r, err := newRemote(settings{
+			endpoint: p.Endpoint, token: p.APIToken, roots: p.TrustedRoots, cert: p.ClientCertificate, key: p.ClientKey,
+		})
 		if err != nil {
 			p.err = &Error{Detail: err.Error(), Unchanged: true, Err: err}
 			return
@@ -142,13 +144,14 @@ func (p *Provider) connect() (Service, error) {
 // settings are a provider's fields with their placeholders resolved.
 type settings struct {
 	endpoint, token string
+	tokenSource     string   // as in [api.Identity]
 	roots           []string // files
 	cert, key       string   // files
 }
 
 // newRemote returns the service at the endpoint. The errors name no secret.
 func newRemote(set settings) (*remote, error) {
-	id := api.Identity{Token: set.token}
+	id := api.Identity{Token: set.token, TokenSource: set.tokenSource}
 	known := set.token != "" || set.cert != ""
 	switch {
 	case set.endpoint == "" && !known:

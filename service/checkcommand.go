@@ -237,18 +237,29 @@ func (o *checkOptions) apiEndpoint(config *checkedConfig, domain string) (e chec
 	}
 	switch token := os.Getenv("BESTDNS_API_TOKEN"); {
 	case o.tokenFile != "":
-		e.NoToken = nil
-		if e.Identity.Token, err = tokenFrom(o.tokenFile); err != nil {
-			e.NoToken = err
-		}
+		e.Identity.TokenSource = o.tokenFile
+		e.Identity.Token, e.NoToken = readToken(o.tokenFile)
 	case e.Identity.Token == "" && e.Identity.Certificate == nil && token != "":
-		e.Identity.Token, e.NoToken = token, nil
+		e.Identity.Token, e.Identity.TokenSource, e.NoToken = token, "BESTDNS_API_TOKEN", nil
 	}
 	if len(o.roots) > 0 {
 		e.Roots, err = api.ReadRoots(o.roots)
 		return e, err
 	}
 	return e, nil
+}
+
+// readToken reads the file of a token. What is wrong with the token itself, the check
+// says.
+func readToken(file string) (string, error) {
+	token, err := api.ReadValue(file)
+	if err != nil {
+		return "", fmt.Errorf("reading the token: %w", err)
+	}
+	if token == "" {
+		return "", fmt.Errorf("reading the token: the file %s is empty", file)
+	}
+	return token, nil
 }
 
 // running returns the service in the Caddy of this machine. Where nobody said

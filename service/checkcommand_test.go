@@ -20,8 +20,8 @@ import (
 
 // asked is what a check would ask, as far as it can be compared.
 type asked struct {
-	Domain, URL, Token, NoToken, Source, Running string
-	Hosted                                       []check.HostedZone
+	Domain, URL, Token, TokenSource, NoToken, Source, Running string
+	Hosted                                                    []check.HostedZone
 }
 
 // TestCheckOptions decides between flags, configuration and environment.
@@ -35,7 +35,7 @@ func TestCheckOptions(t *testing.T) {
 		}
 		return file
 	}
-	tokenFile := write("token", other+"\n")
+	tokenFile, blankFile, absent := write("token", other+"\r\n"), write("blank", " "+other+"\n"), filepath.Join(dir, "absent")
 	client := write("client.caddyfile", `{
 		admin localhost:2999
 	}
@@ -114,55 +114,59 @@ func TestCheckOptions(t *testing.T) {
 	}{
 		"the client of the domain": {
 			[]string{"www.example.org", "--config", client}, map[string]string{"CHECK_TOKEN": token},
-			asked{Domain: "www.example.org", URL: "https://one.example.net", Token: token, Source: client},
+			asked{Domain: "www.example.org", URL: "https://one.example.net", Token: token, TokenSource: "{env.CHECK_TOKEN}", Source: client},
 		},
 		"the client of another domain": {
 			[]string{"Mail.Example.org.", "--config", client}, map[string]string{"CHECK_OTHER": token},
-			asked{Domain: "mail.example.org", URL: "https://two.example.net", Token: token, Source: client},
+			asked{Domain: "mail.example.org", URL: "https://two.example.net", Token: token, TokenSource: "{env.CHECK_OTHER}", Source: client},
 		},
 		"a variable that Caddy has and this shell does not": {
 			[]string{"www.example.org", "--config", client}, nil,
-			asked{Domain: "www.example.org", URL: "https://one.example.net", Source: client, NoToken: "the token of " + client + " is not known here"},
+			asked{Domain: "www.example.org", URL: "https://one.example.net", TokenSource: "{env.CHECK_TOKEN}", Source: client, NoToken: "the token of " + client + " is not known here"},
 		},
 		"that, with a token in the environment": {
 			[]string{"www.example.org", "--config", client}, map[string]string{"BESTDNS_API_TOKEN": other},
-			asked{Domain: "www.example.org", URL: "https://one.example.net", Token: other, Source: client},
+			asked{Domain: "www.example.org", URL: "https://one.example.net", Token: other, TokenSource: "BESTDNS_API_TOKEN", Source: client},
 		},
 		"the global option": {
 			[]string{"www.example.org", "--config", global}, map[string]string{"CHECK_TOKEN": token},
-			asked{Domain: "www.example.org", URL: "https://five.example.net", Token: token, Source: global},
+			asked{Domain: "www.example.org", URL: "https://five.example.net", Token: token, TokenSource: "{env.CHECK_TOKEN}", Source: global},
 		},
 		"a client beside the global option": {
 			[]string{"mail.example.org", "--config", global}, map[string]string{"CHECK_OTHER": token},
-			asked{Domain: "mail.example.org", URL: "https://two.example.net", Token: token, Source: global},
+			asked{Domain: "mail.example.org", URL: "https://two.example.net", Token: token, TokenSource: "{env.CHECK_OTHER}", Source: global},
 		},
 		"the client of all domains, before the global option": {
 			[]string{"www.example.org", "--config", both}, map[string]string{"CHECK_OTHER": token},
-			asked{Domain: "www.example.org", URL: "https://six.example.net", Token: token, Source: both},
+			asked{Domain: "www.example.org", URL: "https://six.example.net", Token: token, TokenSource: "{env.CHECK_OTHER}", Source: both},
 		},
 		"the client of an internationalized name": {
 			[]string{"bücher.example", "--config", written}, map[string]string{"CHECK_TOKEN": token},
-			asked{Domain: "xn--bcher-kva.example", URL: "https://two.example.net", Token: token, Source: written},
+			asked{Domain: "xn--bcher-kva.example", URL: "https://two.example.net", Token: token, TokenSource: "{env.CHECK_TOKEN}", Source: written},
 		},
 		"the client of a name in capitals": {
 			[]string{"www.example.org", "--config", written}, map[string]string{"CHECK_TOKEN": token},
-			asked{Domain: "www.example.org", URL: "https://two.example.net", Token: token, Source: written},
+			asked{Domain: "www.example.org", URL: "https://two.example.net", Token: token, TokenSource: "{env.CHECK_TOKEN}", Source: written},
 		},
 		"the client of a name in a variable": {
 			[]string{"shop.example", "--config", written}, map[string]string{"CHECK_TOKEN": token, "CHECK_SITE": "shop.example"},
-			asked{Domain: "shop.example", URL: "https://two.example.net", Token: token, Source: written},
+			asked{Domain: "shop.example", URL: "https://two.example.net", Token: token, TokenSource: "{env.CHECK_TOKEN}", Source: written},
 		},
 		"flags before the configuration": {
 			[]string{"www.example.org", "--config", client, "--endpoint", "https://three.example.net", "--token-file", tokenFile}, map[string]string{"CHECK_TOKEN": token},
-			asked{Domain: "www.example.org", URL: "https://three.example.net", Token: other, Source: "--endpoint"},
+			asked{Domain: "www.example.org", URL: "https://three.example.net", Token: other, TokenSource: tokenFile, Source: "--endpoint"},
 		},
 		"the environment alone": {
 			[]string{"*.bücher.example"}, map[string]string{"BESTDNS_API_TOKEN": token, "BESTDNS_ENDPOINT": "https://four.example.net"},
-			asked{Domain: "*.xn--bcher-kva.example", URL: "https://four.example.net", Token: token, Source: "BESTDNS_ENDPOINT"},
+			asked{Domain: "*.xn--bcher-kva.example", URL: "https://four.example.net", Token: token, TokenSource: "BESTDNS_API_TOKEN", Source: "BESTDNS_ENDPOINT"},
 		},
-		"a file without a token": {
-			[]string{"www.example.org", "--endpoint", "https://three.example.net", "--token-file", client}, nil,
-			asked{Domain: "www.example.org", URL: "https://three.example.net", Source: "--endpoint", NoToken: "reading the token from " + client},
+		"a file that is not there": {
+			[]string{"www.example.org", "--endpoint", "https://three.example.net", "--token-file", absent}, nil,
+			asked{Domain: "www.example.org", URL: "https://three.example.net", TokenSource: absent, Source: "--endpoint", NoToken: "reading the token"},
+		},
+		"a file with a blank before the token": {
+			[]string{"www.example.org", "--endpoint", "https://three.example.net", "--token-file", blankFile}, nil,
+			asked{Domain: "www.example.org", URL: "https://three.example.net", Token: " " + other, TokenSource: blankFile, Source: "--endpoint"},
 		},
 		"in the process of the service": {
 			[]string{"www.example.org", "--config", service}, map[string]string{"BESTDNS_ENDPOINT": "https://four.example.net"},
@@ -200,7 +204,8 @@ func TestCheckOptions(t *testing.T) {
 			}
 			got := asked{
 				Domain: prepared.Domain, URL: prepared.Endpoint.URL, Token: prepared.Endpoint.Identity.Token,
-				Source: prepared.Endpoint.Source, Hosted: prepared.Hosted,
+				TokenSource: prepared.Endpoint.Identity.TokenSource,
+				Source:      prepared.Endpoint.Source, Hosted: prepared.Hosted,
 			}
 			if prepared.Running != nil {
 				got.Running = prepared.Running.String()
@@ -221,12 +226,12 @@ func TestCheckSecret(t *testing.T) {
 	if _, err := resolveToken("{" + token + "}"); err == nil || strings.Contains(err.Error(), token) {
 		t.Error(err)
 	}
-	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte(token+"x"), 0o600); err != nil {
+	empty := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(empty, []byte("\r\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tokenFrom(file); err == nil || strings.Contains(err.Error(), token) {
-		t.Error(err)
+	if token, err := readToken(empty); err == nil || token != "" || !strings.Contains(err.Error(), "is empty") {
+		t.Errorf("%q, %v", token, err)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -174,6 +173,7 @@ func (c *checkedConfig) hosted() (zones []check.HostedZone, err error) {
 func (c *checkedConfig) endpoint(p *bestdns.Provider) (e check.Endpoint, err error) {
 	repl := caddy.NewReplacer()
 	e.Source = c.file
+	e.Identity.TokenSource = api.PlaceholdersIn(p.APIToken)
 	if e.URL, err = replace(repl, p.Endpoint); err != nil {
 		return e, fmt.Errorf("the endpoint in %s: %w", c.file, err)
 	}
@@ -213,17 +213,4 @@ func resolveToken(text string) (string, error) {
 		}
 		return nil, errors.New("it has braces around something that is no placeholder")
 	})
-}
-
-// tokenFrom reads a token from a file.
-func tokenFrom(file string) (string, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return "", fmt.Errorf("reading the token: %w", err)
-	}
-	token := strings.TrimSpace(string(text))
-	if err := api.CheckToken(token); err != nil {
-		return "", fmt.Errorf("reading the token from %s: %w", file, err)
-	}
-	return token, nil
 }

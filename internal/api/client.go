@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"runtime/debug"
 	"strings"
@@ -52,6 +51,9 @@ type Client struct {
 // certificate, or both.
 type Identity struct {
 	Token string
+	// TokenSource names the file or variable that the token is from, for errors about
+	// it. It may be empty.
+	TokenSource string
 	// Certificate returns the certificate to present, at each handshake. It may be
 	// nil.
 	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
@@ -60,14 +62,14 @@ type Identity struct {
 // NewClient returns a client of the service at endpoint, a URL with an optional
 // path. The token goes nowhere else, and only over HTTPS or to a loopback
 // address. The service's certificate is verified with roots; nil means the
-// system's. NewClient opens no connection. Its errors hold neither token nor URL.
+// system's. NewClient opens no connection. Its errors never hold the token.
 func NewClient(endpoint string, id Identity, roots *x509.CertPool) (*Client, error) {
 	u, err := ParseEndpoint(endpoint)
 	if err != nil {
 		return nil, err
 	}
 	if id.Token != "" || id.Certificate == nil {
-		if err := CheckToken(id.Token); err != nil {
+		if err := CheckTokenFrom(id.TokenSource, id.Token); err != nil {
 			return nil, err
 		}
 	}
@@ -88,38 +90,6 @@ func NewClient(endpoint string, id Identity, roots *x509.CertPool) (*Client, err
 		c.auth = "Bearer " + id.Token
 	}
 	return c, nil
-}
-
-// ParseEndpoint checks the URL of a service. Its errors do not repeat it, for a
-// secret may stand in it by mistake.
-func ParseEndpoint(s string) (*url.URL, error) {
-	u, err := url.Parse(s)
-	switch {
-	case s == "":
-		return nil, errors.New("the endpoint is empty")
-	case strings.ContainsAny(s, "{}"):
-		return nil, errors.New("the endpoint has braces in it: is it a placeholder that nothing replaced?")
-	case !strings.Contains(s, "://"):
-		return nil, errors.New("the endpoint has no scheme: write it as https://HOST")
-	case err != nil || u.Hostname() == "":
-		return nil, errors.New("the endpoint is not a URL: write it as https://HOST")
-	case strings.HasPrefix(strings.ToLower(u.Hostname()), tokenPrefix):
-		return nil, errors.New("a token stands in the place of the endpoint's host: write the endpoint as https://HOST")
-	case u.User != nil:
-		return nil, errors.New("the endpoint has a user name or password in it: the token is given by itself")
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, errors.New("the endpoint has a query or fragment: it is a URL with a path at most")
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
-		return nil, fmt.Errorf("the endpoint is %q over http, which would send the token in the clear: use https (http is for loopback addresses only)", u.Host)
-	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, errors.New("the endpoint's scheme is not https")
-	}
-	return u, nil
-}
-
-func isLoopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback() || strings.EqualFold(host, "localhost")
 }
 
 // CloseIdleConnections closes the connections that no call uses. The client

@@ -214,7 +214,7 @@ func TestNewClientRefuses(t *testing.T) {
 		{"no host", "https://", token, "not a URL"},
 		{"no host but a port", "https://:443", token, "not a URL"},
 		{"no URL", "https://[::1", token, "not a URL"},
-		{"another scheme", "ftp://dns.example.net", token, "not https"},
+		{"another scheme", "ftp://dns.example.net", token, "another scheme"},
 		{"http to another host", "http://dns.example.net", token, "in the clear"},
 		{"http to a private address", "http://10.0.0.1", token, "in the clear"},
 		{"a name that begins like a loopback address", "http://127.0.0.1.example.net", token, "in the clear"},
@@ -228,7 +228,7 @@ func TestNewClientRefuses(t *testing.T) {
 		{"a placeholder for a token", "https://dns.example.net", "{env.X}", "braces"},
 		{"another token", "https://dns.example.net", "ghp_0123456789", "begins with"},
 		{"a cut token", "https://dns.example.net", token[:40], "cut"},
-		{"a token with a line break", "https://dns.example.net", token + "\n", "white space"},
+		{"a token with a line break", "https://dns.example.net", token + "\n", "what follows it"},
 		{"a mistyped token", "https://dns.example.net", mistype(token), "check digits"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

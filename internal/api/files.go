@@ -4,8 +4,32 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 )
+
+// mostOfValue is how large a file with a value may be, as it is for Caddy.
+const mostOfValue = 1 << 20
+
+// ReadValue reads a file that holds one value, such as a token. A line end that ends the
+// file is not part of the value. Everything else is, as with Caddy's {file.…}: the same
+// file has to do for all clients.
+func ReadValue(name string) (string, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	value, err := io.ReadAll(io.LimitReader(file, mostOfValue+1))
+	if err != nil {
+		return "", err
+	}
+	if len(value) > mostOfValue {
+		return "", fmt.Errorf("%s is larger than %d bytes, so it is not the file of a token or a setting", name, mostOfValue)
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(string(value), "\n"), "\r"), nil
+}
 
 // ReadRoots reads the certificates of trusted CAs from PEM files. No files give nil,
 // which stands for the system's.

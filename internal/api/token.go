@@ -2,8 +2,6 @@ package api
 
 import (
 	"crypto/rand"
-	"errors"
-	"fmt"
 	"hash/crc32"
 	"math/big"
 	"strings"
@@ -29,35 +27,6 @@ func NewToken() string {
 	rand.Read(secret) // never fails since Go 1.24
 	body := tokenPrefix + base62(new(big.Int).SetBytes(secret), tokenSecretLen)
 	return body + tokenCheck(body)
-}
-
-// Errors of CheckToken, without the token.
-var (
-	ErrTokenEmpty    = errors.New("the token is empty")
-	ErrTokenURL      = errors.New("a URL stands in the token's place: does the variable before it hold nothing?")
-	ErrTokenBraces   = errors.New("the token has braces in it: is it a placeholder that nothing replaced?")
-	ErrTokenPrefix   = fmt.Errorf("a token begins with %q", tokenPrefix)
-	ErrTokenLength   = fmt.Errorf("a token has %d characters: was it cut, or is there white space around it?", tokenLen)
-	ErrTokenChecksum = errors.New("the token's check digits do not fit: was it cut or mistyped?")
-)
-
-// CheckToken reports whether s has the form of a token. Its errors never hold s.
-func CheckToken(s string) error {
-	switch {
-	case s == "":
-		return ErrTokenEmpty
-	case strings.Contains(s, "://"):
-		return ErrTokenURL
-	case strings.ContainsAny(s, "{}"):
-		return ErrTokenBraces
-	case !strings.HasPrefix(s, tokenPrefix):
-		return ErrTokenPrefix
-	case len(s) != tokenLen:
-		return ErrTokenLength
-	case tokenCheck(s[:tokenLen-tokenCheckLen]) != s[tokenLen-tokenCheckLen:]:
-		return ErrTokenChecksum
-	}
-	return nil
 }
 
 func tokenCheck(body string) string {

@@ -17,7 +17,8 @@ var brokenService = []breakage{
 		want: []Step{
 			{
 				Name: "api", Status: Wrong,
-				Found: `the endpoint is "dns.example.net" over http, which would send the token in the clear: use https (http is for loopback addresses only)`,
+				// The URL as setup.stable has it.
+				Found: `the endpoint "https://dns.example.net" is over http, which would send the token in the clear: use https (http is for loopback addresses only)`,
 				Do:    "correct it in Caddyfile:",
 				Lines: []string{"endpoint https://dns.example.net"},
 			},
@@ -151,11 +152,12 @@ var brokenService = []breakage{
 		name: "token cut",
 		breakIt: func(_ *testing.T, s *setup) {
 			s.options.Endpoint.Identity.Token = s.service.token[:20]
+			s.options.Endpoint.Identity.TokenSource = "/run/secrets/bestdns"
 		},
 		want: []Step{
 			{
 				Name: "token", Status: Wrong,
-				Found: "a token has 57 characters: was it cut, or is there white space around it?",
+				Found: "the token from /run/secrets/bestdns: a token has 57 characters, and this one has 20: was it cut, or is there more after it?",
 				Do:    "put a token where the client reads it (--token-file or the variable BESTDNS_API_TOKEN here), made on the machine of the service by:",
 				Lines: []string{"caddy bestdns token CLIENT --certificates www.example.org"},
 			},

@@ -1,0 +1,107 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/caddy-dns/bestdns/internal/text"
+)
+
+// ParseEndpoint checks the URL of a service. Its errors show it as [ShowEndpoint] does.
+func ParseEndpoint(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	shown := ShowEndpoint(s)
+	refuse := func(format string, args ...any) (*url.URL, error) {
+		return nil, fmt.Errorf("the endpoint %s "+format, append([]any{shown}, args...)...)
+	}
+	switch {
+	case s == "":
+		return nil, errors.New("the endpoint is empty")
+	case strings.ContainsAny(s, "{}"):
+		return refuse("has braces in it: is it a placeholder that nothing replaced?")
+	case !strings.Contains(s, "://"):
+		return refuse("has no scheme: write it as https://HOST")
+	case err != nil || u.Hostname() == "":
+		return refuse("is not a URL%s: write it as https://HOST", whyNoURL(err, s))
+	case strings.HasPrefix(strings.ToLower(u.Hostname()), tokenPrefix):
+		return nil, errors.New("a token stands in the place of the endpoint's host: write the endpoint as https://HOST")
+	case u.User != nil:
+		return refuse("has a user name or password in it: the token is given by itself")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return refuse("has a query or fragment: it is a URL with a path at most")
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return refuse("is over http, which would send the token in the clear: use https (http is for loopback addresses only)")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return refuse("has another scheme than https")
+	}
+	return u, nil
+}
+
+// whyNoURL says what is wrong with a URL that does not parse. That repeats a part of it,
+// so it is left out where a part of it is hidden.
+func whyNoURL(err error, s string) string {
+	var parsing *url.Error
+	if !errors.As(err, &parsing) || hideSecrets(s) != s {
+		return ""
+	}
+	return " (" + text.Brief(parsing.Err.Error(), mostOfEndpoint) + ")"
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback() || strings.EqualFold(host, "localhost")
+}
+
+// mostOfEndpoint is how many bytes of an endpoint are shown.
+const mostOfEndpoint = 200
+
+// ShowEndpoint quotes an endpoint for an error or a log. It is no secret, but one may be
+// in it by mistake: user name and password, query and a token are hidden.
+func ShowEndpoint(s string) string {
+	return fmt.Sprintf("%q", text.Clip(hideSecrets(s), mostOfEndpoint))
+}
+
+// hideSecrets works on the text, because what does not parse as a URL may have the same
+// secrets in it.
+func hideSecrets(s string) string {
+	const hidden = "…"
+	if plain, err := url.PathUnescape(s); err == nil && indexToken(plain) >= 0 && indexToken(s) < 0 {
+		return hidden
+	}
+	scheme, rest := "", s
+	if i := strings.Index(s, "://"); i >= 0 && !strings.ContainsAny(s[:i], "@:_") {
+		scheme, rest = s[:i+3], s[i+3:]
+	}
+	// The last @, because a password may have a slash or another @ in it.
+	at, token := strings.LastIndexByte(rest, '@'), indexToken(rest)
+	switch {
+	case token >= 0 && at > token:
+		return scheme + hidden
+	case at >= 0:
+		rest = hidden + rest[at:]
+	}
+	// The rest of a token may stand after a blank, so all that follows goes.
+	if i := indexToken(rest); i >= 0 {
+		return scheme + rest[:i+len(tokenPrefix)] + hidden
+	}
+	if i := strings.IndexAny(rest, "?#"); i >= 0 && i+1 < len(rest) {
+		rest = rest[:i+1] + hidden
+	}
+	return scheme + rest
+}
+
+func indexToken(s string) int { return strings.Index(asciiLower(s), tokenPrefix) }
+
+// asciiLower is [strings.ToLower] for ASCII only, so that indexes stay the same.
+func asciiLower(s string) string {
+	lower := []byte(s)
+	for i, c := range lower {
+		if 'A' <= c && c <= 'Z' {
+			lower[i] = c + 'a' - 'A'
+		}
+	}
+	return string(lower)
+}
