@@ -193,14 +193,32 @@ func parseNetworks(repl *caddy.Replacer, texts []string) ([]netip.Prefix, error)
 			ranges = caddyhttp.PrivateRangesCIDR()
 		}
 		for _, text := range ranges {
-			network, err := caddyhttp.CIDRExpressionToPrefix(text)
+			network, err := parseNetwork(text)
 			if err != nil {
-				return nil, fmt.Errorf("%q is neither an address nor a network in CIDR notation", text)
+				return nil, err
 			}
 			networks = append(networks, network.Masked())
 		}
 	}
 	return networks, nil
+}
+
+// parseNetwork reads an address or a network. One with a zone is refused, because
+// addresses are compared without: it would count for the address on all interfaces.
+func parseNetwork(text string) (netip.Prefix, error) {
+	address, zone, hasZone := strings.Cut(text, "%")
+	_, length, hasLength := strings.Cut(zone, "/")
+	if hasLength {
+		address += "/" + length
+	}
+	network, err := caddyhttp.CIDRExpressionToPrefix(address)
+	switch {
+	case err != nil:
+		return network, fmt.Errorf("%q is neither an address nor a network in CIDR notation", text)
+	case hasZone:
+		return network, fmt.Errorf("%q has a zone, the part from the %% on, and a client's address is compared without one: write %s for the address on any interface", text, address)
+	}
+	return network, nil
 }
 
 // parseExpiry returns the first instant after the day that is named.

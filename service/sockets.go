@@ -39,37 +39,6 @@ type socket struct {
 	users int // guarded by the pool's lock
 }
 
-// parseListen reads a listen address; one without a network stands for UDP and TCP.
-func parseListen(text string) ([]caddy.NetworkAddress, error) {
-	const defaultPort = 53
-	var networks []string
-	network, _, _, err := caddy.SplitNetworkAddress(text)
-	if err != nil {
-		return nil, err
-	}
-	switch network {
-	case "":
-		networks = []string{"udp", "tcp"}
-	case "udp", "udp4", "udp6", "tcp", "tcp4", "tcp6", "fd", "fdgram":
-		networks = []string{network}
-	default:
-		return nil, fmt.Errorf("the network %q carries no DNS; use udp, tcp, fd or fdgram, or none for UDP and TCP", network)
-	}
-	var addresses []caddy.NetworkAddress
-	for _, network := range networks {
-		address, err := caddy.ParseNetworkAddressWithDefaults(text, network, defaultPort)
-		if err != nil {
-			return nil, err
-		}
-		if address.IsFdNetwork() {
-			addresses = append(addresses, address)
-			continue
-		}
-		addresses = append(addresses, address.Expand()...)
-	}
-	return addresses, nil
-}
-
 // socketLabel is how an address is called in the log, in metrics and in answers: like
 // "udp/192.0.2.1:53".
 func socketLabel(address caddy.NetworkAddress) string {
