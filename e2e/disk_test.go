@@ -155,6 +155,7 @@ func TestFullDisk(t *testing.T) {
 			accepted--
 			wantUnchanged(t, fmt.Sprintf("after %d changes", accepted), refused)
 			wantUnchanged(t, "a later change", s.Patch(context.Background(), appending(text("refused", filler))))
+			s.importIsRefused(t, "refused TXT"+strings.Repeat(` "`+strings.Repeat("x", 250)+`"`, 240)+"\n")
 			check := func(when string) {
 				t.Helper()
 				s.has(t, "before", "x")
@@ -196,6 +197,18 @@ func TestFullDisk(t *testing.T) {
 			check("after a restart")
 			s.has(t, "after", "x")
 		})
+	}
+}
+
+// importIsRefused holds an import to the reason that there is no room, which is no fault of
+// the file.
+func (s *Service) importIsRefused(t *testing.T, file string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "zone")
+	noError(t, os.WriteFile(path, []byte(file), 0o600))
+	_, err := s.command("import", hostedZone, path)
+	if err == nil || !strings.Contains(err.Error(), "takes no changes now") || !strings.Contains(err.Error(), "the store cannot be written") {
+		t.Errorf("an import on a full disk: %v", err)
 	}
 }
 

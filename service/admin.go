@@ -81,6 +81,17 @@ func adminError(status int, format string, args ...any) error {
 	return caddy.APIError{HTTPStatus: status, Err: errors.New(text.Brief(reason, mostOfDetail))}
 }
 
+// adminProblem is a problem as it is told at the admin endpoint, with the status that it has
+// in the API. Why nothing can be changed now, such as a full disk, is told too: the API
+// leaves that to the log, and who uses the admin endpoint is the one to mend it.
+func adminProblem(p *problem) error {
+	reason := p.Detail
+	if p.Kind() == api.Unavailable && p.cause != nil {
+		reason += ": " + p.cause.Error()
+	}
+	return adminError(p.Status, "%s", reason)
+}
+
 func adminMethodError(r *http.Request) error {
 	return adminError(http.StatusMethodNotAllowed, "%s is not a method of %s", r.Method, r.URL.Path)
 }
@@ -99,10 +110,10 @@ func serveAdminZone(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		started := time.Now()
-		done, err := zone.importFile(r.Context(), r.Body, replace)
-		zone.logImport(r, replace, done, time.Since(started), err)
-		if err != nil {
-			return adminError(http.StatusUnprocessableEntity, "%w", err)
+		done, failure := zone.importFile(r.Context(), r.Body, replace)
+		zone.logImport(r, replace, done, time.Since(started), failure)
+		if failure != nil {
+			return adminProblem(failure)
 		}
 		writeJSON(w, done)
 		return nil
@@ -188,7 +199,7 @@ func adminAddress(r *http.Request) string {
 
 // logImport writes the audit line of an import, which is one change however many
 // records it has.
-func (z builtinZone) logImport(r *http.Request, replace bool, done importDone, took time.Duration, err error) {
+func (z builtinZone) logImport(r *http.Request, replace bool, done importDone, took time.Duration, failure *problem) {
 	c := changeSeen{
 		RequestID: uuid.NewString(), Client: adminName, Zone: z.apex.String(), Op: "import", Serial: done.Serial,
 		Address: adminAddress(r), Records: []string{fmt.Sprintf("%d of a master file", done.Records)},
@@ -196,25 +207,19 @@ func (z builtinZone) logImport(r *http.Request, replace bool, done importDone, t
 	if replace {
 		c.Op = "replace"
 	}
-	var failure *problem
-	if err != nil {
-		if failure = asProblem(err, z.apex); failure.Kind() == api.Internal {
-			failure = newProblem(api.InvalidRecord, "%w", err) // the file was none
-		}
-	}
 	z.app.logOutcome(z.app.hosted[z.apex], c, took, failure)
 }
 
 // importFile adds the records of a master file to the zone, or puts them in the
 // place of all that is there, in one commit.
-func (z builtinZone) importFile(ctx context.Context, file io.Reader, replace bool) (importDone, error) {
+func (z builtinZone) importFile(ctx context.Context, file io.Reader, replace bool) (importDone, *problem) {
 	snapshot, ok := z.app.shared.Snapshot(z.apex)
 	if !ok {
-		return importDone{}, fmt.Errorf("the name server does not have the zone %q", z.apex)
+		return importDone{}, newProblem(api.ZoneNotFound, "the name server does not have the zone %q", z.apex)
 	}
 	records, err := record.ReadMasterFile(file, "the master file", z.apex, z.app.hosted[z.apex].ttl)
 	if err != nil {
-		return importDone{}, err
+		return importDone{}, newProblem(api.InvalidRecord, "%w", err)
 	}
 	var done importDone
 	var ours []record.Record
@@ -226,14 +231,21 @@ func (z builtinZone) importFile(ctx context.Context, file io.Reader, replace boo
 		ours = append(ours, r)
 	}
 	done.Records = len(ours)
-	if replace {
-		result, err := z.app.shared.Replace(ctx, z.apex, ours)
-		done.Serial = result.Serial
-		return done, err
+	done.Serial, err = z.write(ctx, ours, replace)
+	if err != nil {
+		return done, asProblem(err, z.apex)
 	}
-	result, err := z.app.shared.Apply(ctx, z.apex, record.Change{Op: record.Append, Records: ours})
-	done.Serial = result.Serial
-	return done, err
+	return done, nil
+}
+
+// write makes one commit of the records of a master file.
+func (z builtinZone) write(ctx context.Context, records []record.Record, replace bool) (serial uint32, err error) {
+	if replace {
+		result, err := z.app.shared.Replace(ctx, z.apex, records)
+		return result.Serial, err
+	}
+	result, err := z.app.shared.Apply(ctx, z.apex, record.Change{Op: record.Append, Records: records})
+	return result.Serial, err
 }
 
 // serveAdminBackup sends a new store file. It is made beside the store, where

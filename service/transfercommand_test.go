@@ -2,14 +2,22 @@ package service
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-dns/bestdns/internal/nameserver"
+	"github.com/caddy-dns/bestdns/internal/record"
 )
 
 // startWithAdmin starts a service whose Caddy has an admin endpoint.
@@ -83,11 +91,13 @@ func TestImport(t *testing.T) {
 	s.must(t, "web1", "example.test", `{"append":[{"name":"_acme-challenge.web1","type":"TXT","data":"`+challengeValue+`"}]}`)
 	before := s.call(t, "ops", "GET", "/v1/zones/example.test/records", "").body
 	for name, test := range map[string]struct{ zone, file, want string }{
-		"include":        {"example.test", "$INCLUDE /etc/passwd\n", "INCLUDE"},
-		"broken line":    {"example.test", "new A 192.0.2.1\nnew A nonsense\n", "line: 2"},
-		"outside":        {"example.test", "www.example.net. A 192.0.2.1\n", "not in zone"},
-		"CNAME and more": {"example.test", "new CNAME a.\nnew A 192.0.2.1\n", "alone"},
-		"unknown zone":   {"absent.test", "new A 192.0.2.1\n", "not in the configuration"},
+		"include":           {"example.test", "$INCLUDE /etc/passwd\n", "INCLUDE"},
+		"broken line":       {"example.test", "new A 192.0.2.1\nnew A nonsense\n", "line: 2"},
+		"outside":           {"example.test", "www.example.net. A 192.0.2.1\n", "not in zone"},
+		"CNAME and more":    {"example.test", "new CNAME a.\nnew A 192.0.2.1\n", "alone"},
+		"CNAME at the apex": {"example.test", "@ CNAME www.example.net.\n", "HTTPS record in AliasMode"},
+		"raw UTF-8":         {"example.test", "bücher A 192.0.2.1\n", "xn--"},
+		"unknown zone":      {"absent.test", "new A 192.0.2.1\n", "not in the configuration"},
 	} {
 		out, err := s.run(t, importCommand(), test.file, test.zone, "-")
 		if err == nil || !strings.Contains(err.Error(), test.want) {
@@ -119,7 +129,7 @@ func TestImport(t *testing.T) {
 	if diff := cmp.Diff([]string{who + "replace [1 of a master file]"}, byAdmin("changed")); diff != "" {
 		t.Errorf("in the audit log (-want +got):\n%s", diff)
 	}
-	if refused := byAdmin("refused"); len(refused) != 4 || !strings.HasPrefix(refused[0], who+"import ") {
+	if refused := byAdmin("refused"); len(refused) != 6 || !strings.HasPrefix(refused[0], who+"import ") {
 		t.Errorf("refused imports in the audit log: %q", refused)
 	}
 	for name, want := range map[string]int{"old": 0, "new": 1, "_acme-challenge.web1": 1, "ns1": 1} {
@@ -172,5 +182,47 @@ func TestNoCaddyIsRunning(t *testing.T) {
 	s.admin = freeAddress(t)
 	if _, err := s.run(t, exportCommand(), "", "example.test"); err == nil || !strings.Contains(err.Error(), "must be running") {
 		t.Errorf("export: %v", err)
+	}
+}
+
+// TestImportWithoutStore: that nothing can be changed now is no fault of the file.
+func TestImportWithoutStore(t *testing.T) {
+	s := startWithAdmin(t)
+	app, err := runningApp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := app.shared.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, query := range []string{"", "?replace=true"} {
+		resp, err := http.Post("http://"+s.admin+adminZones+"example.test"+query, masterFileType, strings.NewReader("new A 192.0.2.1\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), "the name server is closed, so nothing was changed") {
+			t.Errorf("%q: %d %s %v", query, resp.StatusCode, body, err)
+		}
+	}
+	_, err = s.run(t, importCommand(), "new A 192.0.2.1\n", "example.test", "-")
+	if err == nil || !strings.Contains(err.Error(), "takes no changes now") || !strings.Contains(err.Error(), "is closed") {
+		t.Error(err)
+	}
+	for name, test := range map[string]struct {
+		err    error
+		status int
+		want   string
+	}{
+		"full disk":     {fmt.Errorf("append: %w: %w", nameserver.ErrReadOnly, syscall.ENOSPC), 503, "no space left on device"},
+		"lost store":    {fmt.Errorf("append: %w: %w", nameserver.ErrOutcomeUnknown, syscall.EIO), 503, "look what is there before you repeat it: append: whether the change is stored could not be found out: input/output error"},
+		"anything else": {errors.New("secret-cause"), 500, "the service failed"},
+		"broken rule":   {&record.RuleError{Rule: record.RuleCNAME, Conflict: true}, 409, "rule"},
+	} {
+		var told caddy.APIError
+		if err := adminProblem(asProblem(test.err, "\x04test\x00")); !errors.As(err, &told) || told.HTTPStatus != test.status || !strings.Contains(told.Err.Error(), test.want) || strings.Contains(told.Err.Error(), "secret-cause") {
+			t.Errorf("%s: %d %v, want %d and %q", name, told.HTTPStatus, told.Err, test.status, test.want)
+		}
 	}
 }

@@ -317,6 +317,36 @@ func TestPlanRefuses(t *testing.T) {
 	}
 }
 
+// TestPlanAdvisesOnCNAME: what the server makes cannot be deleted, so nobody is told to.
+func TestPlanAdvisesOnCNAME(t *testing.T) {
+	for _, test := range []struct{ name, before, change, want string }{
+		{"apex", "", "@ 60 CNAME b.example.", "the apex of a zone cannot be an alias"},
+		{"apex with more", "@ 60 A 192.0.2.1", "@ 60 CNAME b.example.", "HTTPS record in AliasMode"},
+		{"name server", "", "ns1 60 CNAME b.example.", "a name server cannot be an alias"},
+		{"name with data", "a 60 A 192.0.2.1", "a 60 CNAME b.example.", "delete the CNAME or the other records first"},
+		{"name with another", "a 60 CNAME a.example.", "a 60 CNAME b.example.", "to replace one, set it"},
+	} {
+		for _, op := range []record.Op{record.Append, record.Set} {
+			if op == record.Set && test.name == "name with another" {
+				continue // which is what a set is for
+			}
+			t.Run(test.name+"/"+op.String(), func(t *testing.T) {
+				z := newZone(t)
+				if test.before != "" {
+					z = newZone(t, test.before)
+				}
+				_, err := record.Plan(z, record.Change{Op: op, Records: lines(t, test.change)})
+				if err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("%v does not say %q", err, test.want)
+				}
+				if made := !strings.HasPrefix(test.name, "name with"); err != nil && made && strings.Contains(err.Error(), "delete") {
+					t.Errorf("%v: it advises to delete what cannot be", err)
+				}
+			})
+		}
+	}
+}
+
 func TestChangeNames(t *testing.T) {
 	c := record.Change{Records: lines(t, "a 60 TXT x", "b 60 TXT x"), Matches: matches(t, "c * * *", "a * * *")}
 	var got []string

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"reflect"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/miekg/dns"
 )
@@ -70,8 +72,13 @@ func endsWithLine(t Type, text, data string) bool {
 // with $ORIGIN and $TTL; ttl is that of records without one). $INCLUDE is refused: who
 // reads a file should not be made to read others. So are records outside the zone,
 // in another class, and of types that no zone holds. SOA records are read like any
-// other. The error says in which line of name it is.
+// other. A byte order mark in front is skipped. The error says in which line or record of
+// name it is.
 func ReadMasterFile(file io.Reader, name string, zone Name, ttl uint32) ([]Record, error) {
+	file, err := skipMark(file, name)
+	if err != nil {
+		return nil, err
+	}
 	parser := dns.NewZoneParser(file, zone.String(), name)
 	parser.SetDefaultTTL(ttl)
 	var records []Record
@@ -91,11 +98,62 @@ func ReadMasterFile(file io.Reader, name string, zone Name, ttl uint32) ([]Recor
 	return records, nil
 }
 
+// skipMark skips a byte order mark, as some editors put in front of UTF-8, and refuses
+// UTF-16, of which the parser would make nonsense.
+func skipMark(file io.Reader, name string) (io.Reader, error) {
+	const mark = "\ufeff"
+	reader := bufio.NewReader(file)
+	first, _ := reader.Peek(len(mark)) // an error comes again when it is read
+	switch start := string(first); {
+	case start == mark:
+		_, _ = reader.Discard(len(mark))
+	case strings.HasPrefix(start, "\xff\xfe"), strings.HasPrefix(start, "\xfe\xff"), strings.Contains(start, "\x00"):
+		return nil, fmt.Errorf("%s is text in UTF-16: write it in UTF-8, without a byte order mark", name)
+	}
+	return reader, nil
+}
+
+// checkASCII refuses names with bytes beyond ASCII, as [ParseName] does: miekg/dns keeps
+// them, and nothing that asks for the name's A-label would ever find the record. Those that
+// are escaped are meant.
+func checkASCII(rr dns.RR) error {
+	for _, name := range namesIn(reflect.ValueOf(rr).Elem()) {
+		if i := strings.IndexFunc(name, func(c rune) bool { return c >= utf8.RuneSelf }); i >= 0 {
+			return fmt.Errorf("name %q: not ASCII; write an internationalized name in its A-label form (xn--…)", shorten(name))
+		}
+	}
+	return nil
+}
+
+// namesIn returns the domain names in a record, its owner first, which miekg/dns marks by
+// a tag.
+func namesIn(record reflect.Value) (names []string) {
+	for i := range record.NumField() {
+		field := record.Field(i)
+		switch record.Type().Field(i).Tag.Get("dns") {
+		case "domain-name", "cdomain-name", "ipsechost", "amtrelayhost":
+			if list, ok := field.Interface().([]string); ok {
+				names = append(names, list...)
+				continue
+			}
+			names = append(names, field.String())
+		case "":
+			if field.Kind() == reflect.Struct { // the header, and SVCB in HTTPS
+				names = append(names, namesIn(field)...)
+			}
+		}
+	}
+	return names
+}
+
 // fromRR puts a record of miekg/dns into canonical form.
 func fromRR(rr dns.RR) (Record, error) {
 	header := rr.Header()
 	if header.Class != dns.ClassINET {
 		return Record{}, fmt.Errorf("%s: class %s, and there is only IN here", header.Name, dns.ClassToString[header.Class])
+	}
+	if err := checkASCII(rr); err != nil {
+		return Record{}, err
 	}
 	var wire [maxNameLen + 1]byte
 	n, err := dns.PackDomainName(header.Name, wire[:], 0, nil, false)

@@ -70,12 +70,24 @@ func TestReadMasterFile(t *testing.T) {
 	}
 
 	for name, test := range map[string]struct{ file, want string }{
-		"include":   {"@ A 192.0.2.1\n$INCLUDE /etc/passwd\n", "INCLUDE"},
-		"outside":   {"www.example.net. A 192.0.2.1\n", `"www.example.net." is not in zone "example.test."`},
-		"class":     {"@ CH TXT x\n", "class"},
-		"signature": {"@ NSEC a. A\n", "signed"},
-		"nonsense":  {"@ A 192.0.2.1\n@ NONSENSE\n", "line: 2"},
-		"bad data":  {"@ A 192.0.2.256\n", "line: 1"},
+		"include":                {"@ A 192.0.2.1\n$INCLUDE /etc/passwd\n", "INCLUDE"},
+		"outside":                {"www.example.net. A 192.0.2.1\n", `"www.example.net." is not in zone "example.test."`},
+		"class":                  {"@ CH TXT x\n", "class"},
+		"signature":              {"@ NSEC a. A\n", "signed"},
+		"nonsense":               {"@ A 192.0.2.1\n@ NONSENSE\n", "line: 2"},
+		"bad data":               {"@ A 192.0.2.256\n", "line: 1"},
+		"UTF-16":                 {"\xff\xfe@\x00 \x00A\x00", "zone.test is text in UTF-16: write it in UTF-8, without a byte order mark"},
+		"UTF-16, big-endian":     {"\xfe\xff\x00@\x00 \x00A", "zone.test is text in UTF-16"},
+		"UTF-16 without a mark":  {"@\x00 \x00A\x00", "zone.test is text in UTF-16"},
+		"byte order mark inside": {"@ A 192.0.2.1\n\ufeffwww A 192.0.2.1\n", "record 2: name \"\\ufeffwww.example.test.\": not ASCII"},
+		"owner":                  {"bücher A 192.0.2.1\n", "record 1: name \"bücher.example.test.\": not ASCII; write an internationalized name in its A-label form (xn--…)"},
+		"origin":                 {"$ORIGIN bücher.example.test.\n@ A 192.0.2.1\n", "not ASCII"},
+		"not UTF-8":              {"b\xfccher A 192.0.2.1\n", "not ASCII"},
+		"target":                 {"www CNAME bücher.example.net.\n", "record 1: name \"bücher.example.net.\": not ASCII"},
+		"service":                {"www HTTPS 1 bücher.example.net. alpn=h2\n", "not ASCII"},
+		"mail":                   {"@ MX 10 bücher\n", "not ASCII"},
+		"gateway":                {"@ IPSECKEY 10 3 2 bücher.example.net. AQNRU3mG7TVTO2BkR47usntb102uFJtugbo6BSGvgqt4AQ==\n", "not ASCII"},
+		"rendezvous servers":     {"@ HIP 2 200100107B1A74DF365639CC39F1D578 AwEAAbdxyhNuSutc5EMzxTs9LBPCIkOFH8cIvM4p9+LrV4e19WzK00+CI6zBCQTdtWsuxKbWIy87UOoJTwkUs7lBu+Upr1gsNrut79ryra+bSRGQb1slImA8YVJyuIDsj7kwzG7jnERNqnWxZ48AWkskmdHaVDP4BcelrTI3rMXdXF5D bücher.example.net.\n", "not ASCII"},
 	} {
 		_, err := ReadMasterFile(strings.NewReader(test.file), "zone.test", zone, 60)
 		if test.want == "" {
@@ -86,6 +98,33 @@ func TestReadMasterFile(t *testing.T) {
 		}
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want it to say %q", name, err, test.want)
+		}
+	}
+}
+
+// TestReadMasterFileTakes what is not plain ASCII and means what it says.
+func TestReadMasterFileTakes(t *testing.T) {
+	const zone = Name("\x07example\x04test\x00")
+	for name, test := range map[string]struct{ file, want string }{
+		"byte order mark": {"\ufeffexample.test. A 192.0.2.1\n", `example.test. 60 IN A 192.0.2.1`},
+		"mark alone":      {"\ufeff", ""},
+		"one byte":        {"\n", ""},
+		"nothing":         {"", ""},
+		"escapes":         {`b\195\188cher CNAME \195\188.` + "\n", `b\195\188cher.example.test. 60 IN CNAME \195\188.`},
+		"text":            {"@ TXT \"bücher\"\n", `example.test. 60 IN TXT "bücher"`},
+		"comment":         {"@ A 192.0.2.1 ; bücher\n", `example.test. 60 IN A 192.0.2.1`},
+	} {
+		read, err := ReadMasterFile(strings.NewReader(test.file), "x", zone, 60)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var got []string
+		for _, r := range read {
+			got = append(got, r.String())
+		}
+		if strings.Join(got, " ") != test.want {
+			t.Errorf("%s: %s, want %s", name, got, test.want)
 		}
 	}
 }

@@ -431,7 +431,7 @@ func (p *plan) check(n *planNode) error {
 	for i := range now.sets {
 		s := &now.sets[i]
 		if s.typ == TypeCNAME {
-			if err := n.checkCNAME(s.records); err != nil {
+			if err := p.checkCNAME(n, s.records); err != nil {
 				return err
 			}
 		}
@@ -452,20 +452,21 @@ func (p *plan) surelyFits(n *planNode) bool {
 	return fixedAnswer+len(n.Name)+size <= 65535 && (p.limits.Bytes == 0 || size <= p.limits.Bytes)
 }
 
-func (n *planNode) checkCNAME(cnames int) error {
+// checkCNAME has a CNAME be alone at its name, and says what can be changed.
+func (p *plan) checkCNAME(n *planNode, cnames int) error {
+	reason := "a CNAME stands alone at its name; delete the CNAME or the other records first"
 	switch {
+	case p.zone.Made(n.Name, TypeNS): // only those of the apex are made
+		reason = "the apex of a zone cannot be an alias: it has SOA and NS records, and a CNAME stands alone at its name " +
+			"(RFC 1034 section 3.6.2, RFC 2181 section 10.1); write A and AAAA records there, or for browsers an HTTPS record in AliasMode (0 TARGET)"
+	case slices.ContainsFunc(n.Records, func(r Record) bool { return p.zone.Made(r.Name, r.Type) }):
+		reason = "the name is one of the zone's name servers, whose addresses the configuration sets, and a name server cannot be an alias (RFC 2181 section 10.3)"
 	case cnames > 1:
-		return &RuleError{
-			Rule: RuleCNAME, Conflict: true, Name: n.Name, Type: TypeCNAME,
-			Reason: "there would be two of them, and a name has one at most; to replace one, set it",
-		}
-	case len(n.Records) > 1:
-		return &RuleError{
-			Rule: RuleCNAME, Conflict: true, Name: n.Name, Type: TypeCNAME,
-			Reason: "a CNAME stands alone at its name; delete the CNAME or the other records first",
-		}
+		reason = "there would be two of them, and a name has one at most; to replace one, set it"
+	case len(n.Records) == 1:
+		return nil
 	}
-	return nil
+	return &RuleError{Rule: RuleCNAME, Conflict: true, Name: n.Name, Type: TypeCNAME, Reason: reason}
 }
 
 // checkLimits refuses what is over a limit and more than it was before.
