@@ -1,8 +1,6 @@
 package service
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -52,7 +50,7 @@ var (
 	challengesDesc = desc("bestdns_challenge_records",
 		"Records of challenges in a built-in zone: what was written under a certificates right and is not yet removed.", "zone")
 	oldestDesc = desc("bestdns_oldest_challenge_timestamp_seconds",
-		"When the oldest of a built-in zone's challenges was written, as Unix time. Absent without any.", "zone")
+		"When the oldest of a built-in zone's challenges was written, as Unix time; if that was before the process started, when it started. Absent without any.", "zone")
 
 	expiresDesc = desc("bestdns_client_expires_timestamp_seconds",
 		"When a client's access ends or has ended, as Unix time. Absent for one whose access does not end.", "client")
@@ -153,9 +151,8 @@ func (c collector) collectContents(out exposition, server *sharedServer) {
 		}
 		out.gauge(recordsDesc, float64(contents.Records), contents.Zone.String())
 		out.gauge(challengesDesc, float64(contents.Expiring), contents.Zone.String())
-		if !contents.Next.IsZero() {
-			written := contents.Next.Add(-time.Duration(zone.ChallengeLifetime))
-			out.gauge(oldestDesc, float64(written.Unix()), contents.Zone.String())
+		if !contents.Oldest.IsZero() {
+			out.gauge(oldestDesc, float64(contents.Oldest.Unix()), contents.Zone.String())
 		}
 	}
 }

@@ -183,8 +183,13 @@ func TestMetricsOfRecords(t *testing.T) {
 
 	got := gauges()
 	const oldest = `bestdns_oldest_challenge_timestamp_seconds{zone="example.test."}`
-	if at := got[oldest]; at < started || at > float64(time.Now().Unix()) {
-		t.Errorf("the oldest challenge was written at %f, and the test began at %f", at, started)
+	for _, lifetime := range []string{"24h", "1h", "168h"} { // which has no part in it
+		zone := "zone example.test {\n"
+		s.load(t, strings.Replace(s.standard(), zone, zone+"challenge_lifetime "+lifetime+"\n", 1))
+		got = gauges()
+		if at := got[oldest]; at < started || at > float64(time.Now().Unix()) {
+			t.Errorf("challenge_lifetime %s: the oldest challenge was written at %f, and the test began at %f", lifetime, at, started)
+		}
 	}
 	delete(got, oldest)
 	want := map[string]float64{`bestdns_records{zone="example.test."}`: 6, `bestdns_challenge_records{zone="example.test."}`: 1}

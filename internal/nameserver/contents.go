@@ -18,37 +18,36 @@ type Contents struct {
 	Records int
 	// Expiring are those that expire by themselves.
 	Expiring int
-	// Next is when the first of them does; zero if there is none.
-	Next time.Time
+	// Oldest is when the oldest of them was written or, if it was written again, last
+	// renewed; zero if there is none. One that was in the store before counts from when
+	// this process read it.
+	Oldest time.Time
 }
 
 // Contents returns how much is in each zone that a configuration or the store has,
-// in order of names. It takes time in the number of zones and, where some have
-// nothing that expires soon, of names with something that expires.
+// in order of names. It takes time in the number of zones and of names with something
+// that expires.
 func (s *Server) Contents() []Contents {
 	zones := *s.zones.Load()
+	oldest := make(map[*zone]int64)
+	s.waiting().Scan(func(d deadline) bool {
+		if since, known := oldest[d.zone]; !known || d.since < since {
+			oldest[d.zone] = d.since
+		}
+		return true
+	})
 	list := make([]Contents, 0, len(zones))
-	index := make(map[record.Name]int, len(zones))
-	waiting := 0 // zones with something that expires, whose first is yet to be found
 	for _, name := range slices.Sorted(maps.Keys(zones)) {
 		current := zones[name].current.Load()
 		c := Contents{Zone: name, Records: current.records, Expiring: current.expiring}
+		if since, ok := oldest[zones[name]]; ok {
+			c.Oldest = time.Unix(since, 0)
+		}
 		if current.made != nil {
 			c.Records++ // the SOA is apart
 		}
-		if c.Expiring > 0 {
-			waiting++
-		}
-		index[name] = len(list)
 		list = append(list, c)
 	}
-	s.waiting().Scan(func(d deadline) bool {
-		if i, ok := index[d.zone.name]; ok && list[i].Next.IsZero() {
-			list[i].Next = time.Unix(d.at, 0)
-			waiting--
-		}
-		return waiting > 0
-	})
 	return list
 }
 

@@ -24,6 +24,9 @@ type deadline struct {
 	zone *zone
 	key  string // of the name
 	last bool
+	// since is when the record came, as far as this process has seen it, in Unix seconds.
+	// When it expires does not tell: lifetimes differ by configuration and by record.
+	since int64
 }
 
 // deadlines are the names with records that expire, in the order in which they
@@ -49,17 +52,40 @@ func (d deadlines) move(z *zone, key string, from, to node) {
 	if firstFrom == firstTo && lastFrom == lastTo {
 		return
 	}
+	var first, last deadline
 	if lastFrom != firstFrom {
-		d.order.Delete(deadline{at: lastFrom, zone: z, key: key})
+		last, _ = d.order.Delete(deadline{at: lastFrom, zone: z, key: key})
 	}
 	if firstFrom != 0 {
-		d.order.Delete(deadline{at: firstFrom, zone: z, key: key})
+		first, _ = d.order.Delete(deadline{at: firstFrom, zone: z, key: key})
+	}
+	put := func(at int64, isLast bool) {
+		next := deadline{at: at, zone: z, key: key, last: isLast, since: time.Now().Unix()}
+		for _, old := range [...]deadline{first, last} {
+			broughtDown := at < old.at && old.at != firstTo && old.at != lastTo
+			if old.zone != nil && (at == old.at || broughtDown) {
+				next.since = min(next.since, old.since)
+			}
+		}
+		d.order.Set(next)
 	}
 	if firstTo != 0 {
-		d.order.Set(deadline{at: firstTo, zone: z, key: key})
+		put(firstTo, false)
 	}
 	if lastTo != firstTo {
-		d.order.Set(deadline{at: lastTo, zone: z, key: key, last: true})
+		put(lastTo, true)
+	}
+}
+
+// read notes what was read from the store at a name. Records that were known to the deadlines
+// before it are as old as they were.
+func (d deadlines) read(z *zone, key string, n node, before deadlines) {
+	d.move(z, key, "", n)
+	first, last := n.expiries()
+	for _, at := range [...]int64{first, last} {
+		if known, ok := before.order.Get(deadline{at: at, zone: z, key: key}); ok {
+			d.order.Set(known)
+		}
 	}
 }
 

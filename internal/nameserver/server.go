@@ -201,7 +201,7 @@ func (s *Server) loadIndex() error {
 		}
 		// What gives way to the configuration's records counts for nothing, as after Push.
 		next.tree.Scan(func(key string, n node) bool {
-			deadlines.move(z, key, "", n)
+			deadlines.read(z, key, n, s.deadlines)
 			ledger.add(z, key, n, +1)
 			return true
 		})
