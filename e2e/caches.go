@@ -15,8 +15,6 @@ import (
 // cache is a recursive resolver of Debian's that keeps what it has seen.
 type cache struct {
 	name, program, debianPackage string
-	// keeps is how long it keeps everything at least, whatever the TTL.
-	keeps time.Duration
 	// configure returns the program's configuration, and args its arguments, both with
 	// their settings but for listening as Debian has them.
 	configure func(setup cacheSetup) string
@@ -101,7 +99,7 @@ log-facility=-
 	},
 	{
 		name: "PowerDNS Recursor", program: "pdns_recursor", debianPackage: "pdns-recursor",
-		keeps: time.Second, // its minimum-ttl-override
+		// By default it keeps everything for a second, whatever the TTL.
 		configure: func(s cacheSetup) string {
 			return fmt.Sprintf(`
 local-address=127.0.0.1
@@ -113,6 +111,7 @@ security-poll-suffix=
 write-pid=no
 daemon=no
 threads=1
+minimum-ttl-override=0
 `, s.port, s.dir, s.hints)
 		},
 		args: func(s cacheSetup) []string { return []string{"--config-dir=" + s.dir} },

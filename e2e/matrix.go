@@ -115,11 +115,6 @@ func pairwise(all []cell) (chosen []cell) {
 	return chosen
 }
 
-// cache returns the resolver of the cell.
-func (c cell) cache() cache {
-	return caches[slices.IndexFunc(caches, func(other cache) bool { return other.name == c.resolver })]
-}
-
 // delay is how long the client waits before it tells the CA that its record is there: no
 // longer than the service takes, but where the client has asked a cache for a name of
 // another name server's zone. That says NXDOMAIN, and caches keep it for a second at least.
