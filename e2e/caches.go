@@ -5,11 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
-	"time"
-
-	"github.com/miekg/dns"
 )
 
 // cache is a recursive resolver of Debian's that keeps what it has seen.
@@ -135,42 +131,6 @@ func (c cache) start(t testing.TB, root, forwarder, zone string) (addr string) {
 	}
 	cmd := exec.Command(debian(t, c.program, c.debianPackage), c.args(s)...)
 	cmd.Dir = s.dir
-	var log lockedBuffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("starting %s: %v", c.name, err)
-	}
-	ended := make(chan struct{})
-	go func() { cmd.Wait(); close(ended) }()
-	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		<-ended
-		if t.Failed() {
-			t.Logf("%s's log:\n%s", c.name, log.String())
-		}
-	})
-	waitResolves(t, c.name, addr, zone, ended)
+	waitResolves(t, addr, zone, runProgram(t, c.name, cmd))
 	return addr
-}
-
-// waitResolves waits until a resolver finds a zone.
-func waitResolves(t testing.TB, name, addr, zone string, ended <-chan struct{}) {
-	t.Helper()
-	deadline := time.After(startTimeout)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	question := new(dns.Msg).SetQuestion(dns.Fqdn(zone), dns.TypeSOA)
-	for {
-		answer, _, err := new(dns.Client).Exchange(question, addr)
-		if err == nil && answer.Rcode == dns.RcodeSuccess && len(answer.Answer) == 1 {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ended:
-			t.Fatalf("%s ended before it answered", name)
-		case <-deadline:
-			t.Fatalf("%s does not find %s: %v, %v", name, zone, answer, err)
-		}
-	}
 }

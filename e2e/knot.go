@@ -9,9 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/miekg/dns"
 )
 
 // Knot is a running Knot DNS with one zone, which may be changed and transferred
@@ -83,43 +80,7 @@ func StartKnotAt(t testing.TB, addr, zone string) *Knot {
 func runKnot(t testing.TB, binary, config, addr, zone string) {
 	t.Helper()
 	cmd := exec.Command(binary, "-c", config)
-	var log lockedBuffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("starting Knot: %v", err)
-	}
-	ended := make(chan struct{})
-	go func() { cmd.Wait(); close(ended) }()
-	t.Cleanup(func() {
-		cmd.Process.Signal(os.Interrupt)
-		<-ended
-		if t.Failed() {
-			t.Logf("Knot's log:\n%s", log.String())
-		}
-	})
-	waitServes(t, addr, zone, ended)
-}
-
-// waitServes waits until the server at addr answers with authority for the zone.
-func waitServes(t testing.TB, addr, zone string, ended <-chan struct{}) {
-	t.Helper()
-	deadline := time.After(startTimeout)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	question := new(dns.Msg).SetQuestion(dns.Fqdn(zone), dns.TypeSOA)
-	for {
-		answer, _, err := new(dns.Client).Exchange(question, addr)
-		if err == nil && answer.Authoritative && len(answer.Answer) == 1 {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ended:
-			t.Fatal("the name server ended before it answered")
-		case <-deadline:
-			t.Fatalf("the name server at %s does not answer for %s", addr, zone)
-		}
-	}
+	waitServes(t, addr, zone, runProgram(t, "Knot", cmd))
 }
 
 // cannot ends a test that this system does not let run: it is skipped, or fails where

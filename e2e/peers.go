@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -66,20 +65,7 @@ func startPeer(t testing.TB, zones map[string]string, p peerProgram) peer {
 
 	cmd := exec.Command(p.binary, p.args(config)...)
 	cmd.Dir = dir
-	var log lockedBuffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("starting %s: %v", p.name, err)
-	}
-	ended := make(chan struct{})
-	go func() { cmd.Wait(); close(ended) }()
-	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		<-ended
-		if t.Failed() {
-			t.Logf("%s's log:\n%s", p.name, log.String())
-		}
-	})
+	ended := runProgram(t, p.name, cmd)
 	waitServes(t, addr, some, ended)
 	for zone := range zones {
 		waitServes(t, addr, zone, ended)
