@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"crypto/x509"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -83,7 +84,7 @@ func TestExampleKnot(t *testing.T) {
 		"127.0.0.1:53":          knot,
 		"dns bestdns\n":         "dns bestdns\n\t\tresolvers " + w.Resolver.Addr + "\n",
 	}))
-	noError(t, os.WriteFile(filepath.Join(rundir, "example.com.zone"), []byte(knotZone), 0o600))
+	noError(t, os.WriteFile(filepath.Join(rundir, "example.com.zone"), []byte(fmt.Sprintf(knotZone, "127.0.0.1")), 0o600))
 	config, err := os.ReadFile(filepath.Join(dir, "knot.conf"))
 	noError(t, err)
 	secret := regexp.MustCompile(`secret: (\S+)`).FindSubmatch(config)

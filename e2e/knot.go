@@ -42,6 +42,7 @@ zone:
     acl: %[3]s
 `
 
+// knotZone is a format for the address of its name server.
 const knotZone = `
 @   60 SOA ns1 hostmaster 1 3600 600 1209600 0
 @   60 NS  ns1

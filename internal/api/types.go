@@ -3,8 +3,6 @@
 // openapi.yaml in this folder defines the same for everybody else.
 package api
 
-import "fmt"
-
 // Limits of one request. The service refuses what exceeds them with status 413.
 const (
 	// MaxBodyBytes is the size of a request's body at most.
@@ -60,11 +58,6 @@ type Records struct {
 type Silenced struct {
 	Name     string `json:"name"`
 	Wildcard string `json:"wildcard"`
-}
-
-// String says what that means.
-func (s Silenced) String() string {
-	return fmt.Sprintf("the wildcard %s does not answer for %s any more, as long as there is a record at that name or below it (RFC 4592)", s.Wildcard, s.Name)
 }
 
 // CNAME is a record that the user has to create once, where the domain is hosted.
