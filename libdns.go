@@ -46,7 +46,7 @@ func (p *Provider) AppendRecords(ctx context.Context, zone string, recs []libdns
 	if err := p.withdrawals.Spare(ctx, zone, recs); err != nil {
 		return nil, failed(appending.describe(recs, zone), err)
 	}
-	end, err := p.owes.Begin(s, zone, recs)
+	end, err := p.owes.Begin(owing{s}, zone, recs)
 	if err != nil {
 		return nil, failed(appending.describe(recs, zone), err)
 	}
@@ -84,14 +84,24 @@ func (p *Provider) DeleteRecords(ctx context.Context, zone string, recs []libdns
 	if err != nil || len(recs) == 0 {
 		return nil, err
 	}
-	if p.owes.Paid(s, zone, recs) {
+	if p.owes.Paid(owing{s}, zone, recs) {
 		return recs, nil
 	}
 	deleted, err := s.DeleteRecords(ctx, zone, recs)
 	if err == nil {
-		p.owes.Deleted(s, zone, recs)
+		p.owes.Deleted(owing{s}, zone, recs)
 	}
 	return deleted, err
+}
+
+// owing is the service to which the deletion of records is owed.
+type owing struct{ Service }
+
+// Refused reports whether the service has refused a change, and would again.
+func (owing) Refused(err error) bool {
+	const tooMany = 429
+	var e *Error
+	return errors.As(err, &e) && e.Status >= 400 && e.Status < 500 && e.Status != tooMany
 }
 
 // certainlyUnchanged reports whether err says that the zone is as it was.

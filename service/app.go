@@ -14,7 +14,6 @@ import (
 
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
-	"github.com/caddy-dns/bestdns/internal/owed"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
@@ -330,14 +329,10 @@ func (a *App) nameServerSettings() nameserver.Settings {
 // calls after a failed start too.
 func (*App) Stop() error { return nil }
 
-// Cleanup releases what Start acquired. The last configuration to go closes it. When Caddy
-// exits, what its own modules have written and not deleted yet goes before: they have no
-// time for it after this, and Caddy cleans its modules up in random order.
+// Cleanup releases what Start acquired. The last configuration to go closes it. What Caddy's
+// own modules have written and not deleted yet goes before that, if Caddy exits (see settle).
 func (a *App) Cleanup() error {
-	var errs []error
-	if caddy.Exiting() {
-		errs = append(errs, owed.Process.Settle())
-	}
+	a.settle()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed != nil {
@@ -354,6 +349,7 @@ func (a *App) Cleanup() error {
 		unserve()
 	}
 	a.unserve = nil
+	var errs []error
 	if a.held {
 		for _, s := range a.sockets {
 			errs = append(errs, openSockets.release(s))

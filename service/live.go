@@ -11,9 +11,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
+
+	"github.com/caddy-dns/bestdns/internal/owed"
 )
 
-// subscribe has Caddy tell the app of two events.
+// subscribe has Caddy tell the app of three events.
 //
 // "started" comes when all apps of a configuration have started, before the old
 // configuration is stopped. Only then are its zones served and its tokens taken:
@@ -24,6 +26,9 @@ import (
 // SOA record before it asks for the challenge record to be written, and after a
 // failure waits a minute. No Start in Caddy waits for a certificate, so holding one
 // up cannot deadlock.
+//
+// "stopping" comes before Caddy stops its apps, while the API still answers the sites of
+// this Caddy that use it.
 func (a *App) subscribe(ctx caddy.Context) error {
 	module, err := ctx.App("events")
 	if err != nil {
@@ -35,10 +40,22 @@ func (a *App) subscribe(ctx caddy.Context) error {
 	}
 	return errors.Join(
 		events.On("started", onEvent{func(context.Context) { a.publish() }}),
+		events.On("stopping", onEvent{func(context.Context) { a.settle() }}),
 		// An error has no use: should the name server never come, the attempt that
 		// follows says more about why.
 		events.On("cert_obtaining", onEvent{func(ctx context.Context) { _ = a.waitReady(ctx) }}),
 	)
+}
+
+// settle deletes the challenge records that this process owes, if Caddy exits and not only
+// this configuration ends.
+func (a *App) settle() {
+	if !caddy.Exiting() {
+		return
+	}
+	if err := owed.Process.Settle(); err != nil {
+		a.logger.Warn("Caddy exits in the middle of challenges", zap.Error(err))
+	}
 }
 
 // onEvent is a handler of Caddy's events. It is a struct because Caddy logs it as JSON,

@@ -116,7 +116,7 @@ func asProblem(err error, zone record.Name) *problem {
 	case errors.As(err, &busy):
 		p := newProblem(api.Unavailable, "zone %q: its DNS provider is busy with earlier calls, which are made one after the other; nothing was sent", zone)
 		p.cause, p.retryAfter = err, time.Second
-		p.quiet = errors.Is(err, context.Canceled) // the caller has gone
+		p.quiet = !errors.Is(err, context.DeadlineExceeded) // the caller has gone, or Caddy stops
 		return p
 	case errors.As(err, &provider):
 		return providerProblem(provider, zone)

@@ -20,8 +20,9 @@ const (
 	mostDebts = 1000
 	// mostCalls is how many deletions of a settlement are under way at the same time.
 	mostCalls = 16
-	// settlePause is the pause before a deletion is tried again.
+	// settlePause is the pause before a deletion is tried again. It doubles up to mostPause.
 	settlePause = 100 * time.Millisecond
+	mostPause   = 200 * time.Millisecond
 )
 
 // Process is the book of this process.
@@ -52,17 +53,26 @@ type Book struct {
 	paid    []*debt       // by the settlement
 }
 
+// Deleter is what the records were written through. It is comparable.
+type Deleter interface {
+	libdns.RecordDeleter
+	// Refused reports whether an error of a deletion is a refusal, which comes again
+	// however often it is tried.
+	Refused(error) bool
+}
+
 // debt is a challenge record that has to be deleted.
 type debt struct {
-	deleter libdns.RecordDeleter
+	deleter Deleter
 	zone    string
 	rec     libdns.Record
 	certain bool // that the record is there
+	refused bool // for good
 }
 
 // Begin notes an append that is about to be sent. The caller calls end with its outcome.
 // It fails with [ErrEnding] once Settle was called.
-func (b *Book) Begin(d libdns.RecordDeleter, zone string, recs []libdns.Record) (end func(Outcome), err error) {
+func (b *Book) Begin(d Deleter, zone string, recs []libdns.Record) (end func(Outcome), err error) {
 	if b == nil {
 		return func(Outcome) {}, nil
 	}
@@ -100,7 +110,7 @@ func (b *Book) end(noted []*debt, o Outcome) {
 }
 
 // Deleted notes that records were deleted.
-func (b *Book) Deleted(d libdns.RecordDeleter, zone string, recs []libdns.Record) {
+func (b *Book) Deleted(d Deleter, zone string, recs []libdns.Record) {
 	if b == nil {
 		return
 	}
@@ -111,7 +121,7 @@ func (b *Book) Deleted(d libdns.RecordDeleter, zone string, recs []libdns.Record
 	}
 }
 
-func (b *Book) remove(d libdns.RecordDeleter, zone string, rec libdns.Record) {
+func (b *Book) remove(d Deleter, zone string, rec libdns.Record) {
 	b.debts = slices.DeleteFunc(b.debts, func(other *debt) bool {
 		return other.deleter == d && sameText(other.rec, other.zone, rec, zone)
 	})
@@ -119,7 +129,7 @@ func (b *Book) remove(d libdns.RecordDeleter, zone string, rec libdns.Record) {
 
 // Paid reports whether the settlement has deleted all of these records, for whoever comes to
 // delete them after it. It waits for a settlement that is under way.
-func (b *Book) Paid(d libdns.RecordDeleter, zone string, recs []libdns.Record) bool {
+func (b *Book) Paid(d Deleter, zone string, recs []libdns.Record) bool {
 	if b == nil {
 		return false
 	}
@@ -165,12 +175,10 @@ func (b *Book) Settle() error {
 	case <-idle:
 	case <-time.After(SettleTimeout / 3):
 	}
-	for first := true; b.owes() && ctx.Err() == nil; first = false {
-		if !first {
-			select {
-			case <-ctx.Done():
-			case <-time.After(settlePause):
-			}
+	for pause := time.Duration(0); b.owes() && ctx.Err() == nil; pause = max(2*pause, settlePause) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(min(pause, mostPause)):
 		}
 		b.pay(ctx, time.Since(began) > onItsWay)
 	}
@@ -178,7 +186,7 @@ func (b *Book) Settle() error {
 	defer b.mu.Unlock()
 	if len(b.debts) > 0 {
 		return fmt.Errorf("%d challenge records could not be deleted in %s, and are left to expire (the first is %q in zone %q)",
-			len(b.debts), SettleTimeout, b.debts[0].rec.RR().Name, b.debts[0].zone)
+			len(b.debts), time.Since(began).Round(100*time.Millisecond), b.debts[0].rec.RR().Name, b.debts[0].zone)
 	}
 	return nil
 }
@@ -186,7 +194,7 @@ func (b *Book) Settle() error {
 func (b *Book) owes() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.debts) > 0
+	return slices.ContainsFunc(b.debts, func(d *debt) bool { return !d.refused })
 }
 
 // pay tries to delete all that is owed. A record of an append whose outcome is unknown is
@@ -198,27 +206,38 @@ func (b *Book) pay(ctx context.Context, arrived bool) {
 		calls <- struct{}{}
 		all.Go(func() {
 			defer func() { <-calls }()
-			recs := make([]libdns.Record, len(debts))
-			for i, d := range debts {
-				recs[i] = d.rec
-			}
-			deleted, err := debts[0].deleter.DeleteRecords(ctx, debts[0].zone, recs)
-			if err != nil {
-				return
-			}
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			for _, d := range debts {
-				seen := slices.ContainsFunc(deleted, func(rec libdns.Record) bool { return sameText(rec, d.zone, d.rec, d.zone) })
-				if !seen && !d.certain && !arrived {
-					continue
+			if b.payTogether(ctx, debts, arrived) && len(debts) > 1 {
+				// Of several, one may be refused, or they are in several zones of the service.
+				for i := range debts {
+					b.payTogether(ctx, debts[i:i+1], arrived)
 				}
-				b.debts = slices.DeleteFunc(b.debts, func(other *debt) bool { return other == d })
-				b.paid = append(b.paid, d)
 			}
 		})
 	}
 	all.Wait()
+}
+
+// payTogether tries to delete records by one call, and reports whether that is refused.
+func (b *Book) payTogether(ctx context.Context, debts []*debt, arrived bool) (refused bool) {
+	deleter, zone := debts[0].deleter, debts[0].zone
+	recs := make([]libdns.Record, len(debts))
+	for i, d := range debts {
+		recs[i] = d.rec
+	}
+	deleted, err := deleter.DeleteRecords(ctx, zone, recs)
+	refused = err != nil && deleter.Refused(err)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, d := range debts {
+		d.refused = refused
+		seen := slices.ContainsFunc(deleted, func(rec libdns.Record) bool { return sameText(rec, zone, d.rec, zone) })
+		if err != nil || !seen && !d.certain && !arrived {
+			continue
+		}
+		b.debts = slices.DeleteFunc(b.debts, func(other *debt) bool { return other == d })
+		b.paid = append(b.paid, d)
+	}
+	return refused
 }
 
 // byZone returns what can be deleted by one call each.
@@ -227,6 +246,9 @@ func (b *Book) byZone() [][]*debt {
 	defer b.mu.Unlock()
 	var groups [][]*debt
 	for _, d := range b.debts {
+		if d.refused {
+			continue
+		}
 		i := slices.IndexFunc(groups, func(g []*debt) bool { return g[0].deleter == d.deleter && g[0].zone == d.zone })
 		if i < 0 {
 			groups = append(groups, []*debt{d})
