@@ -167,7 +167,8 @@ func (z *Zone) unmarshal(d *caddyfile.Dispenser) error {
 				return err
 			}
 		case "negative_ttl":
-			if err := seen.atLeast(d, 0, &z.NegativeTTL); err != nil {
+			z.NegativeTTL = new(caddy.Duration)
+			if err := seen.atLeast(d, 0, z.NegativeTTL); err != nil {
 				return err
 			}
 		case "challenge_lifetime":

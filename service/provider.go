@@ -40,7 +40,7 @@ func (z *Zone) provisionProvider(ctx caddy.Context) error {
 	if z.ChallengeLifetime != 0 {
 		return errors.New("challenge_lifetime is for built-in zones; records in this one stay until they are deleted")
 	}
-	if z.NegativeTTL != 0 {
+	if z.NegativeTTL != nil {
 		return errors.New("negative_ttl is for built-in zones; in this one it is the minimum of its SOA record")
 	}
 	z.challengeTTL = z.ttl

@@ -43,7 +43,7 @@ type Zone struct {
 	// names at which challenges are answered it may not at all. Built-in zones only.
 	// Default: `0s`, so that an appended record is found at once by those who looked for
 	// it before.
-	NegativeTTL caddy.Duration `json:"negative_ttl,omitempty"`
+	NegativeTTL *caddy.Duration `json:"negative_ttl,omitempty"`
 
 	// How long a record that was written under a `certificates` right stays if
 	// its client never removes it. Built-in zones only. Default: `24h`.
@@ -158,8 +158,10 @@ func (z *Zone) provision(ctx caddy.Context, repl *caddy.Replacer, app *App) erro
 	if z.ChallengeTTL != nil {
 		return errors.New("challenge_ttl is for zones with a DNS provider; in built-in zones the answers to challenges have a TTL of 0")
 	}
-	if z.negativeTTL, err = ttlSeconds("negative_ttl", z.NegativeTTL); err != nil {
-		return err
+	if z.NegativeTTL != nil {
+		if z.negativeTTL, err = ttlSeconds("negative_ttl", *z.NegativeTTL); err != nil {
+			return err
+		}
 	}
 	z.records = builtinZone{app: app, apex: z.apex}
 	return z.provisionNameServers(repl)
@@ -174,10 +176,14 @@ func ttlSeconds(option string, value caddy.Duration) (uint32, error) {
 }
 
 // defaultTTL returns the TTL in seconds of a record that is appended or set without one.
-// What is to answer a challenge must not be kept by a resolver, or the CA behind it would
-// not see the next one at the same name: that of a wildcard, or of a renewal.
+// What is at the name of a challenge must not be kept by a resolver, or the CA behind it
+// would not see the next one there: that of a wildcard, or of a renewal.
 func (z *Zone) defaultTTL(r record.Record) uint32 {
-	if r.Type == record.TypeTXT && record.AwaitsChallenge(r.Name) || z.isChallenge(r) {
+	if r.Type != record.TypeTXT {
+		return z.ttl
+	}
+	_, atTarget := record.ChallengeAtTarget(r.Name, z.apex)
+	if record.AwaitsChallenge(r.Name) || z.CNAMETarget && atTarget {
 		return z.challengeTTL
 	}
 	return z.ttl

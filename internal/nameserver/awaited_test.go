@@ -18,7 +18,8 @@ func TestNamesThatAwaitChallenges(t *testing.T) {
 	target.NegativeTTL, target.ChallengeTarget = 300, true
 	own := zoneConfig(t, "_acme-challenge.example.net", "ns1.example.net")
 	own.NegativeTTL = 300
-	s := serving(t, zone, target, own)
+	deep := zoneConfig(t, "_acme-challenge.deep.below.example.org", "ns1.example.net")
+	s := serving(t, zone, target, own, deep)
 	apply(t, s, zone.Name, appending(rrs(t, zone.Name,
 		"www 60 A 192.0.2.1",
 		"_acme-challenge.there 0 TXT value",
@@ -28,7 +29,7 @@ func TestNamesThatAwaitChallenges(t *testing.T) {
 		"alias 60 CNAME _acme-challenge.other.example.org.",
 		"_acme-challenge.alias 60 CNAME host.target.test.",
 	)...))
-	apply(t, s, target.Name, appending(rrs(t, target.Name, "host.example.com 0 TXT value", "*.wild 60 A 192.0.2.3")...))
+	apply(t, s, target.Name, appending(rrs(t, target.Name, "host.example.com 0 TXT value", "*.wild 60 A 192.0.2.3", "*.wild 60 TXT wild", "*.wildalias 60 CNAME host.example.com.target.test.")...))
 	const account = "_ujmmovf2vn55tgye."
 	fleeting, lasting := []string{"example.org. 0 SOA"}, []string{"example.org. 300 SOA"}
 	nothing := func(soa ...string) reply { return reply{Rcode: "NOERROR", AA: true, Authority: soa} }
@@ -67,6 +68,15 @@ func TestNamesThatAwaitChallenges(t *testing.T) {
 		{"target, on the way", "com.target.test", "NS", nothing("target.test. 0 SOA")},
 		{"target, another type", "host.example.com.target.test", "CNAME", nothing("target.test. 0 SOA")},
 		{"target, a wildcard's", "x.wild.target.test", "A", good("x.wild.target.test. 60 A 192.0.2.3")},
+		{"target, a wildcard's text", "x.wild.target.test", "TXT", good(`x.wild.target.test. 0 TXT "wild"`)},
+		{"target, the wildcard itself", "*.wild.target.test", "TXT", good(`*.wild.target.test. 60 TXT "wild"`)},
+		{"target, a wildcard's alias", "x.wildalias.target.test", "TXT", reply{Rcode: "NOERROR", AA: true, Answer: []string{
+			"x.wildalias.target.test. 0 CNAME host.example.com.target.test.", `host.example.com.target.test. 0 TXT "value"`}}},
+		{"target, a wildcard's alias for any type", "x.wildalias.target.test", "ANY", good("x.wildalias.target.test. 0 CNAME host.example.com.target.test.")},
+		{"above a zone that is not delegated", "deep.below.example.org", "TXT", nothing(lasting...)},
+		{"further above it", "below.example.org", "NS", nothing(lasting...)},
+		{"beside it", "other.below.example.org", "TXT", reply{Rcode: "NXDOMAIN", AA: true, Authority: lasting}},
+		{"at it, from the zone above", "_acme-challenge.deep.below.example.org", "DS", nothing(fleeting...)},
 		{"target, below a wildcard", "_acme-challenge.x.wild.target.test", "A", nothing("target.test. 0 SOA")},
 		{"own zone", "_acme-challenge.example.net", "TXT", nothing("_acme-challenge.example.net. 0 SOA")},
 		{"own zone, with an account's label", account + "_acme-challenge.example.net", "TXT", nothing("_acme-challenge.example.net. 0 SOA")},

@@ -37,7 +37,10 @@ import (
 
 // view is what DNS serves at a moment.
 type view struct {
-	zones   map[record.Name]*zone
+	zones map[record.Name]*zone
+	// above has each apex and the names above it. They exist, although the zone that they
+	// are in may have no record of them (RFC 8020 §2).
+	above   map[record.Name]struct{}
 	deepest int   // the most labels that one of them has
 	price   int64 // of an answer over UDP, as limiter.charge has it
 }
@@ -46,6 +49,15 @@ type view struct {
 func (v *view) add(name record.Name, z *zone) {
 	v.zones[name] = z
 	v.deepest = max(v.deepest, name.Labels())
+	for n := name; ; n = n.Parent() {
+		if _, known := v.above[n]; known {
+			return // and so are those above it
+		}
+		v.above[n] = struct{}{}
+		if n == record.Root {
+			return
+		}
+	}
 }
 
 // find returns the zone that answers for a name: the longest that holds it, but
@@ -108,6 +120,8 @@ type answerSet struct {
 	// needed is true for the addresses without which a referral leads nowhere
 	// (RFC 9471 §2.1): an answer without them has to say that it is cut short.
 	needed bool
+	// fleeting is true where no resolver may keep it: its TTL is zero, whatever is stored.
+	fleeting bool
 }
 
 // lookup is a question's way to its answer. It can be used again, for one question
@@ -197,7 +211,7 @@ func (l *lookup) step(name record.Name, t record.Type) (target record.Name) {
 		return ""
 	case !at.exists:
 		l.outcome = noName
-		if t == record.TypeDS && l.view.zones[name] != nil {
+		if _, above := l.view.above[name]; above {
 			l.outcome = noData // it exists: we host it, only without a delegation
 		}
 		return ""
@@ -213,11 +227,13 @@ func (l *lookup) step(name record.Name, t record.Type) (target record.Name) {
 		// one with the lowest type, so that the answer is always the same.
 		t, set, _ := at.node.next()
 		l.add(name, t, set)
+		l.setFleeting(at, t, name)
 		l.outcome = found
 		return ""
 	}
 	if set := at.node.find(t); set != "" {
 		l.add(name, t, set)
+		l.setFleeting(at, t, name)
 		l.outcome = found
 		return ""
 	}
@@ -227,6 +243,7 @@ func (l *lookup) step(name record.Name, t record.Type) (target record.Name) {
 		return ""
 	}
 	l.add(name, record.TypeCNAME, alias)
+	l.setFleeting(at, record.TypeCNAME, name)
 	l.outcome = found
 	first, _ := alias.next()
 	return l.follow(record.Name(first.data), t)
@@ -252,6 +269,14 @@ func (l *lookup) add(owner record.Name, t record.Type, set rrset) {
 	l.answer = append(l.answer, answerSet{owner: owner, typ: t, set: set})
 }
 
+// setFleeting marks the answer that was just added if it is a wildcard's, at a name at which
+// a challenge may be answered at any time: the wildcard then does not stand for it any more.
+func (l *lookup) setFleeting(at location, t record.Type, name record.Name) {
+	if at.wildcard && (t == record.TypeTXT || t == record.TypeCNAME) && l.zone.awaits(name) {
+		l.answer[len(l.answer)-1].fleeting = true
+	}
+}
+
 // affords reports whether the zone can be looked through for another name, whatever
 // it has for it, within the work that a question may take.
 func (l *lookup) affords(name record.Name) bool {
@@ -275,6 +300,8 @@ type location struct {
 	// non-terminal exists without a node.
 	exists bool
 	node   node
+	// wildcard is true if the node is that of a wildcard.
+	wildcard bool
 }
 
 // locate finds a name of the zone.
@@ -304,7 +331,7 @@ func (l *lookup) locate(name record.Name) location {
 	encloser := max(sharedLabels(l.key, after), sharedLabels(l.key, l.before(l.key)))
 	l.wild = append(append(l.wild[:0], l.key[:encloser]...), '*', 0)
 	if n, ok := l.get(l.wild); ok {
-		return location{exists: true, node: n}
+		return location{exists: true, node: n, wildcard: true}
 	}
 	return location{exists: strings.HasPrefix(l.after(l.wild), borrow(l.wild)) || z.awaits(name)}
 }

@@ -398,7 +398,7 @@ func (s *Server) publishView() {
 		return
 	}
 	newest := s.configs[len(s.configs)-1]
-	v := &view{zones: make(map[record.Name]*zone), price: newest.price}
+	v := &view{zones: make(map[record.Name]*zone), above: make(map[record.Name]struct{}), price: newest.price}
 	for name := range newest.zones {
 		v.add(name, (*s.zones.Load())[name])
 	}

@@ -109,8 +109,12 @@ func (w *writer) rewind(to mark) {
 func (w *writer) add(set *answerSet, count *uint16) bool {
 	before := w.mark()
 	first, _ := set.set.next()
-	n, lowest, ok := w.addRecords(set, first.ttl)
-	if ok && lowest != first.ttl {
+	ttl := first.ttl
+	if set.fleeting {
+		ttl = 0
+	}
+	n, lowest, ok := w.addRecords(set, ttl)
+	if ok && lowest != ttl {
 		w.rewind(before)
 		n, _, ok = w.addRecords(set, lowest)
 	}
