@@ -335,9 +335,23 @@ func TestCheckBelowWildcard(t *testing.T) {
 	if last.Step != "wildcard" || last.Status != "warning" || last.Found != found || !slices.Equal(last.Lines, []string{"host." + hostedZone + ". A …"}) || code != 0 {
 		t.Errorf("exit code %d, the last step is %+v", code, last)
 	}
+	report, _ = w.checkJSON(t, "deep.down."+hostedZone, "--address", w.caddy.admin)
+	if last := report.Steps[len(report.Steps)-1]; !strings.Contains(last.Found, "from the wildcard *."+hostedZone+",") {
+		t.Errorf("below a name that the wildcard stands for too: %+v", last)
+	}
+	w.AssertNoChallenge(t, hostedZone, "host."+hostedZone)
+	if err := os.WriteFile(file, []byte("_acme-challenge.left."+hostedZone+". 0 TXT x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(caddyBinary, "bestdns", "import", hostedZone, file, "--address", w.caddy.admin).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	report, _ = w.checkJSON(t, "left."+hostedZone, "--address", w.caddy.admin)
+	if last := report.Steps[len(report.Steps)-1]; last.Step != "wildcard" || !strings.Contains(last.Found, "left."+hostedZone+" has no address, and the wildcard *."+hostedZone) {
+		t.Errorf("a host that a record below it has taken from the wildcard: %+v", last)
+	}
 	report, _ = w.checkJSON(t, "own."+hostedZone, "--address", w.caddy.admin)
 	if slices.Contains(report.summary(), "wildcard: warning") {
 		t.Errorf("a host of its own: %v", report.summary())
 	}
-	w.AssertNoChallenge(t, hostedZone, "host."+hostedZone)
 }

@@ -31,35 +31,46 @@ func (c *checker) listen(ctx context.Context, s subject, servers []server) *sile
 }
 
 // reportSilence says so if the domain has records of types again that it did not have while
-// the probe was there.
+// the probe was there, or has no address still although a wildcard beside it has one.
 func (c *checker) reportSilence(ctx context.Context, s *silence) {
+	step := Step{Name: "wildcard", Status: Warning}
 	for _, typ := range s.without {
-		if has, _ := c.hasType(ctx, s.server, s.domain, typ); !has {
-			continue
+		has, _ := c.hasType(ctx, s.server, s.domain, typ)
+		if !has && len(s.without) < len(hostTypes) {
+			continue // it has an address, if only of another kind
 		}
 		wildcard := c.wildcardAbove(ctx, s, typ)
 		if wildcard == "" {
-			return // it has just been given a record of its own
+			continue
 		}
-		c.emit(Step{
-			Name: "wildcard", Status: Warning,
-			Found: fmt.Sprintf("%s has its %s record from the wildcard %s, which does not answer for it while a challenge is there (RFC 4592)",
-				plain(s.domain), dns.TypeToString[typ], plain(wildcard)),
-			Do:    "give it a record of its own, if it must be found during a challenge too:",
-			Lines: []string{fmt.Sprintf("%s %s …", s.domain, dns.TypeToString[typ])},
-		})
+		step.Found = fmt.Sprintf("%s has its %s record from the wildcard %s, which does not answer for it while a challenge is there (RFC 4592)",
+			plain(s.domain), dns.TypeToString[typ], plain(wildcard))
+		step.Do = "give it a record of its own, if it must be found during a challenge too:"
+		if !has {
+			step.Found = fmt.Sprintf("%s has no address, and the wildcard %s, which has one, does not answer for it: there is a record at that name or below it (RFC 4592), such as a challenge that was left behind",
+				plain(s.domain), plain(wildcard))
+			step.Do = "remove what is below it, or give it a record of its own:"
+		}
+		step.Lines = []string{fmt.Sprintf("%s %s …", s.domain, dns.TypeToString[typ])}
+		c.emit(step)
 		return
 	}
 }
 
-// wildcardAbove returns the wildcard that has a record of the type for a name.
-func (c *checker) wildcardAbove(ctx context.Context, s *silence, typ uint16) string {
+// wildcardAbove returns the wildcard that has a record of the type for a name. What is
+// answered for a wildcard may itself be from one further up, if the name that it is below
+// has the record too.
+func (c *checker) wildcardAbove(ctx context.Context, s *silence, typ uint16) (wildcard string) {
 	for above := parentOf(s.domain); above != "."; above = parentOf(above) {
-		if has, _ := c.hasType(ctx, s.server, "*."+above, typ); has {
-			return "*." + above
+		if has, _ := c.hasType(ctx, s.server, "*."+above, typ); !has {
+			return wildcard
+		}
+		wildcard = "*." + above
+		if has, _ := c.hasType(ctx, s.server, above, typ); !has {
+			return wildcard
 		}
 	}
-	return ""
+	return wildcard
 }
 
 // hasType reports whether a name server has a record of a type at a name itself.
