@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/caddy-dns/bestdns/internal/text"
@@ -65,7 +66,9 @@ var placeholder = regexp.MustCompile(`\{(?:env|file)\.[^{}]+\}`)
 // PlaceholdersIn names the placeholders in a setting of Caddy's, as the source of what
 // they stand for. It returns nothing else of the setting, which may be a secret itself.
 func PlaceholdersIn(setting string) string {
-	return strings.Join(placeholder.FindAllString(setting, -1), " and ")
+	found := placeholder.FindAllString(setting, -1)
+	found = slices.DeleteFunc(found, func(p string) bool { return strings.Contains(p, tokenPrefix) }) // around the token itself
+	return strings.Join(found, " and ")
 }
 
 func isToken(s string) bool {
@@ -111,53 +114,45 @@ func besideToken(before, token, after string) error {
 		ErrTokenPrefix, tokenLen, whatIsBefore(before, secret), whatFollows(after, secret))
 }
 
-// mostBeside is how many bytes of what surrounds a token are shown.
-const mostBeside = 60
+// harmless is what usually surrounds a token by mistake: a byte order mark, blanks, quotes,
+// a NAME= or the begin of a remark. Anything else may be another secret, and is not shown.
+var (
+	harmlessBefore = regexp.MustCompile("^\ufeff?[{\\s\"'`]*(?:export\\s+)?(?:\"?[A-Za-z_][A-Za-z0-9_]{0,39}\"?\\s*[=:]\\s*)?[\"'`]?$")
+	harmlessAfter  = regexp.MustCompile("^[}\\s\"'`,;#/]{1,20}$")
+)
 
-// whatIsBefore shows the end of what precedes a token, of its own line only: other lines
-// of the file may hold other secrets.
+// whatIsBefore tells what precedes a token in its line.
 func whatIsBefore(before, secret string) string {
 	line := 1 + strings.Count(before, "\n")
-	shown := before[strings.LastIndexByte(before, '\n')+1:]
-	cut := ""
-	if len(shown) > mostBeside {
-		shown, cut = shown[len(shown)-mostBeside:], "…"
+	own := before[strings.LastIndexByte(before, '\n')+1:]
+	what := fmt.Sprintf("%d bytes", len(own))
+	if harmlessBefore.MatchString(own) && !repeats(own, secret) {
+		what = fmt.Sprintf("%q", own)
 	}
-	shown = fmt.Sprintf("%q", cut+withoutSecrets(shown, secret))
 	switch {
 	case line > 1:
-		return fmt.Sprintf("it stands in line %d, after %s", line, shown)
+		return fmt.Sprintf("it stands in line %d, after %s", line, what)
 	case before == "\ufeff":
-		return "what stands before it is " + shown + ", a byte order mark, which editors do not show"
+		return "what stands before it is " + what + ", a byte order mark, which editors do not show"
 	}
-	return "what stands before it is " + shown
+	return "what stands before it is " + what
 }
 
-// whatFollows shows the beginning of what follows a token, to the end of its line.
+// whatFollows tells what follows a token.
 func whatFollows(after, secret string) string {
-	shown, rest, _ := strings.Cut(after, "\n")
-	if len(shown) < len(after) {
-		shown += "\n"
+	if harmlessAfter.MatchString(after) && !repeats(after, secret) {
+		return fmt.Sprintf("what follows it is %q", after)
 	}
-	if rest != "" || len(shown) > mostBeside {
-		shown = text.Clip(shown, mostBeside)
-		shown = strings.TrimSuffix(shown, "…") + "…"
-	}
-	return fmt.Sprintf("what follows it is %q", withoutSecrets(shown, secret))
+	return fmt.Sprintf("%d bytes follow it", len(after))
 }
 
-// wordsOfSecrets are what another secret may consist of, such as an earlier token in the
-// same line.
-var wordsOfSecrets = regexp.MustCompile(`[A-Za-z0-9]{16,}|(` + tokenPrefix + `)[A-Za-z0-9]{6,}`)
-
-// withoutSecrets hides in s what may be a secret, and all of s where it repeats a part of
-// the token's own.
-func withoutSecrets(s, secret string) string {
+// repeats reports whether a text has a part of the token's secret.
+func repeats(s, secret string) bool {
 	const part = 5
 	for i := 0; i+part <= len(secret); i++ {
 		if strings.Contains(s, secret[i:i+part]) {
-			return "…"
+			return true
 		}
 	}
-	return wordsOfSecrets.ReplaceAllString(s, "${1}…")
+	return false
 }

@@ -222,7 +222,7 @@ func TestNewClientRefuses(t *testing.T) {
 		{"a query", "https://dns.example.net/?a=b", token, "query"},
 		{"a placeholder", "https://{env.HOST}", token, "braces"},
 		{"the token in its place", token, token, "no scheme"},
-		{"the token for a host", "https://" + token, token, "place of the endpoint's host"},
+		{"the token for a host", "https://" + token, token, "there is a token in the endpoint"},
 		{"no token", "https://dns.example.net", "", "empty"},
 		{"a URL for a token", "https://dns.example.net", "https://dns.example.net", "URL"},
 		{"a placeholder for a token", "https://dns.example.net", "{env.X}", "braces"},

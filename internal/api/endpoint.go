@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/caddy-dns/bestdns/internal/text"
@@ -26,10 +27,10 @@ func ParseEndpoint(s string) (*url.URL, error) {
 		return refuse("has no scheme: write it as https://HOST")
 	case err != nil || u.Hostname() == "":
 		return refuse("is not a URL%s: write it as https://HOST", whyNoURL(err, s))
-	case strings.HasPrefix(strings.ToLower(u.Hostname()), tokenPrefix):
-		return nil, errors.New("a token stands in the place of the endpoint's host: write the endpoint as https://HOST")
 	case u.User != nil:
 		return refuse("has a user name or password in it: the token is given by itself")
+	case holdsToken(s):
+		return nil, errors.New("there is a token in the endpoint: write the endpoint as https://HOST, and give the token by itself")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return refuse("has a query or fragment: it is a URL with a path at most")
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
@@ -44,10 +45,24 @@ func ParseEndpoint(s string) (*url.URL, error) {
 // so it is left out where a part of it is hidden.
 func whyNoURL(err error, s string) string {
 	var parsing *url.Error
-	if !errors.As(err, &parsing) || hideSecrets(s) != s {
+	switch {
+	case !errors.As(err, &parsing):
+		return ""
+	case strings.HasPrefix(parsing.Err.Error(), "invalid port") && !strings.Contains(s, "@"):
+		return " (its port is not a number)"
+	case hideSecrets(s) != s:
 		return ""
 	}
 	return " (" + text.Brief(parsing.Err.Error(), mostOfEndpoint) + ")"
+}
+
+// likeToken is a token or the most of one.
+var likeToken = regexp.MustCompile(`(?i)` + tokenPrefix + `[0-9a-z]{20}`)
+
+// holdsToken reports whether there is what may be a token in a URL.
+func holdsToken(s string) bool {
+	plain, err := url.PathUnescape(s)
+	return likeToken.MatchString(s) || err == nil && likeToken.MatchString(plain)
 }
 
 func isLoopback(host string) bool {
@@ -89,6 +104,14 @@ func hideSecrets(s string) string {
 	}
 	if i := strings.IndexAny(rest, "?#"); i >= 0 && i+1 < len(rest) {
 		rest = rest[:i+1] + hidden
+	}
+	// A port that is none may be a password without its @.
+	host, path, _ := strings.Cut(rest, "/")
+	if i := strings.LastIndexByte(host, ':'); at < 0 && i >= 0 && strings.Trim(host[i+1:], "0123456789") != "" && !strings.HasSuffix(host, "]") {
+		rest = host[:i+1] + hidden
+		if path != "" {
+			rest += "/" + path
+		}
 	}
 	return scheme + rest
 }
