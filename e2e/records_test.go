@@ -269,9 +269,9 @@ func recordRows(s Subject) []recordRow {
 					left: list(txt("abs", "one"), txt("@", "at the apex"))},
 				{do: sets, recs: list(txt("ABS."+zone, "two")), want: list(txt("abs", "two")), left: list(txt("abs", "two"), txt("@", "at the apex"))},
 				{do: deletes, recs: list(anyOf("abs."+zone, "", ""), anyOf(zone, "TXT", "")), want: list(txt("abs", "two"), txt("@", "at the apex"))},
-				// Without its final dot, it is a name like any other.
-				{do: appends, recs: list(txt("abs."+bare, "one")), left: list(txt("abs."+bare, "one"))},
-				{do: appends, recs: list(txt("abs.elsewhere.invalid.", "one")), refused: http.StatusNotFound, left: list(txt("abs."+bare, "one"))},
+				// Without its final dot, it would be a name below the zone's own.
+				{do: appends, recs: list(txt("abs."+bare, "one")), refused: http.StatusUnprocessableEntity},
+				{do: appends, recs: list(txt("abs.elsewhere.invalid.", "one")), refused: http.StatusNotFound},
 			},
 		},
 		{

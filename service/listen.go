@@ -36,6 +36,12 @@ func parseListen(text string) ([]caddy.NetworkAddress, error) {
 		return nil, fmt.Errorf("the network %q carries no DNS; use udp, tcp, fd or fdgram, or none for UDP and TCP", network)
 	}
 	if !caddy.IsFdNetwork(network) {
+		if text == "" {
+			return nil, errors.New("the address is empty: write it like :53")
+		}
+		if err := checkListenFamily(network, host); err != nil {
+			return nil, err
+		}
 		if err := checkListenHost(text, host, port); err != nil {
 			return nil, err
 		}
@@ -56,6 +62,20 @@ func parseListen(text string) ([]caddy.NetworkAddress, error) {
 		addresses = append(addresses, address.Expand()...)
 	}
 	return addresses, nil
+}
+
+// checkListenFamily refuses an address of the other IP version than the network's.
+func checkListenFamily(network, host string) error {
+	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	switch {
+	case err != nil:
+		return nil
+	case strings.HasSuffix(network, "4") && !address.Unmap().Is4():
+		return fmt.Errorf("%q is no IPv4 address, and the network is %s", host, network)
+	case strings.HasSuffix(network, "6") && address.Is4():
+		return fmt.Errorf("%q is no IPv6 address, and the network is %s", host, network)
+	}
+	return nil
 }
 
 // checkListenHost judges the host of a listen address, of which text is the whole.

@@ -47,7 +47,12 @@ func TestParseListen(t *testing.T) {
 		strings.Repeat("a", 64) + ".example:53": `is neither an IP address nor a host name`,
 		"http://127.0.0.1:53":                   `the network "http:" carries no DNS`,
 		"fd/three":                              `"three" is not the number of a file descriptor`,
-		"":                                      "udp/:53 tcp/:53",
+		"":                                      "the address is empty: write it like :53",
+		"udp6/127.0.0.1:53":                     `"127.0.0.1" is no IPv6 address, and the network is udp6`,
+		"tcp4/[::1]:53":                         `"::1" is no IPv4 address, and the network is tcp4`,
+		"udp6/[::1]:53":                         "udp6/[::1]:53",
+		"udp4/127.0.0.1:53":                     "udp4/127.0.0.1:53",
+		"udp4/:53":                              "udp4/:53",
 	} {
 		t.Run(text, func(t *testing.T) {
 			addresses, err := parseListen(text)
