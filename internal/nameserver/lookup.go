@@ -40,13 +40,18 @@ type view struct {
 	zones map[record.Name]*zone
 	// above has each apex and the names above it. They exist, although the zone that they
 	// are in may have no record of them (RFC 8020 §2).
-	above   map[record.Name]struct{}
+	above map[record.Name]struct{}
+	// nested is true if a zone is in another one. Only then are they looked for in above.
+	nested  bool
 	deepest int   // the most labels that one of them has
 	price   int64 // of an answer over UDP, as limiter.charge has it
 }
 
 // add has a zone served.
 func (v *view) add(name record.Name, z *zone) {
+	if _, below := v.above[name]; below || v.longest(name) != nil {
+		v.nested = true
+	}
 	v.zones[name] = z
 	v.deepest = max(v.deepest, name.Labels())
 	for n := name; ; n = n.Parent() {
@@ -211,8 +216,10 @@ func (l *lookup) step(name record.Name, t record.Type) (target record.Name) {
 		return ""
 	case !at.exists:
 		l.outcome = noName
-		if _, above := l.view.above[name]; above {
-			l.outcome = noData // it exists: we host it, only without a delegation
+		if l.view.nested {
+			if _, above := l.view.above[name]; above {
+				l.outcome = noData // it exists: we host it, only without a delegation
+			}
 		}
 		return ""
 	}
