@@ -240,8 +240,8 @@ func resolve(what, s string) (string, error) {
 		if caddy.ToString(value) != "" {
 			return value, nil
 		}
-		if !strings.Contains(key, "bestdns_") && (strings.HasPrefix(key, "env.") || strings.HasPrefix(key, "file.")) {
-			return nil, fmt.Errorf("%s is empty: there is nothing in {%s}", what, key)
+		if source := api.PlaceholdersIn("{" + key + "}"); source != "" {
+			return nil, fmt.Errorf("%s is empty: there is nothing in %s", what, source)
 		}
 		return nil, fmt.Errorf("%s has braces around something that is no placeholder", what)
 	})

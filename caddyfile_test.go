@@ -65,7 +65,7 @@ func TestUnmarshalCaddyfileRefuses(t *testing.T) {
 		{"endpoint without scheme", `bestdns ` + token + ` dns.example.net`, "no scheme", ":1"},
 		{"http to another host", `bestdns ` + token + ` http://dns.example.net`, "in the clear", ":1"},
 		{"empty token in a block", "bestdns {\n endpoint https://dns.example.net\n api_token \"\"\n}", "use {env.VAR}", ":3"},
-		{"endpoint with a port that is none", `bestdns ` + token + ` https://dns.example.net:https`, `"https://dns.example.net:…" is not a URL (its port is not a number)`, ":1"},
+		{"endpoint with an invalid port", `bestdns ` + token + ` https://dns.example.net:https`, `"https://dns.example.net:…" is not a URL (its port is not a number)`, ":1"},
 		{"token with its variable", `bestdns BESTDNS_API_TOKEN=` + token + ` https://dns.example.net`, `what stands before it is "BESTDNS_API_TOKEN="`, ":1"},
 		{"no token in a block", "bestdns {\n api_token\n}", "one argument", ":2"},
 		{"two tokens", "bestdns {\n api_token " + token + " " + token + "\n}", "one argument", ":2"},

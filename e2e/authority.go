@@ -17,7 +17,7 @@ func (a Authority) Host(t testing.TB, zone string, records ...string) {
 	t.Helper()
 	zone = dns.CanonicalName(zone)
 	if a[zone] == nil {
-		records = append(records, zone+" 60 IN SOA ns.invalid. hostmaster.invalid. 1 3600 600 1209600 60")
+		records = append(records, zone+" 60 IN SOA ns.invalid. hostmaster.invalid. 1 3600 600 1209600 5")
 	}
 	for _, s := range records {
 		rr, err := dns.NewRR(s)

@@ -23,7 +23,7 @@ type Resolver struct {
 	// servers has the address of the name server of each delegated zone.
 	servers map[string]string
 	// hosted has the records of each zone that the resolver holds itself.
-	hosted map[string][]dns.RR
+	hosted Authority
 	// asked counts the questions of clients, not those that follow from a CNAME.
 	asked map[dns.Question]int
 }
@@ -37,7 +37,7 @@ func NewResolver(t testing.TB) *Resolver {
 	t.Helper()
 	r := &Resolver{
 		servers: make(map[string]string),
-		hosted:  make(map[string][]dns.RR),
+		hosted:  make(Authority),
 		asked:   make(map[dns.Question]int),
 	}
 	tcp, udp := listenBoth(t)
@@ -76,19 +76,9 @@ func (r *Resolver) Delegate(zone, addr string) {
 // called again.
 func (r *Resolver) Host(t testing.TB, zone string, records ...string) {
 	t.Helper()
-	zone = dns.CanonicalName(zone)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.hosted[zone] == nil {
-		records = append(records, zone+" 60 IN SOA ns.invalid. hostmaster.invalid. 1 3600 600 1209600 5")
-	}
-	for _, s := range records {
-		rr, err := dns.NewRR(s)
-		if err != nil {
-			t.Fatalf("record %q for the zone %s: %v", s, zone, err)
-		}
-		r.hosted[zone] = append(r.hosted[zone], rr)
-	}
+	r.hosted.Host(t, zone, records...)
 }
 
 // Asked returns how often clients have asked for this name and type.

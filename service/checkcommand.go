@@ -152,7 +152,7 @@ func (o *checkOptions) run(cmd *cobra.Command) (code int, err error) {
 	return report.ExitCode(), nil
 }
 
-// isTerminal reports whether somebody looks on.
+// isTerminal reports whether a person is watching.
 func isTerminal(out io.Writer) bool {
 	file, ok := out.(*os.File)
 	if !ok {

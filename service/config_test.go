@@ -70,7 +70,7 @@ func TestBadConfig(t *testing.T) {
 		{"client without token", zone + "client web1 {\ncertificates example.test\n}", []string{`client "web1"`, "no token", "caddy bestdns token web1"}},
 		{"certificate, as it was", "client web1 {\ncertificate " + hash + "\n}\n" + zone, []string{"Caddyfile:12", `"certificate"`, "is written tls_client_certificate", "is written certificates"}},
 		{"certificate, as it was, of a domain", "client web1 {\ncertificate\n}\n" + zone, []string{"Caddyfile:12", "is written tls_client_certificate"}},
-		{"TLS client certificate that is none", zone + "client web1 {\ntls_client_certificate www.example.test\n}", []string{`client "web1"`, "tls_client_certificate: a hash is", "DER"}},
+		{"invalid TLS client certificate", zone + "client web1 {\ntls_client_certificate www.example.test\n}", []string{`client "web1"`, "tls_client_certificate: a hash is", "DER"}},
 		{"hash that is none", zone + "client web1 {\ntoken sha256:abcd\n}", []string{`client "web1"`, "hash"}},
 		{"token in the place of its hash", zone + "client web1 {\ntoken " + token + "\n}", []string{`client "web1"`, "a secret that must not stand"}},
 		{"hash of two clients", zone + "client a {\ntoken " + hash + "\n}\nclient b {\ntoken " + hash + "\n}", []string{`"b"`}},

@@ -74,7 +74,7 @@ func TestRefusalSaysWhy(t *testing.T) {
 		{"another type", "web1", "", change("append", challenge, "A", "192.0.2.1"), 403, []string{"certificates right", "TXT records only"}},
 		{"delete without a value", "web1", "", change("delete", challenge, "TXT", ""), 403, []string{"needs the type TXT and the challenge's value"}},
 		{"delete without a type", "web1", "", change("delete", challenge, "", ""), 403, []string{"needs the type TXT and the challenge's value"}},
-		{"delete of a value that is none", "web1", "", change("delete", challenge, "TXT", "hello"), 403, []string{form}},
+		{"delete of an invalid value", "web1", "", change("delete", challenge, "TXT", "hello"), 403, []string{form}},
 		{"no host name", "web1", "", change("append", "_acme-challenge.a_b", "TXT", challengeValue), 403, []string{"is not a host name", "letters, digits and hyphens"}},
 		{"wildcard", "web1", "", change("append", "_acme-challenge.*.qq", "TXT", challengeValue), 403, []string{"wildcard", "without the *", `"_acme-challenge.qq.example.test."`}},
 		{"wildcard of the one name", "web2", "", change("append", "_acme-challenge.*.www", "TXT", challengeValue), 403, []string{"wildcard", `"_acme-challenge.www.example.test."`}},
@@ -155,7 +155,7 @@ func TestRefusalOfName(t *testing.T) {
 }
 
 // TestRefusalWithoutTarget: who has the right to a challenge that no zone can take is
-// told so, and nobody else.
+// told so, and no one else.
 func TestRefusalWithoutTarget(t *testing.T) {
 	s := newService(t)
 	s.load(t, fmt.Sprintf("listen %s\nstore %q\nzone example.test {\nns ns1.example.test 127.0.0.1\n}\nclient web1 {\ntoken %s\ncertificates www.elsewhere.test\n}",

@@ -92,7 +92,7 @@ func TestTTLs(t *testing.T) {
 	}
 }
 
-// TestNegativeTTL: how long "there is none" may be kept is what the zone says, and not at
+// TestNegativeTTL: how long a negative answer may be kept is what the zone says, and not at
 // all where an append can make it untrue at any time.
 func TestNegativeTTL(t *testing.T) {
 	s := newService(t)

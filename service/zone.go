@@ -32,8 +32,8 @@ type Zone struct {
 	// excepted. Default: `1m`.
 	TTL caddy.Duration `json:"ttl,omitempty"`
 
-	// The TTL that the zone's DNS provider is given for answers to challenges that are
-	// appended without one. A resolver that has seen one of them keeps it that long, and
+	// The TTL that the zone's DNS provider is given for TXT records at names of challenges
+	// that are appended without one. A resolver that has seen one of them keeps it that long, and
 	// does not see the next one at the same name. With 0, many providers use a default of
 	// their own, and others refuse less than a minute. Default: `ttl`. In built-in zones
 	// the TTL is always 0.
@@ -179,11 +179,11 @@ func ttlSeconds(option string, value caddy.Duration) (uint32, error) {
 // What is at the name of a challenge must not be kept by a resolver, or the CA behind it
 // would not see the next one there: that of a wildcard, or of a renewal.
 func (z *Zone) defaultTTL(r record.Record) uint32 {
-	if r.Type != record.TypeTXT {
-		return z.ttl
+	answers := r.Type == record.TypeTXT && record.AwaitsChallenge(r.Name)
+	if r.Type == record.TypeTXT && z.CNAMETarget && !answers {
+		_, answers = record.ChallengeAtTarget(r.Name, z.apex)
 	}
-	_, atTarget := record.ChallengeAtTarget(r.Name, z.apex)
-	if record.AwaitsChallenge(r.Name) || z.CNAMETarget && atTarget {
+	if answers {
 		return z.challengeTTL
 	}
 	return z.ttl

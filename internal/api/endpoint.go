@@ -105,7 +105,7 @@ func hideSecrets(s string) string {
 	if i := strings.IndexAny(rest, "?#"); i >= 0 && i+1 < len(rest) {
 		rest = rest[:i+1] + hidden
 	}
-	// A port that is none may be a password without its @.
+	// What is not a port may be a password without its @.
 	host, path, _ := strings.Cut(rest, "/")
 	if i := strings.LastIndexByte(host, ':'); at < 0 && i >= 0 && strings.Trim(host[i+1:], "0123456789") != "" && !strings.HasSuffix(host, "]") {
 		rest = host[:i+1] + hidden

@@ -153,23 +153,29 @@ func waitPooled(t *testing.T, s *Server, n int) {
 	}
 }
 
+// applyBehind applies changes, all but the first of which wait for the commit that is
+// paused.
+func applyBehind(t *testing.T, s *Server, zone ZoneConfig, started <-chan struct{}, changes int) (*sync.WaitGroup, []error) {
+	t.Helper()
+	wg, errs := new(sync.WaitGroup), make([]error, changes)
+	for i := range errs {
+		wg.Go(func() {
+			_, errs[i] = s.Apply(context.Background(), zone.Name, appending(rr(t, zone.Name, fmt.Sprintf("n%d 60 TXT x", i))))
+		})
+		if i == 0 {
+			<-started
+		}
+	}
+	waitPooled(t, s, len(errs)-1)
+	return wg, errs
+}
+
 func TestChangesTogetherShareACommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		zone := zoneConfig(t, "example.org")
 		s := serving(t, zone)
 		started, release, commits := pausedCommit(t, s)
-
-		var wg sync.WaitGroup
-		errs := make([]error, 100)
-		for i := range errs {
-			wg.Go(func() {
-				_, errs[i] = s.Apply(context.Background(), zone.Name, appending(rr(t, zone.Name, fmt.Sprintf("n%d 60 TXT x", i))))
-			})
-			if i == 0 {
-				<-started
-			}
-		}
-		waitPooled(t, s, len(errs)-1)
+		wg, errs := applyBehind(t, s, zone, started, 100)
 		before := snapshot(t, s, zone.Name).Serial()
 		release()
 		wg.Wait()
@@ -272,17 +278,7 @@ func TestCloseFinishesWhatWaits(t *testing.T) {
 		zone := zoneConfig(t, "example.org")
 		push(t, s, zone)
 		started, release, _ := pausedCommit(t, s)
-		var wg sync.WaitGroup
-		errs := make([]error, 10)
-		for i := range errs {
-			wg.Go(func() {
-				_, errs[i] = s.Apply(context.Background(), zone.Name, appending(rr(t, zone.Name, fmt.Sprintf("n%d 60 TXT x", i))))
-			})
-			if i == 0 {
-				<-started
-			}
-		}
-		waitPooled(t, s, len(errs)-1)
+		wg, errs := applyBehind(t, s, zone, started, 10)
 		closed := make(chan error)
 		go func() { closed <- s.Close() }()
 		synctest.Wait()

@@ -19,7 +19,7 @@ type Contents struct {
 	// Expiring are those that expire by themselves.
 	Expiring int
 	// Oldest is when the oldest of them was written or, if it was written again, last
-	// renewed; zero if there is none. One that was in the store before counts from when
+	// renewed; zero without any. One that was in the store before counts from when
 	// this process read it.
 	Oldest time.Time
 }

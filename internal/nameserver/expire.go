@@ -84,6 +84,7 @@ func (d deadlines) read(z *zone, key string, n node, before deadlines) {
 	first, last := n.expiries()
 	for _, at := range [...]int64{first, last} {
 		if known, ok := before.order.Get(deadline{at: at, zone: z, key: key}); ok {
+			known.last = at != first // another may have been the first before
 			d.order.Set(known)
 		}
 	}

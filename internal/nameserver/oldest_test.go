@@ -92,3 +92,19 @@ func TestOldest(t *testing.T) {
 		}
 	})
 }
+
+// TestDeadlinesReadAgain: a record that was the last at its name to expire, and is the only
+// one when the store is read again, is as old as it was and the first.
+func TestDeadlinesReadAgain(t *testing.T) {
+	z := &zone{name: name(t, "example.org")}
+	soon, late := rr(t, z.name, "a 0 TXT soon"), rr(t, z.name, "a 0 TXT late")
+	soon.Expires, late.Expires = 1000, 2000
+	key := soon.Name.Key()
+	before, after := newDeadlines(), newDeadlines()
+	before.move(z, key, "", packNode([]record.Record{soon, late}))
+	before.order.Set(deadline{at: 2000, zone: z, key: key, last: true, since: 5})
+	after.read(z, key, packNode([]record.Record{late}), before)
+	if got, want := after.order.Items(), (deadline{at: 2000, zone: z, key: key, since: 5}); len(got) != 1 || got[0] != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}

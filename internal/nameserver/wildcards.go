@@ -12,8 +12,8 @@ import (
 // HasWildcards reports whether there is a wildcard in the zone.
 func (z *Snapshot) HasWildcards() bool { return z.wildcards > 0 }
 
-// WildcardAbove returns the nearest wildcard of the zone whose parent is above a name, ""
-// if there is none.
+// WildcardAbove returns the nearest wildcard of the zone whose parent is above a name, or
+// "" without one.
 func (z *Snapshot) WildcardAbove(name record.Name) record.Name {
 	key := name.Key()
 	wild := make([]byte, 0, len(key)+2)

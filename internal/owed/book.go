@@ -68,6 +68,8 @@ type debt struct {
 	rec     libdns.Record
 	certain bool // that the record is there
 	refused bool // for good
+	// ended is when an append ended whose outcome is unknown.
+	ended time.Time
 }
 
 // Begin notes an append that is about to be sent. The caller calls end with its outcome.
@@ -98,7 +100,7 @@ func (b *Book) end(noted []*debt, o Outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, n := range noted {
-		n.certain = o == Written
+		n.certain, n.ended = o == Written, time.Now()
 	}
 	if o == NotWritten {
 		b.debts = slices.DeleteFunc(b.debts, func(other *debt) bool { return slices.Contains(noted, other) })
@@ -127,8 +129,8 @@ func (b *Book) remove(d Deleter, zone string, rec libdns.Record) {
 	})
 }
 
-// Paid reports whether the settlement has deleted all of these records, for whoever comes to
-// delete them after it. It waits for a settlement that is under way.
+// Paid reports whether the settlement has deleted all of these records, for callers that
+// are about to delete them. It waits for a settlement that is under way.
 func (b *Book) Paid(d Deleter, zone string, recs []libdns.Record) bool {
 	if b == nil {
 		return false
@@ -180,7 +182,7 @@ func (b *Book) Settle() error {
 		case <-ctx.Done():
 		case <-time.After(min(pause, mostPause)):
 		}
-		b.pay(ctx, time.Since(began) > onItsWay)
+		b.pay(ctx)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -199,17 +201,17 @@ func (b *Book) owes() bool {
 
 // pay tries to delete all that is owed. A record of an append whose outcome is unknown is
 // gone only when it was seen to be there, or has had the time to arrive.
-func (b *Book) pay(ctx context.Context, arrived bool) {
+func (b *Book) pay(ctx context.Context) {
 	var all sync.WaitGroup
 	calls := make(chan struct{}, mostCalls)
 	for _, debts := range b.byZone() {
 		calls <- struct{}{}
 		all.Go(func() {
 			defer func() { <-calls }()
-			if b.payTogether(ctx, debts, arrived) && len(debts) > 1 {
+			if b.payTogether(ctx, debts) && len(debts) > 1 {
 				// Of several, one may be refused, or they are in several zones of the service.
 				for i := range debts {
-					b.payTogether(ctx, debts[i:i+1], arrived)
+					b.payTogether(ctx, debts[i:i+1])
 				}
 			}
 		})
@@ -218,7 +220,8 @@ func (b *Book) pay(ctx context.Context, arrived bool) {
 }
 
 // payTogether tries to delete records by one call, and reports whether that is refused.
-func (b *Book) payTogether(ctx context.Context, debts []*debt, arrived bool) (refused bool) {
+func (b *Book) payTogether(ctx context.Context, debts []*debt) (refused bool) {
+	began := time.Now()
 	deleter, zone := debts[0].deleter, debts[0].zone
 	recs := make([]libdns.Record, len(debts))
 	for i, d := range debts {
@@ -231,6 +234,7 @@ func (b *Book) payTogether(ctx context.Context, debts []*debt, arrived bool) (re
 	for _, d := range debts {
 		d.refused = refused
 		seen := slices.ContainsFunc(deleted, func(rec libdns.Record) bool { return sameText(rec, zone, d.rec, zone) })
+		arrived := !d.ended.IsZero() && began.Sub(d.ended) > onItsWay
 		if err != nil || !seen && !d.certain && !arrived {
 			continue
 		}

@@ -151,6 +151,14 @@ func TestSettle(t *testing.T) {
 			took:    2700 * time.Millisecond,
 		},
 		{
+			name: "what never arrived, long ago",
+			do: func(t *testing.T, b *Book, s *store) {
+				s.append(t, b, "example.org.", txt("_acme-challenge.a", challenge(1)), Unknown)
+				time.Sleep(onItsWay + time.Second)
+			},
+			deletes: []string{"example.org."},
+		},
+		{
 			name: "an append under way",
 			do: func(t *testing.T, b *Book, s *store) {
 				end, err := b.Begin(s, "example.org.", txt("_acme-challenge.a", challenge(1)))
@@ -278,7 +286,7 @@ func TestAfterSettling(t *testing.T) {
 	})
 }
 
-// TestNoBook: outside of Caddy there is none.
+// TestNoBook: outside of Caddy nothing is kept.
 func TestNoBook(t *testing.T) {
 	var b *Book
 	end, err := b.Begin(nil, "example.org.", txt("_acme-challenge.a", challenge(1)))

@@ -317,7 +317,7 @@ func TestPlanRefuses(t *testing.T) {
 	}
 }
 
-// TestPlanAdvisesOnCNAME: what the server makes cannot be deleted, so nobody is told to.
+// TestPlanAdvisesOnCNAME: what the server makes cannot be deleted, so no one is told to.
 func TestPlanAdvisesOnCNAME(t *testing.T) {
 	for _, test := range []struct{ name, before, change, want string }{
 		{"apex", "", "@ 60 CNAME b.example.", "the apex of a zone cannot be an alias"},
