@@ -10,12 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"go.uber.org/zap"
-	logobserver "go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
-	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/hosting"
 )
 
 // activity asks the admin endpoint.
@@ -98,7 +96,7 @@ func TestActivity(t *testing.T) {
 			{Client: "expired", Expires: new(time.Date(2020, 1, 2, 0, 0, 0, 0, time.UTC))},
 			{Client: "far"},
 		},
-		Changes: []*changeSeen{
+		Changes: []*hosting.ChangeSeen{
 			{RequestID: nowhere.header.Get("X-Request-Id"), Client: "web1", Address: "127.0.0.1", Zone: "nowhere.test.", Op: "set",
 				Records: []string{strings.Repeat("x", 1200) + "…"}, Outcome: "refused", Reason: nowhere.problem.Detail},
 			{RequestID: refused.header.Get("X-Request-Id"), Client: "web1", Address: "127.0.0.1", Zone: "example.test.", Op: "delete",
@@ -135,58 +133,10 @@ func TestActivity(t *testing.T) {
 			token %s
 			allow under nested.example.test
 		}`, s.dns, s.store, s.digest("ops")))
-	if seen.lastUse("ops").IsZero() {
+	if activity.LastUse("ops").IsZero() {
 		t.Error("the client that stayed was forgotten")
 	}
-	seen.mu.Lock()
-	defer seen.mu.Unlock()
-	if len(seen.clients) != 1 || len(seen.zones) > 1 {
-		t.Errorf("remembered: clients %v, zones %v", seen.clients, seen.zones)
-	}
-}
-
-// TestUseIsLogged checks which use of a client is worth a line.
-func TestUseIsLogged(t *testing.T) {
-	core, logs := logobserver.New(zap.InfoLevel)
-	app := &App{logger: zap.New(core)}
-	clients, err := access.New(record.Zones{}, "", []access.Config{{Name: "of TestUseIsLogged", Description: "for a test", Users: []string{"x"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := clients.ByUser("x")
-	start := time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC)
-	for _, after := range []time.Duration{0, time.Second, 24 * time.Hour, 48*time.Hour - time.Nanosecond, 47 * time.Hour, 72*time.Hour - time.Nanosecond} {
-		app.noteUse(client, caller{address: "192.0.2.1", requestID: after.String()}, start.Add(after))
-	}
-	var got []string
-	for _, entry := range logs.All() {
-		fields := entry.ContextMap()
-		got = append(got, fmt.Sprint(entry.Level, " ", entry.Message, ": ", fields["client"], " ", fields["description"], " ", fields["request_id"], " ", fields["last_used"]))
-	}
-	want := []string{
-		"info a client is here for the first time since this process started: of TestUseIsLogged for a test 0s <nil>",
-		"info a client is back that was not here for a day or more: of TestUseIsLogged for a test 71h59m59.999999999s 2027-03-03 11:59:59.999999999 +0000 UTC",
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-// TestRing checks that the last changes are remembered and no more.
-func TestRing(t *testing.T) {
-	a := newActivity()
-	for i := range rememberedChanges + 30 {
-		a.change(nil, changeSeen{Serial: uint32(i)}, changed, 0)
-	}
-	var serials []uint32
-	for _, c := range a.recent() {
-		serials = append(serials, c.Serial)
-	}
-	var want []uint32
-	for i := rememberedChanges + 29; i >= 30; i-- {
-		want = append(want, uint32(i))
-	}
-	if diff := cmp.Diff(want, serials); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	if clients, zones := activity.Remembered(); clients != 1 || zones > 1 {
+		t.Errorf("remembered: %d clients, %d zones", clients, zones)
 	}
 }

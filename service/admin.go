@@ -1,21 +1,19 @@
 package service
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/google/uuid"
 
-	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/hosting"
+	"github.com/caddy-dns/bestdns/internal/protocol"
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/caddy-dns/bestdns/internal/text"
 )
@@ -78,18 +76,19 @@ func runningApp() (*App, error) {
 // made safe to show.
 func adminError(status int, format string, args ...any) error {
 	reason := fmt.Errorf(format, args...).Error()
-	return caddy.APIError{HTTPStatus: status, Err: errors.New(text.Brief(reason, mostOfDetail))}
+	return caddy.APIError{HTTPStatus: status, Err: errors.New(text.Brief(reason, text.MaxDetail))}
 }
 
-// adminProblem is a problem as it is told at the admin endpoint, with the status that it has
+// adminProblem is an error of hosting as it is told at the admin endpoint, with the status that it has
 // in the API. Why nothing can be changed now, such as a full disk, is told too: the API
 // leaves that to the log, and who uses the admin endpoint is the one to mend it.
-func adminProblem(p *problem) error {
-	reason := p.Detail
-	if p.Kind() == api.Unavailable && p.cause != nil {
-		reason += ": " + p.cause.Error()
+func adminProblem(err error) error {
+	e := hosting.AsError(err, "")
+	reason := e.Detail
+	if e.Kind == hosting.Unavailable && e.Cause != nil {
+		reason += ": " + e.Cause.Error()
 	}
-	return adminError(p.Status, "%s", reason)
+	return adminError(e.Kind.Status, "%s", reason)
 }
 
 func adminMethodError(r *http.Request) error {
@@ -97,25 +96,29 @@ func adminMethodError(r *http.Request) error {
 }
 
 func serveAdminZone(w http.ResponseWriter, r *http.Request) error {
-	zone, err := adminZone(strings.TrimPrefix(r.URL.Path, adminZones))
+	app, zone, err := adminZone(strings.TrimPrefix(r.URL.Path, adminZones))
 	if err != nil {
 		return err
 	}
 	switch r.Method {
 	case http.MethodGet:
-		return zone.export(w)
+		w.Header().Set("Content-Type", masterFileType)
+		err := app.hosting.Export(w, zone)
+		if _, ok := errors.AsType[*hosting.Error](err); ok {
+			return adminProblem(err)
+		}
+		return err
 	case http.MethodPost:
 		replace, err := wantsReplace(r)
 		if err != nil {
 			return err
 		}
-		started := time.Now()
-		done, failure := zone.importFile(r.Context(), r.Body, replace)
-		zone.logImport(r, replace, done, time.Since(started), failure)
-		if failure != nil {
-			return adminProblem(failure)
+		who := hosting.Caller{Name: adminName, Address: adminAddress(r), RequestID: uuid.NewString()}
+		done, err := app.hosting.Import(r.Context(), who, zone, r.Body, replace)
+		if err != nil {
+			return adminProblem(err)
 		}
-		writeJSON(w, done)
+		writeJSON(w, importDone(done))
 		return nil
 	}
 	return adminMethodError(r)
@@ -124,7 +127,7 @@ func serveAdminZone(w http.ResponseWriter, r *http.Request) error {
 // wantsReplace reads the query of an import. One that is misread would add records to those
 // that were to go.
 func wantsReplace(r *http.Request) (bool, error) {
-	query, err := parseQuery(r.URL.RawQuery, "replace")
+	query, err := protocol.ParseQuery(r.URL.RawQuery, "replace")
 	if err != nil {
 		return false, adminError(http.StatusBadRequest, "%w", err)
 	}
@@ -139,51 +142,36 @@ func wantsReplace(r *http.Request) (bool, error) {
 }
 
 // adminZone finds a built-in zone by its name.
-func adminZone(name string) (builtinZone, error) {
+func adminZone(name string) (*App, *hosting.Zone, error) {
 	app, err := runningApp()
 	if err != nil {
-		return builtinZone{}, err
+		return nil, nil, err
 	}
 	apex, err := record.ParseName(name)
 	if err != nil {
-		return builtinZone{}, adminError(http.StatusBadRequest, "%w", err)
+		return nil, nil, adminError(http.StatusBadRequest, "%w", err)
 	}
-	zone := app.hosted[apex]
+	zone := app.hosting.Zone(apex)
 	if zone == nil {
-		return builtinZone{}, adminError(http.StatusNotFound, "the zone %q is not in the configuration of this Caddy", apex)
+		return nil, nil, adminError(http.StatusNotFound, "the zone %q is not in the configuration of this Caddy", apex)
 	}
-	builtin, ok := zone.records.(builtinZone)
-	if !ok {
-		return builtinZone{}, adminError(http.StatusConflict, "the zone %q is hosted by its DNS provider and not by the built-in name server; that provider moves it", apex)
+	if !zone.Builtin() {
+		return nil, nil, adminError(http.StatusConflict, "the zone %q is hosted by its DNS provider and not by the built-in name server; that provider moves it", apex)
 	}
-	return builtin, nil
-}
-
-// export writes the zone as a master file.
-func (z builtinZone) export(w http.ResponseWriter) error {
-	snapshot, ok := z.app.shared.Snapshot(z.apex)
-	if !ok {
-		return adminError(http.StatusNotFound, "the name server does not have the zone %q", z.apex)
-	}
-	w.Header().Set("Content-Type", masterFileType)
-	left, err := record.WriteMasterFile(w, z.apex, z.app.hosted[z.apex].ttl, snapshot.Records(z.apex))
-	if err == nil && left > 0 {
-		_, err = fmt.Fprintf(w, "; left out: %d records of challenges under way\n", left)
-	}
-	return err
+	return app, zone, nil
 }
 
 // importDone is the answer to an import.
 type importDone struct {
 	// Records is the number of those that were read and are in the zone now.
 	Records int `json:"records"`
-	// Made is the number of those that were passed over, because the server makes
+	// Made is the number of those that were skipped, because the server makes
 	// them itself: SOA, NS at the apex, addresses of name servers.
 	Made   int    `json:"made"`
 	Serial uint32 `json:"serial"`
 }
 
-// adminName stands in the audit log for who uses the admin endpoint: nobody tells it
+// adminName stands in the audit log for who uses the admin endpoint: no one tells it
 // who that is, and it may do everything.
 const adminName = "(admin endpoint)"
 
@@ -195,57 +183,6 @@ func adminAddress(r *http.Request) string {
 		return ""
 	}
 	return peer.Addr().String()
-}
-
-// logImport writes the audit line of an import, which is one change however many
-// records it has.
-func (z builtinZone) logImport(r *http.Request, replace bool, done importDone, took time.Duration, failure *problem) {
-	c := changeSeen{
-		RequestID: uuid.NewString(), Client: adminName, Zone: z.apex.String(), Op: "import", Serial: done.Serial,
-		Address: adminAddress(r), Records: []string{fmt.Sprintf("%d of a master file", done.Records)},
-	}
-	if replace {
-		c.Op = "replace"
-	}
-	z.app.logOutcome(z.app.hosted[z.apex], c, took, failure)
-}
-
-// importFile adds the records of a master file to the zone, or puts them in the
-// place of all that is there, in one commit.
-func (z builtinZone) importFile(ctx context.Context, file io.Reader, replace bool) (importDone, *problem) {
-	snapshot, ok := z.app.shared.Snapshot(z.apex)
-	if !ok {
-		return importDone{}, newProblem(api.ZoneNotFound, "the name server does not have the zone %q", z.apex)
-	}
-	records, err := record.ReadMasterFile(file, "the master file", z.apex, z.app.hosted[z.apex].ttl)
-	if err != nil {
-		return importDone{}, newProblem(api.InvalidRecord, "%w", err)
-	}
-	var done importDone
-	var ours []record.Record
-	for _, r := range records {
-		if snapshot.Made(r.Name, r.Type) {
-			done.Made++
-			continue
-		}
-		ours = append(ours, r)
-	}
-	done.Records = len(ours)
-	done.Serial, err = z.write(ctx, ours, replace)
-	if err != nil {
-		return done, asProblem(err, z.apex)
-	}
-	return done, nil
-}
-
-// write makes one commit of the records of a master file.
-func (z builtinZone) write(ctx context.Context, records []record.Record, replace bool) (serial uint32, err error) {
-	if replace {
-		result, err := z.app.shared.Replace(ctx, z.apex, records)
-		return result.Serial, err
-	}
-	result, err := z.app.shared.Apply(ctx, z.apex, record.Change{Op: record.Append, Records: records})
-	return result.Serial, err
 }
 
 // serveAdminBackup sends a new store file. It is made beside the store, where

@@ -3,13 +3,15 @@ package service
 import (
 	"net/http"
 	"time"
+
+	"github.com/caddy-dns/bestdns/internal/hosting"
 )
 
 // activityAnswer is what the admin endpoint says of what happened lately.
 type activityAnswer struct {
 	Clients []clientSeen `json:"clients"`
 	// Changes are the last ones, refused ones too, the newest first.
-	Changes []*changeSeen `json:"changes"`
+	Changes []*hosting.ChangeSeen `json:"changes"`
 }
 
 // clientSeen is a client of the configuration.
@@ -32,14 +34,14 @@ func serveAdminActivity(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer := activityAnswer{
 		Clients: []clientSeen{},
-		Changes: seen.recent(),
+		Changes: activity.Recent(),
 	}
-	for client := range app.clients.All() {
+	for client := range app.hosting.Clients().All() {
 		c := clientSeen{Client: client.Name(), Description: client.Description()}
 		if expires := client.Expires(); !expires.IsZero() {
 			c.Expires = &expires
 		}
-		if used := seen.lastUse(client.Name()); !used.IsZero() {
+		if used := activity.LastUse(client.Name()); !used.IsZero() {
 			c.LastUsed = &used
 		}
 		answer.Clients = append(answer.Clients, c)

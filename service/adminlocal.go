@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"github.com/libdns/libdns"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/hosting"
+	"github.com/caddy-dns/bestdns/internal/protocol"
 	"github.com/caddy-dns/bestdns/service/check"
 )
 
@@ -43,26 +46,25 @@ func serveAdminHosting(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet {
 		return adminMethodError(r)
 	}
-	writeJSON(w, app.hosting())
+	zones := []check.HostedZone{}
+	for _, zone := range app.hosting.Zones() {
+		zones = append(zones, hostedZone(zone))
+	}
+	writeJSON(w, zones)
 	return nil
 }
 
-// hosting describes the hosted zones.
-func (a *App) hosting() []check.HostedZone {
-	zones := []check.HostedZone{}
-	for _, zone := range a.Zones {
-		hosted := check.HostedZone{Name: zone.apex.String(), Provider: zone.providerName(), CNAMETarget: zone.CNAMETarget}
-		for _, ns := range zone.nameServers {
-			server := check.NameServer{Name: ns.Name.String()}
-			for _, address := range ns.Addresses {
-				server.Addresses = append(server.Addresses, address.String())
-			}
-			hosted.NameServers = append(hosted.NameServers, server)
+// hostedZone describes a zone for a check.
+func hostedZone(zone *hosting.Zone) check.HostedZone {
+	hosted := check.HostedZone{Name: zone.Apex.String(), Provider: zone.ProviderName, CNAMETarget: zone.CNAMETarget}
+	for _, ns := range zone.NameServers {
+		server := check.NameServer{Name: ns.Name.String()}
+		for _, address := range ns.Addresses {
+			server.Addresses = append(server.Addresses, address.String())
 		}
-		zones = append(zones, hosted)
+		hosted.NameServers = append(hosted.NameServers, server)
 	}
-	slices.SortFunc(zones, func(x, y check.HostedZone) int { return strings.Compare(x.Name, y.Name) })
-	return zones
+	return hosted
 }
 
 func serveAdminRecords(w http.ResponseWriter, r *http.Request) error {
@@ -71,44 +73,39 @@ func serveAdminRecords(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	zone := strings.TrimPrefix(r.URL.Path, adminRecords)
+	who := app.localCaller()
+	who.Address = adminAddress(r)
 	var answer adminAnswer
-	var failure *problem
 	switch r.Method {
 	case http.MethodGet:
-		found, p := app.localList(r.Context(), zone)
-		if failure = p; p == nil {
+		var found iter.Seq[api.Record]
+		if found, err = app.localList(r.Context(), who, zone); err == nil {
 			answer.Records.Records = slices.Collect(found)
 		}
 	case http.MethodPatch:
-		answer.Records, failure = app.adminChange(w, r, zone)
+		answer.Records, err = app.adminChange(w, r, who, zone)
 	default:
 		return adminMethodError(r)
 	}
-	if failure != nil {
-		answer.Problem = &failure.Problem
+	if err != nil {
+		answer.Problem = protocol.Problem(hosting.AsError(err, ""), who.RequestID)
 	}
 	writeJSON(w, answer)
 	return nil
 }
 
 // adminChange carries out the change in a request, in the name of who is in process.
-func (a *App) adminChange(w http.ResponseWriter, r *http.Request, zone string) (answer api.Records, failure *problem) {
-	who := a.localCaller()
-	who.address = adminAddress(r)
+func (a *App) adminChange(w http.ResponseWriter, r *http.Request, who hosting.Caller, zone string) (api.Records, error) {
 	var change api.Change
-	text, failure := readBody(w, r)
-	if failure == nil {
-		change, failure = readChange(text)
+	text, err := readBody(w, r)
+	if err == nil {
+		change, err = readChange(text)
 	}
-	if failure != nil {
-		a.logUnread(who, zone, failure)
-	} else {
-		answer, failure = a.change(r.Context(), who, zone, change)
+	if err != nil {
+		a.hosting.Unread(who, zone, err)
+		return api.Records{}, err
 	}
-	if failure != nil {
-		failure.RequestID = who.requestID
-	}
-	return answer, failure
+	return a.change(r.Context(), who, zone, change)
 }
 
 // runningService is the service in a running Caddy, through its admin endpoint.

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"iter"
 	"net/http"
-	"strconv"
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/fair"
+	"github.com/caddy-dns/bestdns/internal/hosting"
+	"github.com/caddy-dns/bestdns/internal/protocol"
+	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/caddy-dns/bestdns/internal/text"
 )
 
@@ -69,17 +71,17 @@ func (p *progressWriter) end() {
 	}
 }
 
-// streamRecords writes records one by one: a zone may be larger than an answer
+// streamRecords writes records, their names relative to a zone, one by one: a zone may be larger than an answer
 // should ever be in memory.
-func streamRecords(w http.ResponseWriter, records iter.Seq[api.Record]) error {
+func streamRecords(w http.ResponseWriter, zone record.Name, found iter.Seq[hosting.Entry]) error {
 	w.Header().Set("Content-Type", "application/json")
 	out := bufio.NewWriter(w)
 	out.WriteString(`{"records":[`)
 	first := true
-	var b breather
-	for r := range records {
-		b.breathe()
-		text, err := json.Marshal(r)
+	var b fair.Breather
+	for e := range found {
+		b.Breathe()
+		text, err := json.Marshal(protocol.Record(zone, e))
 		if err != nil {
 			return err
 		}
@@ -101,20 +103,12 @@ func writeJSON(w http.ResponseWriter, answer any) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-func (h *Handler) writeProblem(w http.ResponseWriter, r *http.Request, req request, p *problem) {
-	p.RequestID = req.who.requestID
-	if p.Status >= 500 && !p.quiet && r.Method != http.MethodPatch { // changes have their audit line
-		h.logger.Error("request failed", zap.String("request_id", p.RequestID), zap.String("path", text.Brief(r.URL.Path, mostOfName)),
-			zap.String("reason", p.Detail), loggedCause(p.cause))
+// writeError answers a request with an error.
+func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, req request, err error) {
+	e := hosting.AsError(err, "")
+	if e.Kind.Status >= 500 && !e.Quiet && r.Method != http.MethodPatch { // changes have their audit line
+		h.logger.Error("request failed", zap.String("request_id", req.who.RequestID), zap.String("path", text.Brief(r.URL.Path, text.MaxName)),
+			zap.String("reason", e.Detail), hosting.CauseField(e.Cause))
 	}
-	if p.retryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(p.retryAfter.Round(time.Second)/time.Second))))
-	}
-	if p.Status == http.StatusUnauthorized {
-		w.Header().Add("WWW-Authenticate", `Bearer realm="bestdns"`)
-		w.Header().Add("WWW-Authenticate", `Basic realm="bestdns", charset="UTF-8"`)
-	}
-	w.Header().Set("Content-Type", api.ProblemContentType)
-	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(&p.Problem)
+	protocol.WriteProblem(w, e, req.who.RequestID)
 }

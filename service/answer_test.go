@@ -9,7 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/hosting"
+	"github.com/caddy-dns/bestdns/internal/record"
 )
 
 // slowWriter is a ResponseWriter to a client that takes each piece in a time, or fails
@@ -41,15 +42,15 @@ func (w *slowWriter) Write(b []byte) (int, error) {
 // and one that is slow is not.
 func TestReaderWithoutProgress(t *testing.T) {
 	data := string(make([]byte, 1000))
-	forever := func(yield func(api.Record) bool) {
-		for yield(api.Record{Name: "x", Data: &data}) {
+	forever := func(yield func(hosting.Entry) bool) {
+		for yield(hosting.Entry{Owner: record.Root, Data: data}) {
 		}
 	}
 	synctest.Test(t, func(t *testing.T) {
 		w := &slowWriter{ResponseWriter: httptest.NewRecorder(), each: time.Hour}
 		out := newProgressWriter(w, httptest.NewRequest(http.MethodGet, "/", nil))
 		began := time.Now()
-		if err := streamRecords(out, forever); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != progressTimeout {
+		if err := streamRecords(out, record.Root, forever); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != progressTimeout {
 			t.Errorf("one that takes nothing: %v after %s", err, time.Since(began))
 		}
 		out.end()

@@ -13,13 +13,21 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
-	"github.com/caddy-dns/bestdns/internal/record"
 )
 
 func init() {
 	caddy.RegisterModule(new(App))
 }
+
+// What outlives configurations.
+var (
+	// activity is what this process has seen its callers do.
+	activity = hosting.NewActivity()
+	// inspector is what name servers and DNS providers have told it.
+	inspector = hosting.NewInspector(64)
+)
 
 // App is the BestDNS service: it keeps DNS records for ACME DNS challenges (and
 // any others) on behalf of clients that each may change what they need and no more.
@@ -102,22 +110,12 @@ type App struct {
 	Limits *Limits `json:"limits,omitempty"`
 
 	logger *zap.Logger
-	audit  *zap.Logger
 
 	// Made in Provision and not changed afterwards.
-	apexes      record.Zones
-	hosted      map[record.Name]*Zone
-	cnameTarget record.Name // "" if no zone is marked
-	clients     *access.Clients
-	local       *access.Client
-	gates       map[*access.Client]*gates
-	room        map[string]nameserver.Use // that clients may have, by name
-	nameLimits  record.Limits
-	listen      []caddy.NetworkAddress
-	storePath   string // canonical; "" without a built-in zone
-
-	ready  chan struct{} // closed when records are accepted: DNS serves them
-	closed chan struct{} // closed by Cleanup
+	hosting   *hosting.Service
+	gates     map[*access.Client]*gates
+	listen    []caddy.NetworkAddress
+	storePath string // canonical; "" without a built-in zone
 
 	mu sync.Mutex // guards what Start acquires, publish uses and Cleanup releases
 
@@ -143,70 +141,49 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // provisions too.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
-	a.audit = a.logger.Named("audit")
-	a.ready = make(chan struct{})
-	a.closed = make(chan struct{})
 	repl := caddy.NewReplacer()
-
-	if err := a.provisionZones(ctx, repl); err != nil {
-		return err
-	}
-	if err := a.provisionClients(repl); err != nil {
+	if err := a.provisionHosting(ctx, repl); err != nil {
 		return err
 	}
 	a.provisionGates()
-	if err := a.provisionLimits(); err != nil {
-		return err
-	}
 	if err := ctx.GetMetricsRegistry().Register(collector{a}); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
+	}
+	return a.subscribe(ctx)
+}
+
+// provisionHosting makes what the configuration hosts, and for whom.
+func (a *App) provisionHosting(ctx caddy.Context, repl *caddy.Replacer) error {
+	config := hosting.Config{
+		Activity: activity, Inspector: inspector, Logger: a.logger, Audit: a.logger.Named("audit"), ProcessLog: processLog(),
+	}
+	for _, zone := range a.Zones {
+		if err := zone.provision(ctx, repl); err != nil {
+			return fmt.Errorf("zone %q: %w", zone.Name, err)
+		}
+		config.Zones = append(config.Zones, zone.hosted)
+	}
+	for _, client := range a.Clients {
+		c, err := client.access(repl)
+		if err != nil {
+			return fmt.Errorf("client %q: %w", client.Name, err)
+		}
+		config.Clients = append(config.Clients, c)
+	}
+	if err := a.provisionLimits(&config); err != nil {
+		return err
 	}
 	if a.hasBuiltin() {
 		if err := a.provisionListeners(repl); err != nil {
 			return err
 		}
-	}
-	return a.subscribe(ctx)
-}
-
-func (a *App) provisionZones(ctx caddy.Context, repl *caddy.Replacer) error {
-	a.apexes = make(record.Zones, len(a.Zones))
-	a.hosted = make(map[record.Name]*Zone, len(a.Zones))
-	for _, zone := range a.Zones {
-		if err := zone.provision(ctx, repl, a); err != nil {
-			return fmt.Errorf("zone %q: %w", zone.Name, err)
-		}
-		if _, twice := a.hosted[zone.apex]; twice {
-			return fmt.Errorf("zone %q: configured twice", zone.Name)
-		}
-		a.hosted[zone.apex] = zone
-		a.apexes[zone.apex] = struct{}{}
-		if !zone.CNAMETarget {
-			continue
-		}
-		if a.cnameTarget != "" {
-			return fmt.Errorf("zone %q: cname_target is set for the zone %q already, and one zone at most can be the target", zone.Name, a.cnameTarget)
-		}
-		a.cnameTarget = zone.apex
-	}
-	return nil
-}
-
-func (a *App) provisionClients(repl *caddy.Replacer) error {
-	configs := make([]access.Config, 0, len(a.Clients))
-	for _, client := range a.Clients {
-		config, err := client.access(repl)
-		if err != nil {
-			return fmt.Errorf("client %q: %w", client.Name, err)
-		}
-		configs = append(configs, config)
+		config.Port = listenPort(a.listen)
 	}
 	var err error
-	if a.clients, err = access.New(a.apexes, a.cnameTarget, configs); err != nil {
+	if a.hosting, err = hosting.New(config); err != nil {
 		return err
 	}
-	a.local = access.Local(a.apexes, a.cnameTarget)
-	for client := range a.clients.All() {
+	for client := range a.hosting.Clients().All() {
 		for _, rule := range client.IdleRules() {
 			a.logger.Warn("this right can never be used: its domain lies in no zone of this service, and no zone is marked cname_target",
 				zap.String("client", client.Name()), zap.String("right", rule.String()))
@@ -245,10 +222,20 @@ func (a *App) provisionListeners(repl *caddy.Replacer) error {
 	return err
 }
 
+// listenPort returns the port of the first address that has one, zero if none has.
+func listenPort(addresses []caddy.NetworkAddress) uint16 {
+	for _, address := range addresses {
+		if address.StartPort != 0 && !address.IsFdNetwork() {
+			return uint16(address.StartPort)
+		}
+	}
+	return 0
+}
+
 // hasBuiltin reports whether the built-in name server is needed.
 func (a *App) hasBuiltin() bool {
 	for _, zone := range a.Zones {
-		if zone.builtin {
+		if zone.isBuiltin() {
 			return true
 		}
 	}
@@ -258,9 +245,7 @@ func (a *App) hasBuiltin() bool {
 // health reports whether this process can do its work. A provider that is down
 // does not make it unhealthy.
 func (a *App) health() error {
-	select {
-	case <-a.ready:
-	default:
+	if !a.hosting.Ready() {
 		return errors.New("the name server is not up yet")
 	}
 	if !a.hasBuiltin() {
@@ -318,8 +303,8 @@ func (a *App) nameServerSettings() nameserver.Settings {
 		settings.RateLimit = *a.RateLimit
 	}
 	for _, zone := range a.Zones {
-		if zone.builtin {
-			settings.Zones = append(settings.Zones, zone.nameServerConfig())
+		if zone.isBuiltin() {
+			settings.Zones = append(settings.Zones, zone.hosted.NameServerConfig())
 		}
 	}
 	return settings
@@ -335,12 +320,12 @@ func (a *App) Cleanup() error {
 	a.settle()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.closed != nil {
-		close(a.closed)
+	if a.hosting != nil {
+		a.hosting.Close()
 	}
 	if a.live {
 		liveApps.remove(a)
-		seen.keep(liveApps.all())
+		activity.Keep(liveApps.services())
 		a.live = false
 	}
 	// The sockets first: the configuration before has the answers when this one has

@@ -2,7 +2,6 @@ package service
 
 import (
 	"crypto/sha256"
-	"errors"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -14,32 +13,24 @@ import (
 
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/hosting"
+	"github.com/caddy-dns/bestdns/internal/protocol"
 )
 
 // authenticate returns the client that a request comes from: the user that an
 // earlier handler has authenticated, the owner of a token, or that of a TLS client
 // certificate.
-func (a *App) authenticate(r *http.Request, who caller) (*access.Client, *problem) {
-	address, _ := netip.ParseAddr(who.address)
+func (a *App) authenticate(r *http.Request, who hosting.Caller) (*access.Client, error) {
+	address, _ := netip.ParseAddr(who.Address)
 	address = address.Unmap().WithZone("")
-	client := a.clients.ByUser(authenticatedUser(r))
-	if client == nil {
-		var p *problem
-		if client, p = a.byTokenOrCertificate(r, address); p != nil {
-			return nil, p
+	who.Client = a.hosting.Clients().ByUser(authenticatedUser(r))
+	if who.Client == nil {
+		var err error
+		if who.Client, err = a.byTokenOrCertificate(r, address); err != nil {
+			return nil, err
 		}
 	}
-	now := time.Now()
-	if err := client.Accepts(now, address); err != nil {
-		if errors.Is(err, access.ErrExpired) {
-			seen.deny(clientExpired)
-		} else {
-			seen.deny(clientElsewhere)
-		}
-		return nil, newProblem(api.Unauthorized, "%w", err)
-	}
-	a.noteUse(client, who, now)
-	return client, nil
+	return who.Client, a.hosting.Accept(who, address)
 }
 
 // authenticatedUser returns the user that a handler before this one has
@@ -54,29 +45,29 @@ func authenticatedUser(r *http.Request) string {
 	return user
 }
 
-func (a *App) byTokenOrCertificate(r *http.Request, address netip.Addr) (*access.Client, *problem) {
+func (a *App) byTokenOrCertificate(r *http.Request, address netip.Addr) (*access.Client, error) {
 	if len(r.Header.Values("Authorization")) > 1 {
 		// A proxy before this server may have looked at the other one.
-		seen.deny(wrongTokenGiven)
-		return nil, newProblem(api.Unauthorized, "there are several Authorization headers: send one token")
+		activity.Deny(hosting.WrongToken)
+		return nil, hosting.Errorf(hosting.Unauthorized, "there are several Authorization headers: send one token")
 	}
 	if token, ok := tokenOf(r); ok {
 		// The look-up goes by the digest of all of the token, so its time tells
 		// nothing about any part of one.
-		if client := a.clients.ByDigest(access.DigestOf(token)); client != nil {
+		if client := a.hosting.Clients().ByDigest(access.DigestOf(token)); client != nil {
 			return client, nil
 		}
 		return nil, wrongToken(token, address)
 	}
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
-		if client := a.clients.ByCertificate(sha256.Sum256(r.TLS.PeerCertificates[0].Raw)); client != nil {
+		if client := a.hosting.Clients().ByCertificate(sha256.Sum256(r.TLS.PeerCertificates[0].Raw)); client != nil {
 			return client, nil
 		}
-		seen.deny(unknownCertificate)
-		return nil, newProblem(api.Unauthorized, "no token, and no client of this service is known by your TLS client certificate")
+		activity.Deny(hosting.UnknownCertificate)
+		return nil, hosting.Errorf(hosting.Unauthorized, "no token, and no client of this service is known by your TLS client certificate")
 	}
-	seen.deny(noToken)
-	return nil, newProblem(api.Unauthorized, "no token: send it as \"Authorization: Bearer TOKEN\", or as the password of Basic authentication")
+	activity.Deny(hosting.NoToken)
+	return nil, hosting.Errorf(hosting.Unauthorized, "no token: send it as \"Authorization: Bearer TOKEN\", or as the password of Basic authentication")
 }
 
 // tokenOf returns what stands in a request in the place of a token.
@@ -94,18 +85,18 @@ func tokenOf(r *http.Request) (string, bool) {
 
 // wrongToken says no, and after too many from one place says wait. A right token
 // is never throttled: whoever guesses must not lock out their neighbours.
-func wrongToken(token string, address netip.Addr) *problem {
+func wrongToken(token string, address netip.Addr) error {
 	if wait := wrongTokens.wait(address, time.Now()); wait > 0 {
-		seen.deny(tooManyWrongTokens)
-		p := newProblem(api.TooManyRequests, "too many wrong tokens from your address; a right one is accepted all the while")
-		p.retryAfter = wait
+		activity.Deny(hosting.Throttled)
+		p := hosting.Errorf(protocol.TooManyRequests, "too many wrong tokens from your address; a right one is accepted all the while")
+		p.RetryAfter = wait
 		return p
 	}
-	seen.deny(wrongTokenGiven)
+	activity.Deny(hosting.WrongToken)
 	if err := api.CheckToken(token); err != nil {
-		return newProblem(api.Unauthorized, "the token is not accepted: %w", err)
+		return hosting.Errorf(hosting.Unauthorized, "the token is not accepted: %w", err)
 	}
-	return newProblem(api.Unauthorized, "the token is not accepted: no client of this service has it")
+	return hosting.Errorf(hosting.Unauthorized, "the token is not accepted: no client of this service has it")
 }
 
 // wrongTokens outlives configurations: a reload is no pardon.

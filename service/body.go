@@ -17,6 +17,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/fair"
+	"github.com/caddy-dns/bestdns/internal/hosting"
+	"github.com/caddy-dns/bestdns/internal/protocol"
 )
 
 // bodyTimeout is the time in which the body of a request has to come.
@@ -34,20 +37,20 @@ func limitBodyTime(w http.ResponseWriter, r *http.Request) {
 
 // readBody reads a body within bodyTimeout. The deadline is set when it is over and
 // not before, since Caddy's server sets one of its own at each read.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	deadline := newBodyDeadline(w)
 	text, err := readLength(http.MaxBytesReader(w, r.Body, api.MaxBodyBytes), r.ContentLength)
 	deadline.end()
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return nil, newProblem(api.TooLarge, "the body is larger than %d bytes", api.MaxBodyBytes)
+		return nil, hosting.Errorf(hosting.TooLarge, "the body is larger than %d bytes", api.MaxBodyBytes)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, newProblem(api.BadRequest, "the body did not come within %s", bodyTimeout)
+		return nil, hosting.Errorf(protocol.BadRequest, "the body did not come within %s", bodyTimeout)
 	case err != nil && r.Context().Err() != nil:
 		return nil, errGone()
 	case err != nil:
-		return nil, newProblem(api.BadRequest, "the body cannot be read: %w", err)
+		return nil, hosting.Errorf(protocol.BadRequest, "the body cannot be read: %w", err)
 	}
 	if r.ProtoMajor == 1 {
 		// Or the client would count as gone while its change is under way. A stream of
@@ -105,9 +108,9 @@ func readLength(body io.Reader, length int64) ([]byte, error) {
 // many pieces the body comes, down to a byte each.
 func readAll(body io.Reader) ([]byte, error) {
 	text := make([]byte, 0, 4096)
-	var b breather
+	var b fair.Breather
 	for {
-		b.breathe()
+		b.Breathe()
 		text = slices.Grow(text, 512)
 		n, err := body.Read(text[len(text):cap(text)])
 		text = text[:len(text)+n]
@@ -121,13 +124,13 @@ func readAll(body io.Reader) ([]byte, error) {
 }
 
 // readChange reads a change out of the body of a PATCH.
-func readChange(text []byte) (api.Change, *problem) {
+func readChange(text []byte) (api.Change, error) {
 	if n := countObjects(text); n > 1+api.MaxRecords {
-		return api.Change{}, newProblem(api.TooLarge, "%d records in one change, and %d are the most", n-1, api.MaxRecords)
+		return api.Change{}, hosting.Errorf(hosting.TooLarge, "%d records in one change, and %d are the most", n-1, api.MaxRecords)
 	}
 	change, err := parseChange(text)
 	if err != nil {
-		return api.Change{}, newProblem(api.BadRequest, "the body is not a change in JSON: %s", jsonReason(err))
+		return api.Change{}, hosting.Errorf(protocol.BadRequest, "the body is not a change in JSON: %s", jsonReason(err))
 	}
 	return change, nil
 }

@@ -18,6 +18,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/hosting"
+	"github.com/caddy-dns/bestdns/internal/protocol"
 )
 
 // TestParseChangeStrict sends what Go's decoder would accept and somebody else
@@ -270,8 +272,8 @@ func TestNoDeadlineAfterHandler(t *testing.T) {
 		w := &lateWriter{ResponseRecorder: httptest.NewRecorder(), ended: ended}
 		r := httptest.NewRequest(http.MethodPatch, "/", endlessBody{ended})
 		r.ProtoMajor, r.ContentLength = 2, -1
-		if _, p := readBody(w, r); p == nil || p.Kind() != api.BadRequest {
-			t.Errorf("reading ended with %v", p)
+		if _, err := readBody(w, r); err == nil || hosting.AsError(err, "").Kind != protocol.BadRequest {
+			t.Errorf("reading ended with %v", err)
 		}
 		w.returned.Store(true)
 		time.Sleep(time.Minute)

@@ -178,8 +178,12 @@ func (o *checkOptions) prepare(ctx context.Context) (options check.Options, err 
 	if err != nil {
 		return options, err
 	}
-	if options.Hosted, err = config.hosted(); err != nil {
+	zones, err := config.zones()
+	if err != nil {
 		return options, err
+	}
+	for _, zone := range zones {
+		options.Hosted = append(options.Hosted, hostedZone(zone))
 	}
 	options.Accounts = o.accounts
 	found, help := config.accounts(ctx, options.CA)

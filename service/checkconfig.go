@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-dns/bestdns"
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/service/check"
 )
 
@@ -132,39 +133,18 @@ func (c *checkedConfig) client(domain string) *bestdns.Provider {
 	return nil
 }
 
-// hosted returns the zones of the service in the configuration.
-func (c *checkedConfig) hosted() (zones []check.HostedZone, err error) {
+// zones returns the zones of the service in the configuration, without their DNS providers.
+func (c *checkedConfig) zones() (zones []*hosting.Zone, err error) {
 	if c.app == nil {
 		return nil, nil
 	}
 	repl := caddy.NewReplacer()
 	for _, zone := range c.app.Zones {
-		apex, err := parseConfigName(repl, zone.Name)
+		read, err := zone.read(repl)
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: zone %q: %w", c.file, zone.Name, err)
 		}
-		hosted := check.HostedZone{Name: apex.String(), CNAMETarget: zone.CNAMETarget}
-		var module struct {
-			Name string `json:"name"`
-		}
-		if zone.ProviderRaw != nil && json.Unmarshal(zone.ProviderRaw, &module) == nil {
-			hosted.Provider = module.Name
-		}
-		for _, ns := range zone.NameServers {
-			name, err := parseConfigName(repl, ns.Name)
-			if err != nil {
-				return nil, fmt.Errorf("reading %s: zone %q: ns %q: %w", c.file, zone.Name, ns.Name, err)
-			}
-			server := check.NameServer{Name: name.String()}
-			for _, address := range ns.Addresses {
-				if address, err = replace(repl, address); err != nil {
-					return nil, fmt.Errorf("reading %s: zone %q: ns %q: %w", c.file, zone.Name, ns.Name, err)
-				}
-				server.Addresses = append(server.Addresses, address)
-			}
-			hosted.NameServers = append(hosted.NameServers, server)
-		}
-		zones = append(zones, hosted)
+		zones = append(zones, read)
 	}
 	return zones, nil
 }

@@ -28,7 +28,7 @@ func (a *App) announceDaily(next time.Time) {
 		timer := time.NewTimer(min(time.Until(next), time.Hour))
 		select {
 		case <-timer.C:
-		case <-a.closed:
+		case <-a.hosting.Closed():
 			timer.Stop()
 			return
 		}
@@ -46,7 +46,7 @@ func midnightAfter(now time.Time) time.Time {
 
 // warnOfExpiry warns of the clients that are to be announced at that time.
 func (a *App) warnOfExpiry(now time.Time) {
-	for client := range a.clients.All() {
+	for client := range a.hosting.Clients().All() {
 		end := client.Expires()
 		if end.IsZero() || end.Sub(now) > expiryNotice {
 			continue
@@ -68,7 +68,7 @@ func (a *App) warnOfExpiry(now time.Time) {
 
 // anyExpires reports whether the access of any client ends one day.
 func (a *App) anyExpires() bool {
-	for client := range a.clients.All() {
+	for client := range a.hosting.Clients().All() {
 		if !client.Expires().IsZero() {
 			return true
 		}

@@ -11,7 +11,7 @@ import (
 	logobserver "go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-dns/bestdns/internal/access"
-	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/hosting"
 )
 
 // TestExpiryIsAnnounced lets three weeks pass and notes which warnings come on which day.
@@ -21,17 +21,17 @@ func TestExpiryIsAnnounced(t *testing.T) {
 		start := time.Now().UTC()
 		midnight := midnightAfter(start)
 		core, logs := logobserver.New(zap.InfoLevel)
-		clients, err := access.New(record.Zones{}, "", []access.Config{
+		s, err := hosting.New(hosting.Config{Clients: []access.Config{
 			{Name: "ever", Users: []string{"1"}},
 			{Name: "over", Users: []string{"2"}, Expires: start.AddDate(0, 0, -30)},
 			{Name: "soon", Users: []string{"3"}, Expires: midnight.AddDate(0, 0, 2), Description: "in rack 4"},
 			{Name: "later", Users: []string{"4"}, Expires: midnight.AddDate(0, 0, 16)},
 			{Name: "much later", Users: []string{"5"}, Expires: midnight.AddDate(1, 0, 0)},
-		})
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		app := &App{logger: zap.New(core), clients: clients, closed: make(chan struct{})}
+		app := &App{logger: zap.New(core), hosting: s}
 		app.announceExpiry()
 
 		said := make(map[string][]string)
@@ -51,7 +51,7 @@ func TestExpiryIsAnnounced(t *testing.T) {
 			}
 			time.Sleep(time.Hour)
 		}
-		close(app.closed) // or the test would not end
+		s.Close() // or the test would not end
 
 		want := map[string][]string{
 			"over": {"warn 18h+0 over"},

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-dns/bestdns/internal/access"
-	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/hosting"
 )
 
 // gates bound what one client has under way at once, so that what it asks for waits for
@@ -42,9 +42,9 @@ const (
 	// smallBody is how long the body of a change may be to be worked on at once.
 	// A change of one record has some 150 bytes.
 	smallBody = 1024
-	// gatePatience is how long a request waits to be let in: what comes then has to end
+	// gateTimeout is how long a request waits to be let in: what comes then has to end
 	// before the client stops waiting.
-	gatePatience = 5 * time.Second
+	gateTimeout = 5 * time.Second
 	// mostWaiting is how many requests of a client wait at one gate. Each keeps some
 	// 25 kB, and HTTP/2 lets a client send hundreds by one connection.
 	mostWaiting = 512
@@ -68,7 +68,7 @@ func newGates() *gates {
 // provisionGates makes the gates of each client.
 func (a *App) provisionGates() {
 	a.gates = make(map[*access.Client]*gates)
-	for client := range a.clients.All() {
+	for client := range a.hosting.Clients().All() {
 		a.gates[client] = newGates()
 	}
 }
@@ -82,7 +82,7 @@ type gate struct {
 func newGate(room int) *gate { return &gate{room: make(chan struct{}, room)} }
 
 // enter waits for room, which leave gives back. A caller that has gone is not let in.
-func (g *gate) enter(ctx context.Context) *problem {
+func (g *gate) enter(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return errGone()
 	}
@@ -96,7 +96,7 @@ func (g *gate) enter(ctx context.Context) *problem {
 		return errCrowded("this client has %d requests waiting, and no more may: send fewer at once", mostWaiting)
 	}
 	defer g.waiting.Add(-1)
-	timer := time.NewTimer(gatePatience)
+	timer := time.NewTimer(gateTimeout)
 	defer timer.Stop()
 	select {
 	case g.room <- struct{}{}:
@@ -104,7 +104,7 @@ func (g *gate) enter(ctx context.Context) *problem {
 	case <-ctx.Done():
 		return errGone()
 	case <-timer.C:
-		return errCrowded("this client has as much under way as it may have at once, and none of it has ended within %s", gatePatience)
+		return errCrowded("this client has as much under way as it may have at once, and none of it has ended within %s", gateTimeout)
 	}
 }
 
@@ -113,28 +113,17 @@ func (g *gate) leave() { <-g.room }
 // isCrowded reports whether a client has more let in than most ever have.
 func (g *gate) isCrowded() bool { return len(g.room) > cap(g.room)/2 }
 
-func errCrowded(format string, args ...any) *problem {
-	p := newProblem(api.Unavailable, format, args...)
-	p.retryAfter, p.quiet = time.Second, true
-	seen.deny(clientBusy)
-	return p
+func errCrowded(format string, args ...any) error {
+	e := hosting.Errorf(hosting.Unavailable, format, args...)
+	e.RetryAfter, e.Quiet = time.Second, true
+	activity.Deny(hosting.Busy)
+	return e
 }
 
 // errGone is for a caller that does not wait for the answer any more. No one will read
 // it.
-func errGone() *problem {
-	p := newProblem(api.Unavailable, "the client has gone")
-	p.quiet = true
-	return p
-}
-
-// breather gives way to other requests now and then, in what takes long.
-type breather int
-
-// breathe is called once for each of many small steps.
-func (b *breather) breathe() {
-	const often = 128
-	if *b++; *b%often == 0 {
-		runtime.Gosched()
-	}
+func errGone() error {
+	e := hosting.Errorf(hosting.Unavailable, "the client has gone")
+	e.Quiet = true
+	return e
 }

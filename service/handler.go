@@ -1,14 +1,13 @@
 package service
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +18,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/hosting"
+	"github.com/caddy-dns/bestdns/internal/protocol"
 	"github.com/caddy-dns/bestdns/internal/text"
 	"github.com/caddy-dns/bestdns/service/page"
 )
@@ -69,13 +70,13 @@ type route struct {
 	page    bool   // for people
 }
 
-// serve answers one request. What it returns is written as a problem.
-type serve func(h *Handler, w http.ResponseWriter, r *http.Request, req request) *problem
+// serve answers one request. An error of hosting is answered as a problem.
+type serve func(h *Handler, w http.ResponseWriter, r *http.Request, req request) error
 
 // request is what all of the calls need to know of one.
 type request struct {
 	app   *App
-	who   caller
+	who   hosting.Caller
 	zone  string
 	gates *gates // of the client, nil without one
 }
@@ -89,8 +90,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	// A server that is still draining the requests of an old configuration goes
 	// by the newest one: what a reload revokes is revoked at once.
 	req := request{app: liveApps.newest(h.app), zone: route.zone}
-	req.who = caller{address: clientAddress(r), requestID: requestID(r)}
-	w.Header().Set("X-Request-Id", req.who.requestID)
+	req.who = hosting.Caller{Address: clientAddress(r), RequestID: requestID(r)}
+	w.Header().Set("X-Request-Id", req.who.RequestID)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff") // values are anybody's text, HTML too
 	if route.page {
@@ -102,35 +103,28 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if r.Method != http.MethodPatch { // whose answers are small; see patchRecords
 		w = out
 	}
-	if p := h.guarded(w, r, route, req); p != nil {
-		h.writeProblem(out, r, req, p)
+	if err := h.guarded(w, r, route, req); err != nil {
+		h.writeError(out, r, req, err)
 	}
 	return nil
 }
 
-// guarded serves a request, and makes of a panic a problem like any other. (net/http
+// guarded serves a request, and makes of a panic an error like any other. (net/http
 // keeps one from ending the process, but leaves the caller without an answer.)
-func (h *Handler) guarded(w http.ResponseWriter, r *http.Request, route route, req request) (p *problem) {
+func (h *Handler) guarded(w http.ResponseWriter, r *http.Request, route route, req request) (err error) {
 	defer func() {
 		switch recovered := recover(); recovered {
 		case nil:
 		case http.ErrAbortHandler: // which is how handlers and proxies give up
 			panic(recovered)
 		default:
-			p = bug(recovered)
+			err = hosting.Recovered(recovered)
 		}
 	}()
 	return h.serve(w, r, route, req)
 }
 
-// bug is the problem of a panic.
-func bug(recovered any) *problem {
-	p := newProblem(api.Internal, "the service failed; its log has the cause under this request id: please report it")
-	p.cause, p.Unchanged = fmt.Errorf("panic: %v\n%s", recovered, debug.Stack()), false
-	return p
-}
-
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req request) *problem {
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req request) error {
 	method := r.Method
 	if method == http.MethodHead {
 		method = http.MethodGet
@@ -138,16 +132,16 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req
 	serve, ok := route.methods[method]
 	if !ok {
 		w.Header().Set("Allow", allowed(route.methods))
-		return newProblem(api.MethodNotAllowed, "%s is not a method of %s", r.Method, r.URL.Path)
+		return hosting.Errorf(protocol.MethodNotAllowed, "%s is not a method of %s", r.Method, r.URL.Path)
 	}
 	if !route.open {
-		client, p := req.app.authenticate(r, req.who)
-		if p != nil {
-			return p
+		client, err := req.app.authenticate(r, req.who)
+		if err != nil {
+			return err
 		}
-		req.who.client, req.gates = client, req.app.gates[client]
-		if p := req.gates.requests.enter(r.Context()); p != nil {
-			return p
+		req.who.Client, req.gates = client, req.app.gates[client]
+		if err := req.gates.requests.enter(r.Context()); err != nil {
+			return err
 		}
 		defer req.gates.requests.leave()
 	}
@@ -201,43 +195,51 @@ func findRoute(method, path string) (route, bool) {
 	return route{methods: recordsMethods, zone: zone}, err == nil
 }
 
-func (h *Handler) getZones(w http.ResponseWriter, _ *http.Request, req request) *problem {
-	writeJSON(w, req.app.zones(req.who))
+func (h *Handler) getZones(w http.ResponseWriter, _ *http.Request, req request) error {
+	zones := api.Zones{Zones: []api.Zone{}}
+	for _, zone := range req.app.hosting.ZonesOf(req.who.Client) {
+		zones.Zones = append(zones.Zones, api.Zone{Name: zone.Apex.String()})
+	}
+	writeJSON(w, zones)
 	return nil
 }
 
-func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req request) *problem {
-	query, err := parseQuery(r.URL.RawQuery, "name", "type")
+func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req request) error {
+	query, err := protocol.ParseQuery(r.URL.RawQuery, "name", "type")
 	if err != nil {
-		return newProblem(api.BadRequest, "%w", err)
+		return hosting.Errorf(protocol.BadRequest, "%w", err)
 	}
-	if p := req.gates.walks.enter(r.Context()); p != nil {
-		return p
+	if err := req.gates.walks.enter(r.Context()); err != nil {
+		return err
 	}
 	defer req.gates.walks.leave()
-	records, p := req.app.list(r.Context(), req.who, req.zone, filter{name: query["name"], typ: query["type"]})
-	if p != nil {
-		return p
+	want, err := protocol.Query(req.zone, query["name"], query["type"])
+	if err != nil {
+		return err
+	}
+	found, err := req.app.hosting.Records(r.Context(), req.who.Client, want)
+	if err != nil {
+		return err
 	}
 	if r.Method == http.MethodHead {
 		w.Header().Set("Content-Type", "application/json")
 		return nil
 	}
-	if err := streamRecords(w, records); err != nil {
-		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), loggedCause(err))
+	if err := streamRecords(w, want.Zone, found); err != nil {
+		h.logger.Debug("the client went away", zap.String("request_id", req.who.RequestID), hosting.CauseField(err))
 	}
 	return nil
 }
 
-func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req request) *problem {
+func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req request) error {
 	if isEarlyData(r) {
-		p := newProblem(api.TooEarly, "early data can be replayed; send the change again on the finished connection")
-		req.app.logUnread(req.who, req.zone, p)
-		return p
+		err := hosting.Errorf(protocol.TooEarly, "early data can be replayed; send the change again on the finished connection")
+		req.app.hosting.Unread(req.who, req.zone, err)
+		return err
 	}
-	answer, encoded, p := h.change(w, r, req)
-	if p != nil {
-		return p
+	answer, encoded, err := h.change(w, r, req)
+	if err != nil {
+		return err
 	}
 	if encoded != nil || req.gates.requests.isCrowded() {
 		out := newProgressWriter(w, r)
@@ -250,61 +252,71 @@ func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req reque
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if _, err := w.Write(encoded); err != nil {
-		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), loggedCause(err))
+		h.logger.Debug("the client went away", zap.String("request_id", req.who.RequestID), hosting.CauseField(err))
 	}
 	return nil
 }
 
 // change reads a change and makes it. The answer to a large one, which may be large too,
 // it encodes while it is its client's turn to work.
-func (h *Handler) change(w http.ResponseWriter, r *http.Request, req request) (answer api.Records, encoded []byte, p *problem) {
+func (h *Handler) change(w http.ResponseWriter, r *http.Request, req request) (answer api.Records, encoded []byte, err error) {
 	isLarge := r.ContentLength < 0 || r.ContentLength > smallBody
 	if isLarge {
 		bodies := req.gates.bodies
 		if r.ContentLength < 0 {
 			bodies = req.gates.chunked
 		}
-		if p := bodies.enter(r.Context()); p != nil {
-			return answer, nil, p
+		if err := bodies.enter(r.Context()); err != nil {
+			return answer, nil, err
 		}
 		defer bodies.leave()
 	}
-	text, p := readBody(w, r)
-	if p == nil && isLarge {
-		if p = req.gates.work.enter(r.Context()); p == nil {
+	text, err := readBody(w, r)
+	if err == nil && isLarge {
+		if err = req.gates.work.enter(r.Context()); err == nil {
 			defer req.gates.work.leave()
 		}
 	}
 	var body api.Change
-	if p == nil {
-		body, p = readChange(text)
+	if err == nil {
+		body, err = readChange(text)
 	}
 	switch {
-	case p != nil && !p.quiet:
-		req.app.logUnread(req.who, req.zone, p)
-		return answer, nil, p
-	case p != nil:
-		return answer, nil, p
+	case err != nil:
+		req.app.hosting.Unread(req.who, req.zone, err)
+		return answer, nil, err
 	case r.Context().Err() != nil:
 		return answer, nil, errGone()
 	}
 	// The body may have taken its time, and a reload in the meantime its right.
 	if newest := liveApps.newest(h.app); newest != req.app {
-		client, p := newest.authenticate(r, req.who)
-		if p != nil {
-			newest.logUnread(req.who, req.zone, p)
-			return answer, nil, p
+		client, err := newest.authenticate(r, req.who)
+		if err != nil {
+			newest.hosting.Unread(req.who, req.zone, err)
+			return answer, nil, err
 		}
-		req.app, req.who.client = newest, client
+		req.app, req.who.Client = newest, client
 	}
-	if answer, p = req.app.change(r.Context(), req.who, req.zone, body); p != nil || !isLarge {
-		return answer, nil, p
+	if answer, err = req.app.change(r.Context(), req.who, req.zone, body); err != nil || !isLarge {
+		return answer, nil, err
 	}
-	encoded, err := json.Marshal(answer)
-	if err != nil {
-		return answer, nil, asProblem(err, "")
+	if encoded, err = json.Marshal(answer); err != nil {
+		return answer, nil, err
 	}
 	return answer, append(encoded, '\n'), nil
+}
+
+// change carries out a change as the API has it.
+func (a *App) change(ctx context.Context, who hosting.Caller, zone string, body api.Change) (api.Records, error) {
+	asked, err := protocol.ParseZone(zone)
+	if err != nil {
+		return api.Records{}, err
+	}
+	done, err := a.hosting.Change(ctx, who, protocol.Change(asked, body))
+	if err != nil {
+		return api.Records{}, err
+	}
+	return protocol.Records(asked, done), nil
 }
 
 // isEarlyData reports whether a request came, or may have come to a proxy before
@@ -314,8 +326,8 @@ func isEarlyData(r *http.Request) bool {
 	return r.TLS != nil && !r.TLS.HandshakeComplete || len(r.Header.Values("Early-Data")) > 0
 }
 
-func (h *Handler) getToken(w http.ResponseWriter, _ *http.Request, req request) *problem {
-	client := req.who.client
+func (h *Handler) getToken(w http.ResponseWriter, _ *http.Request, req request) error {
+	client := req.who.Client
 	token := api.Token{Client: client.Name(), Description: client.Description(), Rights: []string{}}
 	for _, rule := range client.Rules() {
 		token.Rights = append(token.Rights, rule.String())
@@ -330,18 +342,18 @@ func (h *Handler) getToken(w http.ResponseWriter, _ *http.Request, req request) 
 	return nil
 }
 
-func (h *Handler) getHealth(w http.ResponseWriter, _ *http.Request, req request) *problem {
+func (h *Handler) getHealth(w http.ResponseWriter, _ *http.Request, req request) error {
 	if err := req.app.health(); err != nil {
-		p := newProblem(api.Unavailable, "%w", err)
+		e := hosting.Errorf(hosting.Unavailable, "%w", err)
 		// Anyone may ask; what is wrong has its line where it was found.
-		p.retryAfter, p.quiet = time.Second, true
-		return p
+		e.RetryAfter, e.Quiet = time.Second, true
+		return e
 	}
 	writeJSON(w, api.Health{Status: "ok"})
 	return nil
 }
 
-func (h *Handler) getOpenAPI(w http.ResponseWriter, _ *http.Request, _ request) *problem {
+func (h *Handler) getOpenAPI(w http.ResponseWriter, _ *http.Request, _ request) error {
 	w.Header().Set("Content-Type", "application/yaml")
 	w.Write(api.OpenAPI)
 	return nil
@@ -362,7 +374,7 @@ func requestID(r *http.Request) string {
 // trusted proxies too.
 func clientAddress(r *http.Request) string {
 	if address, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && address != "" {
-		return text.Brief(address, mostOfID) // the zone of an IPv6 address can be any text
+		return text.Brief(address, text.MaxID) // the zone of an IPv6 address can be any text
 	}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		return peer.Addr().String()

@@ -18,6 +18,7 @@ import (
 	"github.com/libdns/libdns"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/text"
 )
 
 // evil is what no log, page or terminal should be given: C1, DEL, bidi, invisible
@@ -117,7 +118,7 @@ func TestHostileProvider(t *testing.T) {
 	checkShown(t, "reading", s.call(t, "root", http.MethodGet, "/v1/zones/provider.test/records", "").problem.Detail)
 	log := s.log(t)
 	checkShown(t, "log", log)
-	if lines := s.logged(t, "request failed", "cause"); len(lines) == 0 || !strings.Contains(lines[0][0], "31m") || len(lines[0][0]) > mostOfCause+10 {
+	if lines := s.logged(t, "request failed", "cause"); len(lines) == 0 || !strings.Contains(lines[0][0], "31m") || len(lines[0][0]) > text.MaxCause+10 {
 		t.Errorf("the log has of the cause: %.300q", lines)
 	}
 }
@@ -127,20 +128,20 @@ func TestClientAddressIsShown(t *testing.T) {
 	vars := map[string]any{caddyhttp.ClientIPVarKey: "fe80::1%" + strings.Repeat(evil, 100)}
 	address := clientAddress(r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, vars)))
 	checkShown(t, "address", address)
-	if len(address) > mostOfID+10 || !strings.HasPrefix(address, "fe80::1%e") {
+	if len(address) > text.MaxID+10 || !strings.HasPrefix(address, "fe80::1%e") {
 		t.Errorf("%d bytes: %s", len(address), address)
 	}
 }
 
-func checkShown(t *testing.T, what, text string) {
+func checkShown(t *testing.T, what, s string) {
 	t.Helper()
-	if !utf8.ValidString(text) {
-		t.Errorf("%s: not UTF-8: %.300q", what, text)
+	if !utf8.ValidString(s) {
+		t.Errorf("%s: not UTF-8: %.300q", what, s)
 	}
 	isHidden := func(c rune) bool {
 		return c != '\n' && c != '\t' && !unicode.IsPrint(c) || c == 0x3164 || unicode.Is(unicode.Variation_Selector, c)
 	}
-	if i := strings.IndexFunc(text, isHidden); i >= 0 {
-		t.Errorf("%s: a character that must not be there is in %s", what, fmt.Sprintf("%+.200q", text[max(0, i-80):]))
+	if i := strings.IndexFunc(s, isHidden); i >= 0 {
+		t.Errorf("%s: a character that must not be there is in %s", what, fmt.Sprintf("%+.200q", s[max(0, i-80):]))
 	}
 }

@@ -1,11 +1,9 @@
 package service
 
 import (
-	"errors"
 	"fmt"
-	"slices"
 
-	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
@@ -59,24 +57,6 @@ const (
 // reaches it takes the committer a few milliseconds.
 const maxTouched = 2 << 20
 
-// limitNames are those that a refusal and the metrics have.
-var limitNames = [...]record.Limit{
-	nameserver.LimitClientRecords, nameserver.LimitClientBytes, nameserver.LimitZoneRecords, nameserver.LimitZoneBytes,
-	record.LimitTypes, record.LimitRecords, record.LimitBytes, nameserver.LimitChallenges, record.LimitTouched,
-}
-
-// limitOf returns which limit a change was over, as an index of limitNames, or -1.
-func limitOf(p *problem) int {
-	if p == nil {
-		return -1
-	}
-	var over *record.LimitError
-	if !errors.As(p.cause, &over) {
-		return -1
-	}
-	return slices.Index(limitNames[:], over.Limit)
-}
-
 // limit is one setting of a configuration.
 type limit struct {
 	name  string
@@ -110,7 +90,7 @@ func either(value *int, otherwise int) int {
 }
 
 // provisionLimits works out what each client may have, and checks the rest.
-func (a *App) provisionLimits() error {
+func (a *App) provisionLimits(config *hosting.Config) error {
 	if a.Limits == nil {
 		a.Limits = new(Limits)
 	}
@@ -118,33 +98,19 @@ func (a *App) provisionLimits() error {
 		return fmt.Errorf("limits: %w", err)
 	}
 	records, bytes := either(a.Limits.ClientRecords, defaultClientRecords), either(a.Limits.ClientBytes, defaultClientBytes)
-	a.room = make(map[string]nameserver.Use, len(a.Clients))
+	config.Room = make(map[string]nameserver.Use, len(a.Clients))
 	for _, c := range a.Clients {
 		if err := checkLimits(limit{"max_records", c.MaxRecords}, limit{"max_bytes", c.MaxBytes}); err != nil {
 			return fmt.Errorf("client %q: %w", c.Name, err)
 		}
-		a.room[c.Name] = nameserver.Use{Records: either(c.MaxRecords, records), Bytes: either(c.MaxBytes, bytes)}
+		config.Room[c.Name] = nameserver.Use{Records: either(c.MaxRecords, records), Bytes: either(c.MaxBytes, bytes)}
 	}
-	a.nameLimits = record.Limits{
+	config.Limits = record.Limits{
 		Types:   either(a.Limits.NameTypes, defaultNameTypes),
 		Records: either(a.Limits.RRsetRecords, defaultRRsetRecords),
 		Bytes:   either(a.Limits.NameBytes, defaultNameBytes),
 		Touched: maxTouched,
 	}
+	config.DomainChallenges = either(a.Limits.DomainChallenges, defaultDomainChallenges)
 	return nil
-}
-
-// account is that of a client for changes of a zone. The modules of the same Caddy have
-// one without limits of their own.
-func (a *App) account(client string, zone *Zone) nameserver.Account {
-	room := a.room[client]
-	if client == access.LocalName {
-		room = nameserver.Use{}
-	}
-	return nameserver.Account{
-		Client:  client,
-		Records: room.Records, Bytes: room.Bytes,
-		ZoneRecords: either(zone.MaxRecords, 0), ZoneBytes: either(zone.MaxBytes, 0),
-		Challenges: either(a.Limits.DomainChallenges, defaultDomainChallenges),
-	}
 }

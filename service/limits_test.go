@@ -107,7 +107,7 @@ func TestLimits(t *testing.T) {
 func TestGatesOfOneClient(t *testing.T) {
 	s := startStandard(t)
 	app := liveApps.newest(nil)
-	busy := app.gates[app.clients.ByName("ops")]
+	busy := app.gates[app.hosting.Clients().ByName("ops")]
 	for range walksAtOnce {
 		if p := busy.walks.enter(t.Context()); p != nil {
 			t.Fatal(p)

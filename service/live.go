@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
+	"github.com/caddy-dns/bestdns/internal/hosting"
+	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/owed"
 )
 
@@ -43,7 +44,7 @@ func (a *App) subscribe(ctx caddy.Context) error {
 		events.On("stopping", onEvent{func(context.Context) { a.settle() }}),
 		// An error has no use: should the name server never come, the attempt that
 		// follows says more about why.
-		events.On("cert_obtaining", onEvent{func(ctx context.Context) { _ = a.waitReady(ctx) }}),
+		events.On("cert_obtaining", onEvent{func(ctx context.Context) { _ = a.hosting.WaitReady(ctx) }}),
 	)
 }
 
@@ -78,7 +79,7 @@ func (a *App) publish() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	select {
-	case <-a.closed:
+	case <-a.hosting.Closed():
 		return
 	default:
 	}
@@ -92,8 +93,15 @@ func (a *App) publish() {
 	liveApps.push(a)
 	a.live = true
 	a.announceExpiry()
-	close(a.ready)
-	a.warnOccluded()
+	a.hosting.Begin(a.nameServer())
+}
+
+// nameServer returns the name server that Start has acquired, nil without a built-in zone.
+func (a *App) nameServer() *nameserver.Server {
+	if a.shared == nil {
+		return nil
+	}
+	return a.shared.Server
 }
 
 // serveZones publishes the zones, and only then reads the first question.
@@ -108,26 +116,6 @@ func (a *App) serveZones() error {
 	}
 	a.logger.Info("the name server is up", zap.Stringers("listen", a.listen), zap.Int("zones", len(settings.Zones)), zap.String("store", a.storePath))
 	return nil
-}
-
-// errStopped is what a call gets that waited for an app whose start failed.
-var errStopped = errors.New("the service was stopped before it was ready")
-
-// waitReady waits until records are accepted.
-func (a *App) waitReady(ctx context.Context) error {
-	select {
-	case <-a.ready: // first, since a call may come after the app was closed
-		return nil
-	default:
-	}
-	select {
-	case <-a.ready:
-		return nil
-	case <-a.closed:
-		return errStopped
-	case <-ctx.Done():
-		return fmt.Errorf("waiting for the name server to start: %w", context.Cause(ctx))
-	}
 }
 
 // liveApps are the apps that serve, the newest last.
@@ -157,11 +145,15 @@ func (s *appStack) remove(a *App) {
 	}
 }
 
-// all returns the apps that serve.
-func (s *appStack) all() []*App {
+// services returns what the apps that serve host.
+func (s *appStack) services() []*hosting.Service {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return slices.Clone(s.apps)
+	var services []*hosting.Service
+	for _, a := range s.apps {
+		services = append(services, a.hosting)
+	}
+	return services
 }
 
 // newest returns the newest app that serves, or own if there is none.

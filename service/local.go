@@ -11,6 +11,8 @@ import (
 
 	"github.com/caddy-dns/bestdns"
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/hosting"
+	"github.com/caddy-dns/bestdns/internal/protocol"
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/caddy-dns/bestdns/internal/text"
 )
@@ -18,16 +20,17 @@ import (
 // The modules of the same Caddy call the app without HTTP and without a token.
 // They have every right in the hosted zones.
 
-func (a *App) localCaller() caller {
-	return caller{client: a.local, requestID: uuid.NewString()}
+func (a *App) localCaller() hosting.Caller {
+	return hosting.Caller{Client: a.hosting.Local(), RequestID: uuid.NewString()}
 }
 
 // GetRecords returns the records at or below zone. It implements
 // [libdns.RecordGetter].
 func (a *App) GetRecords(ctx context.Context, zone string) ([]libdns.Record, error) {
-	found, failure := a.localList(ctx, zone)
-	if failure != nil {
-		return nil, failure.public()
+	who := a.localCaller()
+	found, err := a.localList(ctx, who, zone)
+	if err != nil {
+		return nil, public(err, who)
 	}
 	var records []libdns.Record
 	for r := range found {
@@ -37,17 +40,37 @@ func (a *App) GetRecords(ctx context.Context, zone string) ([]libdns.Record, err
 }
 
 // localList lists records without HTTP, and logs what the answer leaves to the log.
-func (a *App) localList(ctx context.Context, zone string) (iter.Seq[api.Record], *problem) {
-	who := a.localCaller()
-	found, failure := a.list(ctx, who, zone, filter{})
-	if failure != nil {
-		failure.RequestID = who.requestID
-		if failure.Status >= 500 && ctx.Err() == nil {
-			a.logger.Error("reading failed", zap.String("request_id", who.requestID), zap.String("zone", text.Brief(zone, mostOfName)),
-				zap.String("reason", failure.Detail), loggedCause(failure.cause))
-		}
+func (a *App) localList(ctx context.Context, who hosting.Caller, zone string) (iter.Seq[api.Record], error) {
+	want, err := protocol.Query(zone, "", "")
+	var found iter.Seq[hosting.Entry]
+	if err == nil {
+		found, err = a.hosting.Records(ctx, who.Client, want)
 	}
-	return found, failure
+	if err != nil {
+		failure := hosting.AsError(err, want.Zone)
+		if failure.Kind.Status >= 500 && ctx.Err() == nil {
+			a.logger.Error("reading failed", zap.String("request_id", who.RequestID), zap.String("zone", text.Brief(zone, text.MaxName)),
+				zap.String("reason", failure.Detail), hosting.CauseField(failure.Cause))
+		}
+		return nil, failure
+	}
+	return func(yield func(api.Record) bool) {
+		for e := range found {
+			if !yield(protocol.Record(want.Zone, e)) {
+				return
+			}
+		}
+	}, nil
+}
+
+// public returns an error as callers in the same process get it.
+func public(err error, who hosting.Caller) *bestdns.Error {
+	e := hosting.AsError(err, "")
+	p := protocol.Problem(e, who.RequestID)
+	return &bestdns.Error{
+		Type: p.Type, Title: p.Title, Detail: p.Detail, Status: p.Status,
+		RequestID: p.RequestID, Unchanged: p.Unchanged, Err: e.Cause,
+	}
 }
 
 // AppendRecords adds records; those that exist already are returned as they are.
@@ -71,26 +94,32 @@ func (a *App) DeleteRecords(ctx context.Context, zone string, records []libdns.R
 // ListZones returns the hosted zones. It implements [libdns.ZoneLister].
 func (a *App) ListZones(context.Context) ([]libdns.Zone, error) {
 	var zones []libdns.Zone
-	for _, zone := range a.zones(a.localCaller()).Zones {
-		zones = append(zones, libdns.Zone{Name: zone.Name})
+	for _, zone := range a.hosting.Zones() {
+		zones = append(zones, libdns.Zone{Name: zone.Apex.String()})
 	}
 	return zones, nil
 }
 
 func (a *App) localChange(ctx context.Context, zone string, op record.Op, records []libdns.Record) ([]libdns.Record, error) {
+	who := a.localCaller()
 	body, err := changeOf(op, records)
 	if err != nil {
-		return nil, newProblem(api.InvalidRecord, "zone %q: %w", zone, err).public()
+		return nil, public(hosting.Errorf(hosting.InvalidRecord, "zone %q: %w", zone, err), hosting.Caller{})
 	}
-	if err := a.waitReady(ctx); err != nil {
-		return nil, asProblem(notReadyError{err}, "").public()
+	if err := a.hosting.WaitReady(ctx); err != nil {
+		return nil, public(err, hosting.Caller{})
 	}
-	answer, err := a.changeUnless(ctx, a.localCaller(), zone, body)
+	asked, err := protocol.ParseZone(zone)
 	if err != nil {
-		return nil, err
+		return nil, public(err, who)
 	}
+	done, err := a.hosting.ChangeOrLeave(ctx, who, protocol.Change(asked, body))
+	if err != nil {
+		return nil, public(err, who)
+	}
+	answer := protocol.Records(asked, done)
 	if op == record.Delete {
-		answer.CNAMEs = nil // nobody looks for what is gone
+		answer.CNAMEs = nil // no one looks for what is gone
 	}
 	for _, c := range answer.CNAMEs {
 		a.logger.Info(fmt.Sprintf("for this challenge to be found, a CNAME must exist where the domain is hosted: %s CNAME %s", c.Name, c.Target),
@@ -122,37 +151,6 @@ func changeOf(op record.Op, records []libdns.Record) (api.Change, error) {
 		return api.Change{Set: body}, nil
 	}
 	return api.Change{Delete: body}, nil
-}
-
-// changeUnless carries out a change, and leaves it to itself when the context ends
-// after it has begun: the caller does not wait for what cannot be called back.
-func (a *App) changeUnless(ctx context.Context, who caller, zone string, body api.Change) (api.Records, error) {
-	type outcome struct {
-		answer  api.Records
-		failure *problem
-	}
-	done, begun := make(chan outcome, 1), make(chan struct{}, 1)
-	go func() {
-		answer, failure := a.change(context.WithValue(ctx, begunKey{}, begun), who, zone, body)
-		done <- outcome{answer, failure}
-	}()
-	var o outcome
-	select {
-	case o = <-done:
-	case <-ctx.Done():
-		// A change that has not begun ends with the context, and nothing was sent.
-		select {
-		case o = <-done:
-		case <-begun:
-			p := newProblem(api.Unavailable, "zone %q: given up while the change was under way: %w", zone, context.Cause(ctx))
-			p.Unchanged, p.RequestID = false, who.requestID
-			return api.Records{}, p.public()
-		}
-	}
-	if o.failure != nil {
-		return api.Records{}, o.failure.public()
-	}
-	return o.answer, nil
 }
 
 // Interface guard: what `dns bestdns` without a token asks for.

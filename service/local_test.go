@@ -15,6 +15,7 @@ import (
 	"github.com/libdns/libdns"
 
 	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/internal/hosting"
 )
 
 // newestApp returns the app of the configuration in force.
@@ -207,10 +208,13 @@ func TestPortTaken(t *testing.T) {
 
 // TestCancelled checks that a caller whose context ends does not wait on.
 func TestCancelled(t *testing.T) {
-	app := &App{ready: make(chan struct{}), closed: make(chan struct{})}
+	s, err := hosting.New(hosting.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := app.waitReady(ctx); !errors.Is(err, context.Canceled) {
+	if err := s.WaitReady(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("waiting: %v", err)
 	}
 }

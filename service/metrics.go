@@ -3,6 +3,8 @@ package service
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caddy-dns/bestdns/internal/hosting"
+	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
@@ -86,24 +88,14 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 	out.gauge(healthyDesc, healthy)
 	c.collectActivity(out)
 	c.collectClients(out)
-	if server := c.app.nameServer(); server != nil {
+	if server := c.app.hosting.NameServer(); server != nil {
 		c.collectQueries(out, server)
 		c.collectSockets(out)
 		c.collectContents(out, server)
 	}
 }
 
-// nameServer returns the app's name server, nil if it has none or not yet.
-func (a *App) nameServer() *sharedServer {
-	select {
-	case <-a.ready:
-		return a.shared
-	default:
-		return nil
-	}
-}
-
-func (c collector) collectQueries(out exposition, server *sharedServer) {
+func (c collector) collectQueries(out exposition, server *nameserver.Server) {
 	asked := make(map[record.Name]bool)
 	for _, q := range server.QueryCounts() {
 		out.count(queriesDesc, q.Queries, q.Zone.String(), q.Type, q.Rcode)
@@ -113,9 +105,9 @@ func (c collector) collectQueries(out exposition, server *sharedServer) {
 	}
 	// A counter that begins with its first query has no increase then, and a zone that
 	// nobody asks about is what one wants to be told of.
-	for apex, zone := range c.app.hosted {
-		if zone.builtin && !asked[apex] {
-			out.count(queriesDesc, 0, apex.String(), "TXT", "NOERROR")
+	for _, zone := range c.app.hosting.Zones() {
+		if zone.Builtin() && !asked[zone.Apex] {
+			out.count(queriesDesc, 0, zone.Apex.String(), "TXT", "NOERROR")
 		}
 	}
 	limits := server.LimitCounts()
@@ -136,17 +128,17 @@ func (c collector) collectSockets(out exposition) {
 	}
 }
 
-func (c collector) collectContents(out exposition, server *sharedServer) {
+func (c collector) collectContents(out exposition, server *nameserver.Server) {
 	uses := server.Uses()
-	for client := range c.app.clients.All() {
+	for client := range c.app.hosting.Clients().All() {
 		if used, ok := uses[client.Name()]; ok {
 			out.gauge(clientRecordsDesc, float64(used.Records), client.Name())
 			out.gauge(clientBytesDesc, float64(used.Bytes), client.Name())
 		}
 	}
 	for _, contents := range server.Contents() {
-		zone := c.app.hosted[contents.Zone]
-		if zone == nil || !zone.builtin {
+		zone := c.app.hosting.Zone(contents.Zone)
+		if zone == nil || !zone.Builtin() {
 			continue // the store remembers what a configuration had once
 		}
 		out.gauge(recordsDesc, float64(contents.Records), contents.Zone.String())
@@ -158,37 +150,38 @@ func (c collector) collectContents(out exposition, server *sharedServer) {
 }
 
 func (c collector) collectActivity(out exposition) {
-	counts := seen.counts()
-	out.count(changesDesc, counts.refused, "", refused.String())
-	for apex, zone := range c.app.hosted {
-		z := counts.zones[apex] // zero before its first change: a counter that begins at 1 has no increase
-		for i, n := range z.outcomes {
-			out.count(changesDesc, n, apex.String(), outcome(i).String())
+	counts := activity.Counts()
+	out.count(changesDesc, counts.Refused, "", hosting.Refused.String())
+	for _, zone := range c.app.hosting.Zones() {
+		apex := zone.Apex
+		z := counts.Zones[apex] // zero before its first change: a counter that begins at 1 has no increase
+		for i, n := range z.Verdicts {
+			out.count(changesDesc, n, apex.String(), hosting.Verdict(i).String())
 		}
-		if z.took.n > 0 {
-			out.histogram(durationDesc, &z.took, apex)
+		if z.Took.N > 0 {
+			out.histogram(durationDesc, &z.Took, apex)
 		}
-		if zone.builtin {
+		if zone.Builtin() {
 			continue
 		}
-		for i, n := range z.providerErrors {
-			out.count(providerDesc, n, apex.String(), providerErrorLabels[i])
+		for i, n := range z.ProviderErrors {
+			out.count(providerDesc, n, apex.String(), hosting.ProviderErrorLabels[i])
 		}
 	}
-	for i, n := range counts.overLimit {
-		out.count(overLimitDesc, n, string(limitNames[i]))
+	for i, n := range counts.OverLimit {
+		out.count(overLimitDesc, n, string(hosting.LimitNames[i]))
 	}
-	for i, n := range counts.denied {
-		out.count(deniedDesc, n, denialLabels[i])
+	for i, n := range counts.Denied {
+		out.count(deniedDesc, n, hosting.DenialLabels[i])
 	}
 }
 
 func (c collector) collectClients(out exposition) {
-	for client := range c.app.clients.All() {
+	for client := range c.app.hosting.Clients().All() {
 		if end := client.Expires(); !end.IsZero() {
 			out.gauge(expiresDesc, float64(end.Unix()), client.Name())
 		}
-		if used := seen.lastUse(client.Name()); !used.IsZero() {
+		if used := activity.LastUse(client.Name()); !used.IsZero() {
 			out.gauge(lastUsedDesc, float64(used.UnixMilli())/1000, client.Name())
 		}
 	}
@@ -205,6 +198,6 @@ func (e exposition) gauge(desc *prometheus.Desc, value float64, labels ...string
 	e.metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 }
 
-func (e exposition) histogram(desc *prometheus.Desc, l *latency, zone record.Name) {
-	e.metrics <- prometheus.MustNewConstHistogram(desc, l.n, l.sum, l.cumulative(), zone.String())
+func (e exposition) histogram(desc *prometheus.Desc, l *hosting.Latency, zone record.Name) {
+	e.metrics <- prometheus.MustNewConstHistogram(desc, l.N, l.Sum, l.Cumulative(), zone.String())
 }

@@ -8,11 +8,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/caddy-dns/bestdns/internal/access"
-	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/fair"
+	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/caddy-dns/bestdns/service/page"
 )
@@ -35,37 +35,37 @@ const (
 	pageWalk = 100_000
 )
 
-// pagePatience is how long the page waits for name servers.
-const pagePatience = 2 * time.Second
+// pageTimeout is how long the page waits for name servers.
+const pageTimeout = 2 * time.Second
 
-func (h *Handler) getPage(w http.ResponseWriter, r *http.Request, req request) *problem {
-	text, p := renderPage(r.Context(), req)
-	if p != nil {
-		return p
+func (h *Handler) getPage(w http.ResponseWriter, r *http.Request, req request) error {
+	text, err := renderPage(r.Context(), req)
+	if err != nil {
+		return err
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	if _, err := w.Write(text); err != nil {
-		h.logger.Debug("the client went away", zap.String("request_id", req.who.requestID), loggedCause(err))
+		h.logger.Debug("the client went away", zap.String("request_id", req.who.RequestID), hosting.CauseField(err))
 	}
 	return nil
 }
 
 // renderPage makes the page, when the visitor has no other one in the making and there is room for
 // one.
-func renderPage(ctx context.Context, req request) ([]byte, *problem) {
+func renderPage(ctx context.Context, req request) ([]byte, error) {
 	for _, gate := range []*gate{req.gates.page, pages} {
-		if p := gate.enter(ctx); p != nil {
-			return nil, p
+		if err := gate.enter(ctx); err != nil {
+			return nil, err
 		}
 		defer gate.leave()
 	}
-	ctx, cancel := context.WithTimeout(ctx, pagePatience)
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
-	text, err := page.Render(req.app.view(ctx, req.who.client))
+	text, err := page.Render(req.app.view(ctx, req.who.Client))
 	if err != nil {
-		p := newProblem(api.Internal, "the page could not be made; the service's log has the cause under this request id")
-		p.cause = err
-		return nil, p
+		e := hosting.Errorf(hosting.Internal, "the page could not be made; the service's log has the cause under this request id")
+		e.Cause = err
+		return nil, e
 	}
 	return text, nil
 }
@@ -73,18 +73,18 @@ func renderPage(ctx context.Context, req request) ([]byte, *problem) {
 // view returns what a client may see. It waits for name servers as long as the context
 // lives.
 func (a *App) view(ctx context.Context, visitor *access.Client) page.View {
-	zones, more := first(a.usedBy(visitor), pageZones)
-	found := inquiries.look(ctx, a, zones)
+	zones, more := first(a.hosting.ZonesOf(visitor), pageZones)
+	found := a.hosting.Inspect(ctx, zones)
 	now := time.Now()
 	v := page.View{Now: now, MoreZones: more}
 	for i, zone := range zones {
 		v.Zones = append(v.Zones, viewZone(zone, found[i]))
-		if !zone.builtin && found[i].stored == nil {
-			v.Unread = append(v.Unread, shown(zone.apex))
+		if !zone.Builtin() && found[i].Unread() {
+			v.Unread = append(v.Unread, shown(zone.Apex))
 		}
 	}
 	v.Challenges, v.MoreChallenges = a.challengesFor(visitor, zones, found)
-	for _, c := range seen.recent() {
+	for _, c := range activity.Recent() {
 		if change, ok := a.viewChange(visitor, c); ok {
 			v.Changes = append(v.Changes, change)
 		}
@@ -105,58 +105,34 @@ func shown(name record.Name) page.Text {
 	return page.Text(strings.TrimSuffix(name.String(), "."))
 }
 
-// usedBy returns the zones in which a client has any right, by name.
-func (a *App) usedBy(client *access.Client) []*Zone {
-	var zones []*Zone
-	for apex, zone := range a.hosted {
-		if client.MayUse(apex) {
-			zones = append(zones, zone)
-		}
-	}
-	slices.SortFunc(zones, func(x, y *Zone) int { return strings.Compare(x.apex.String(), y.apex.String()) })
-	return zones
-}
-
-func viewZone(zone *Zone, found findings) page.Zone {
-	v := page.Zone{Name: shown(zone.apex), Provider: page.Text(zone.providerName()), CNAMETarget: zone.CNAMETarget, Asked: found.asked}
-	for _, s := range found.servers {
-		server := page.Server{Name: page.Text(strings.TrimSuffix(s.name, ".")), Serial: s.serial, Fault: page.Text(s.fault)}
-		if s.address.IsValid() {
-			server.Address = page.Text(s.address.String())
+func viewZone(zone *hosting.Zone, found hosting.Findings) page.Zone {
+	v := page.Zone{Name: shown(zone.Apex), Provider: page.Text(zone.ProviderName), CNAMETarget: zone.CNAMETarget, Asked: found.Asked}
+	for _, s := range found.Servers {
+		server := page.Server{Name: page.Text(strings.TrimSuffix(s.Name, ".")), Serial: s.Serial, Fault: page.Text(s.Fault)}
+		if s.Address.IsValid() {
+			server.Address = page.Text(s.Address.String())
 		}
 		v.Servers = append(v.Servers, server)
 	}
-	v.State = found.state()
+	v.State = stateOf(found)
 	return v
 }
 
-// providerName returns the name of the module that hosts the zone, "" if it is built in.
-func (z *Zone) providerName() string {
-	backend, ok := z.records.(*providerZone)
-	if !ok {
-		return ""
-	}
-	if module, ok := backend.provider.(caddy.Module); ok {
-		return module.CaddyModule().ID.Name()
-	}
-	return "unknown"
-}
-
-// state is what the answers of name servers come to. One that this machine has no way
+// stateOf is what the answers of name servers come to. One that this machine has no way
 // to, such as those with IPv6 addresses where there is no IPv6, says nothing either way.
-func (f findings) state() page.State {
+func stateOf(f hosting.Findings) page.State {
 	switch {
-	case f.asked.IsZero():
+	case f.Asked.IsZero():
 		return page.NotAsked
-	case len(f.servers) == 0:
+	case len(f.Servers) == 0:
 		return page.Unknown
 	}
 	serials := make(map[uint32]bool)
-	for _, s := range f.servers {
+	for _, s := range f.Servers {
 		switch {
-		case s.fault == "":
-			serials[s.serial] = true
-		case !s.elsewhere:
+		case s.Fault == "":
+			serials[s.Serial] = true
+		case !s.Elsewhere:
 			return page.Faulty
 		}
 	}
@@ -172,7 +148,7 @@ func (f findings) state() page.State {
 // challengesFor returns the names that a client may read at which challenges are
 // answered, as many as fit on the page, and how many there are more. The name server
 // knows those that expire; of others it shows by their name and form.
-func (a *App) challengesFor(client *access.Client, zones []*Zone, found []findings) (list []page.Challenge, more int) {
+func (a *App) challengesFor(client *access.Client, zones []*hosting.Zone, found []hosting.Findings) (list []page.Challenge, more int) {
 	add := func(c page.Challenge) {
 		if len(list) < pageChallenges {
 			list = append(list, c)
@@ -180,25 +156,22 @@ func (a *App) challengesFor(client *access.Client, zones []*Zone, found []findin
 			more++
 		}
 	}
-	var b breather
-	if server := a.nameServer(); server != nil {
+	var b fair.Breather
+	if server := a.hosting.NameServer(); server != nil {
 		for e := range server.Expiries() {
-			if b.breathe(); b > pageWalk {
+			if b.Breathe(); b > pageWalk {
 				break
 			}
-			zone := a.hosted[e.Zone]
-			if zone != nil && zone.builtin && client.MayUse(e.Zone) && a.mayRead(client, e.Zone, e.Name) {
+			zone := a.hosting.Zone(e.Zone)
+			if zone != nil && zone.Builtin() && client.MayUse(e.Zone) && a.hosting.MayRead(client, e.Zone, e.Name) {
 				add(page.Challenge{Name: shown(e.Name), Zone: shown(e.Zone), Expires: e.At})
 			}
 		}
 	}
 	for i, zone := range zones {
-		if found[i].stored == nil {
-			continue
-		}
-		for _, name := range found[i].stored.challenges {
-			if a.mayRead(client, zone.apex, name) {
-				add(page.Challenge{Name: shown(name), Zone: shown(zone.apex)})
+		for _, name := range found[i].Challenges() {
+			if a.hosting.MayRead(client, zone.Apex, name) {
+				add(page.Challenge{Name: shown(name), Zone: shown(zone.Apex)})
 			}
 		}
 	}
@@ -206,8 +179,8 @@ func (a *App) challengesFor(client *access.Client, zones []*Zone, found []findin
 }
 
 // viewChange returns what a client is shown of a change, if it may see it.
-func (a *App) viewChange(visitor *access.Client, c *changeSeen) (v page.Change, ok bool) {
-	by := a.clients.ByName(c.Client) // nil: in process, or not configured any more
+func (a *App) viewChange(visitor *access.Client, c *hosting.ChangeSeen) (v page.Change, ok bool) {
+	by := a.hosting.Clients().ByName(c.Client) // nil: in process, or not configured any more
 	local := by == nil && c.Client == access.LocalName
 	known := by != nil && visitor.Sees(by)
 	if by != visitor && !a.mayReadChange(visitor, c, known) {
@@ -228,21 +201,21 @@ func (a *App) viewChange(visitor *access.Client, c *changeSeen) (v page.Change, 
 
 // mayReadChange reports whether a client may read at all names of a change. known tells
 // whether it may know of the one who made it.
-func (a *App) mayReadChange(visitor *access.Client, c *changeSeen, known bool) bool {
-	if a.hosted[c.Apex] == nil || !visitor.MayUse(c.Apex) || len(c.Records) == 0 {
+func (a *App) mayReadChange(visitor *access.Client, c *hosting.ChangeSeen, known bool) bool {
+	if a.hosting.Zone(c.Apex) == nil || !visitor.MayUse(c.Apex) || len(c.Records) == 0 {
 		return false
 	}
 	records := c.Records
-	if records[len(records)-1] == moreRecords {
+	if records[len(records)-1] == hosting.MoreRecords {
 		// Names that are not remembered: known is who made them, and that it had a right to each.
-		if !known || c.Outcome != changed.String() {
+		if !known || c.Outcome != hosting.Changed.String() {
 			return false
 		}
 		records = records[:len(records)-1]
 	}
 	for _, text := range records {
 		owner, ok := ownerOf(text)
-		if !ok || !a.mayReadIn(visitor, c.Apex, owner) {
+		if !ok || !a.hosting.MayReadAsked(visitor, c.Apex, owner) {
 			return false
 		}
 	}
@@ -266,26 +239,10 @@ func ownerOf(text string) (record.Name, bool) {
 	return owner, err == nil
 }
 
-// mayReadIn reports whether a client may read at the name to which a record of a zone
-// went: the owner's, or the target of its CNAME.
-func (a *App) mayReadIn(client *access.Client, apex, owner record.Name) bool {
-	if _, hosted := a.apexes.Of(owner); !hosted {
-		challenge, ok := record.ChallengeOf(owner)
-		if !ok || apex != a.cnameTarget {
-			return false
-		}
-		var err error
-		if owner, err = challenge.Target(apex); err != nil {
-			return false
-		}
-	}
-	return a.mayRead(client, apex, owner)
-}
-
 // clientsFor returns the clients that one may know of, the last used first.
 func (a *App) clientsFor(visitor *access.Client) []page.Client {
 	var list []page.Client
-	for client := range a.clients.All() {
+	for client := range a.hosting.Clients().All() {
 		if visitor.Sees(client) {
 			v := viewClient(client)
 			v.Visitor = client == visitor
@@ -301,6 +258,6 @@ func (a *App) clientsFor(visitor *access.Client) []page.Client {
 func viewClient(client *access.Client) page.Client {
 	return page.Client{
 		Name: page.Text(client.Name()), Description: page.Text(client.Description()),
-		LastUsed: seen.lastUse(client.Name()), Expires: client.Expires(),
+		LastUsed: activity.LastUse(client.Name()), Expires: client.Expires(),
 	}
 }

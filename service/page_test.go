@@ -14,15 +14,16 @@ import (
 
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/service/page"
 )
 
-// inquireAnew forgets what name servers were asked, which outlives configurations.
-func inquireAnew(t testing.TB) {
+// inspectAnew forgets what name servers were asked, which outlives configurations.
+func inspectAnew(t testing.TB, atOnce int) {
 	t.Helper()
-	old := inquiries
-	inquiries = newInquirer()
-	t.Cleanup(func() { inquiries = old })
+	old := inspector
+	inspector = hosting.NewInspector(atOnce)
+	t.Cleanup(func() { inspector = old })
 }
 
 // sight is what a client sees, a line for each thing.
@@ -62,7 +63,7 @@ func sightOf(v page.View, started time.Time) sight {
 // TestPageSight checks what each client sees of the same service, and that it is all
 // that it sees.
 func TestPageSight(t *testing.T) {
-	inquireAnew(t)
+	inspectAnew(t, 8)
 	memory.reset(libdns.TXT{Name: "_acme-challenge.shop", Text: challengeValue, TTL: time.Minute},
 		libdns.TXT{Name: "_acme-challenge.other", Text: challengeValue},
 		libdns.NS{Name: "@", Target: "ns1.page.test."})
@@ -194,7 +195,7 @@ func TestPageSight(t *testing.T) {
 		"nothing": {Clients: []string{"nothing, the visitor"}},
 	} {
 		t.Run(client, func(t *testing.T) {
-			visitor := app.clients.ByDigest(access.DigestOf(s.token[client]))
+			visitor := app.hosting.Clients().ByDigest(access.DigestOf(s.token[client]))
 			v := app.view(t.Context(), visitor)
 			if diff := cmp.Diff(want, sightOf(v, started)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -219,7 +220,7 @@ func TestPageSight(t *testing.T) {
 
 // TestPageAnswers checks what a browser gets, with a token and without.
 func TestPageAnswers(t *testing.T) {
-	inquireAnew(t)
+	inspectAnew(t, 8)
 	s := startStandard(t)
 	ask := func(method, password string) answer {
 		request, err := http.NewRequest(method, s.api+"/", nil)
@@ -259,13 +260,12 @@ func TestPageAnswers(t *testing.T) {
 // TestPageWaitsNoLonger checks that who goes away is not waited for, and sees what there
 // is without the name servers.
 func TestPageWaitsNoLonger(t *testing.T) {
-	inquireAnew(t)
+	inspectAnew(t, 0) // no inspection ever begins
 	startStandard(t)
 	app := liveApps.newest(nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	inquiries.slots = make(chan struct{}) // no inquiry ever begins
-	v := app.view(ctx, app.clients.ByName("ops"))
+	v := app.view(ctx, app.hosting.Clients().ByName("ops"))
 	if len(v.Zones) != 2 || v.Zones[0].State != page.NotAsked || !v.Zones[0].Asked.IsZero() {
 		t.Errorf("%+v", v.Zones)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -15,11 +16,14 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/google/go-cmp/cmp"
 	"github.com/libdns/libdns"
+
+	"github.com/caddy-dns/bestdns"
 )
 
 func init() {
 	caddy.RegisterModule(new(memoryProvider))
 	caddy.RegisterModule(new(plainProvider))
+	caddy.RegisterModule(new(scriptedProvider))
 }
 
 // memoryProvider is a DNS provider that keeps its records in this process, as
@@ -288,5 +292,55 @@ func TestProviderFails(t *testing.T) {
 		if !strings.Contains(s.log(t), a.problem.RequestID) {
 			t.Errorf("%s: the log does not have the request's id", name)
 		}
+	}
+}
+
+// scriptedProvider does in each call what the test that runs says.
+type scriptedProvider struct {
+	get    func(ctx context.Context) ([]libdns.Record, error)
+	change func(ctx context.Context) ([]libdns.Record, error)
+}
+
+// scripted is the one that each configuration gets.
+var scripted = new(scriptedProvider)
+
+func (*scriptedProvider) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "dns.providers.test_scripted", New: func() caddy.Module { return scripted }}
+}
+
+func (*scriptedProvider) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
+
+func (p *scriptedProvider) GetRecords(ctx context.Context, _ string) ([]libdns.Record, error) {
+	return p.get(ctx)
+}
+
+func (p *scriptedProvider) AppendRecords(ctx context.Context, _ string, _ []libdns.Record) ([]libdns.Record, error) {
+	return p.change(ctx)
+}
+
+func (p *scriptedProvider) DeleteRecords(ctx context.Context, _ string, _ []libdns.Record) ([]libdns.Record, error) {
+	return p.change(ctx)
+}
+
+// TestProviderReportsNothing has a provider report records that are none, which must
+// not end Caddy where no server's guard stands around the call: for the page and for
+// callers in process.
+func TestProviderReportsNothing(t *testing.T) {
+	startWithProvider(t, "test_scripted")
+	none := func(context.Context) ([]libdns.Record, error) { return []libdns.Record{nil}, nil }
+	scripted.get, scripted.change = none, none
+	app := newestApp(t)
+	record := []libdns.Record{libdns.TXT{Name: "x", Text: "x"}}
+	_, appendErr := app.AppendRecords(t.Context(), "example.test.", record)
+	_, deleteErr := app.DeleteRecords(t.Context(), "example.test.", record)
+	_, getErr := app.GetRecords(t.Context(), "example.test.")
+	for _, err := range []error{appendErr, deleteErr, getErr} {
+		var failure *bestdns.Error
+		if !errors.As(err, &failure) || failure.Status != http.StatusBadGateway {
+			t.Errorf("error: %v", err)
+		}
+	}
+	if found := app.hosting.Inspect(t.Context(), app.hosting.Zones()); !found[0].Unread() {
+		t.Errorf("the page found %v", found)
 	}
 }

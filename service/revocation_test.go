@@ -34,7 +34,7 @@ func TestRevocationOnOpenConnections(t *testing.T) {
 			defer conn.Close()
 			const body = `{"append":[{"name":"www","type":"A","data":"192.0.2.1"}]}`
 			fmt.Fprintf(conn, "PATCH /v1/zones/example.test/records HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\nAuthorization: Bearer %s\r\n\r\n%s", len(body), s.token["ops"], body[:10])
-			waitUntil(t, "the client was let in", func() bool { return !seen.lastUse("ops").IsZero() })
+			waitUntil(t, "the client was let in", func() bool { return !activity.LastUse("ops").IsZero() })
 
 			old := liveApps.newest(nil)
 			config, err := adapt(s.caddyfile(fmt.Sprintf(`

@@ -146,7 +146,7 @@ func (w *rightsWorld) account(client, what, kind string, asked labels, items []i
 			want[name] = n
 		}
 	}
-	if server := liveApps.newest(nil).nameServer(); server != nil {
+	if server := liveApps.newest(nil).hosting.NameServer(); server != nil {
 		for name, used := range server.Uses() {
 			got[name] = used.Records
 		}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-dns/bestdns/internal/access"
@@ -209,8 +208,8 @@ func quote(s string) string {
 	return `"` + strings.ReplaceAll(s, `"`, `\"`) + `"`
 }
 
-// hosting is what a configuration says about the service's zones.
-type hosting struct {
+// hosted is what a configuration says about the service's zones.
+type hosted struct {
 	known  bool
 	zones  record.Zones
 	target string // with its final dot; "" if there is none
@@ -218,34 +217,26 @@ type hosting struct {
 
 // readHosting reads the zones out of a configuration file. Without one, nothing
 // is known.
-func readHosting(file, adapter string) (hosting, error) {
+func readHosting(file, adapter string) (hosted, error) {
 	if file == "" {
-		return hosting{target: "<your zone>."}, nil
+		return hosted{target: "<your zone>."}, nil
 	}
-	text, _, _, err := caddycmd.LoadConfig(file, adapter)
+	config, err := readCheckedConfig(file, adapter)
 	if err != nil {
-		return hosting{}, fmt.Errorf("reading the zones from %s: %w", file, err)
+		return hosted{}, err
 	}
-	var config struct {
-		Apps struct {
-			BestDNS *App `json:"bestdns"`
-		} `json:"apps"`
+	if config.app == nil {
+		return hosted{}, fmt.Errorf("reading the zones from %s: it has no global option bestdns", file)
 	}
-	if err := json.Unmarshal(text, &config); err != nil {
-		return hosting{}, fmt.Errorf("reading the zones from %s: %w", file, err)
+	zones, err := config.zones()
+	if err != nil {
+		return hosted{}, err
 	}
-	if config.Apps.BestDNS == nil {
-		return hosting{}, fmt.Errorf("reading the zones from %s: it has no global option bestdns", file)
-	}
-	h := hosting{known: true, zones: record.NewZones()}
-	for _, zone := range config.Apps.BestDNS.Zones {
-		apex, err := parseConfigName(caddy.NewReplacer(), zone.Name)
-		if err != nil {
-			return hosting{}, fmt.Errorf("reading the zones from %s: zone %q: %w", file, zone.Name, err)
-		}
-		h.zones[apex] = struct{}{}
+	h := hosted{known: true, zones: record.NewZones()}
+	for _, zone := range zones {
+		h.zones[zone.Apex] = struct{}{}
 		if zone.CNAMETarget {
-			h.target = apex.String()
+			h.target = zone.Apex.String()
 		}
 	}
 	return h, nil
@@ -253,7 +244,7 @@ func readHosting(file, adapter string) (hosting, error) {
 
 // cnames returns the CNAME records that the rights to certificates need, and
 // what to say where there can be none.
-func (h hosting) cnames(rules []access.Rule) (cnames []api.CNAME, note string, err error) {
+func (h hosted) cnames(rules []access.Rule) (cnames []api.CNAME, note string, err error) {
 	for _, rule := range rules {
 		if rule.Verb != access.Certificates {
 			continue

@@ -34,7 +34,7 @@ func (f *adminFlags) request(method, uri string, body io.Reader) (*http.Response
 	headers := http.Header{"Content-Type": {masterFileType}}
 	response, err := caddycmd.AdminAPIRequest(address, method, uri, headers, body)
 	if said, ok := refusal(err); ok {
-		return nil, fmt.Errorf("the running Caddy says: %s", text.Brief(said, mostOfDetail))
+		return nil, fmt.Errorf("the running Caddy says: %s", text.Brief(said, text.MaxDetail))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("asking the running Caddy at its admin endpoint %s (it must be running; --address or --config say where): %w", address, err)

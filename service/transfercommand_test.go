@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
@@ -221,7 +222,7 @@ func TestImportWithoutStore(t *testing.T) {
 		"broken rule":   {&record.RuleError{Rule: record.RuleCNAME, Conflict: true}, 409, "rule"},
 	} {
 		var told caddy.APIError
-		if err := adminProblem(asProblem(test.err, "\x04test\x00")); !errors.As(err, &told) || told.HTTPStatus != test.status || !strings.Contains(told.Err.Error(), test.want) || strings.Contains(told.Err.Error(), "secret-cause") {
+		if err := adminProblem(hosting.AsError(test.err, "\x04test\x00")); !errors.As(err, &told) || told.HTTPStatus != test.status || !strings.Contains(told.Err.Error(), test.want) || strings.Contains(told.Err.Error(), "secret-cause") {
 			t.Errorf("%s: %d %v, want %d and %q", name, told.HTTPStatus, told.Err, test.status, test.want)
 		}
 	}

@@ -1,19 +1,17 @@
 package service
 
 import (
-	"context"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/net/idna"
 
-	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
@@ -66,14 +64,7 @@ type Zone struct {
 	// server does.
 	ProviderRaw json.RawMessage `json:"provider,omitempty" caddy:"namespace=dns.providers inline_key=name"`
 
-	// Made in provision.
-	builtin      bool
-	apex         record.Name
-	nameServers  []nameserver.NameServer
-	ttl          uint32 // seconds
-	challengeTTL uint32 // seconds
-	negativeTTL  uint32 // seconds
-	records      backend
+	hosted *hosting.Zone // made in provision
 }
 
 // NameServer is a name server of a built-in zone.
@@ -85,86 +76,140 @@ type NameServer struct {
 	Addresses []string `json:"addresses,omitempty"`
 }
 
-// backend is where the records of a zone are.
-type backend interface {
-	// change applies a change of a client and returns what was appended, set or
-	// deleted, and the zone's serial where it is known. ctx may end before the change
-	// has begun (see begun), which leaves the zone as it is; one that has begun runs to
-	// its end or to its own deadline.
-	change(ctx context.Context, client string, change record.Change) (result, error)
-	// list returns the selected records. The client "" is the service itself.
-	list(ctx context.Context, client string, s selection) (iter.Seq[entry], error)
-	// check refuses what the backend could not carry.
-	check(change record.Change) error
-}
-
-// result is what a change did.
-type result struct {
-	entries  []entry
-	serial   uint32         // zero: not known
-	silenced []api.Silenced // where it is known
-}
-
-// entry is a record on its way out. Its data stays text, since a provider may
-// report what cannot be parsed, and one odd record must not hide the others.
-type entry struct {
-	owner record.Name
-	typ   string
-	data  string
-	ttl   int64 // seconds
-}
-
-func newEntry(r record.Record) entry {
-	typ, data := r.Text()
-	return entry{owner: r.Name, typ: typ, data: data, ttl: int64(r.TTL)}
-}
-
 // Defaults of a zone.
 const (
 	defaultTTL               = time.Minute
 	defaultChallengeLifetime = 24 * time.Hour
 )
 
-func (z *Zone) provision(ctx caddy.Context, repl *caddy.Replacer, app *App) error {
-	z.builtin = len(z.ProviderRaw) == 0 // Caddy clears it when the module is loaded
-	var err error
-	if z.apex, err = parseConfigName(repl, z.Name); err != nil {
+// provision reads the zone and loads its DNS provider.
+func (z *Zone) provision(ctx caddy.Context, repl *caddy.Replacer) error {
+	read, err := z.read(repl)
+	if err != nil {
 		return err
 	}
-	if z.apex == record.Root {
-		return errors.New("the root zone cannot be hosted here")
+	if !z.isBuiltin() {
+		if read.Provider, err = z.loadProvider(ctx); err != nil {
+			return err
+		}
 	}
-	if z.apex.FirstLabel() == "*" {
-		return fmt.Errorf("a wildcard is a name within a zone: host %q, or the name above it that is a zone", z.apex.Parent())
+	z.hosted = read
+	return nil
+}
+
+// isBuiltin reports whether the built-in name server hosts the zone.
+func (z *Zone) isBuiltin() bool { return z.providerName() == "" }
+
+// providerName returns the name of the module that hosts the zone, "" if it is built in.
+func (z *Zone) providerName() string {
+	if z.hosted != nil { // Caddy clears the JSON when the module is loaded
+		return z.hosted.ProviderName
 	}
-	if z.TTL == 0 {
-		z.TTL = caddy.Duration(defaultTTL)
+	if len(z.ProviderRaw) == 0 {
+		return ""
 	}
-	if z.ttl, err = ttlSeconds("ttl", z.TTL); err != nil {
-		return err
+	var module struct {
+		Name string `json:"name"`
+	}
+	if json.Unmarshal(z.ProviderRaw, &module) != nil || module.Name == "" {
+		return "unknown"
+	}
+	return module.Name
+}
+
+// read returns the zone that the configuration describes, without its DNS provider.
+func (z *Zone) read(repl *caddy.Replacer) (*hosting.Zone, error) {
+	apex, err := parseConfigName(repl, z.Name)
+	if err != nil {
+		return nil, err
+	}
+	if apex == record.Root {
+		return nil, errors.New("the root zone cannot be hosted here")
+	}
+	if apex.FirstLabel() == "*" {
+		return nil, fmt.Errorf("a wildcard is a name within a zone: host %q, or the name above it that is a zone", apex.Parent())
+	}
+	zone := &hosting.Zone{
+		Apex: apex, CNAMETarget: z.CNAMETarget, ProviderName: z.providerName(),
+		MaxRecords: either(z.MaxRecords, 0), MaxBytes: either(z.MaxBytes, 0),
+	}
+	if zone.TTL, err = ttlSeconds("ttl", cmp.Or(z.TTL, caddy.Duration(defaultTTL))); err != nil {
+		return nil, err
 	}
 	if err := checkLimits(limit{"max_records", z.MaxRecords}, limit{"max_bytes", z.MaxBytes}); err != nil {
-		return err
+		return nil, err
 	}
-	if !z.builtin {
-		return z.provisionProvider(ctx)
+	if z.isBuiltin() {
+		return zone, z.readBuiltin(repl, zone)
 	}
-	if z.ChallengeLifetime == 0 {
-		z.ChallengeLifetime = caddy.Duration(defaultChallengeLifetime)
+	return zone, z.readProvided(zone)
+}
+
+// readBuiltin reads the options of a built-in zone.
+func (z *Zone) readBuiltin(repl *caddy.Replacer, zone *hosting.Zone) (err error) {
+	lifetime := time.Duration(cmp.Or(z.ChallengeLifetime, caddy.Duration(defaultChallengeLifetime)))
+	if lifetime < time.Second {
+		return fmt.Errorf("challenge_lifetime %s: at least one second", lifetime)
 	}
-	if time.Duration(z.ChallengeLifetime) < time.Second {
-		return fmt.Errorf("challenge_lifetime %s: at least one second", time.Duration(z.ChallengeLifetime))
-	}
+	zone.ChallengeLifetime = lifetime
 	if z.ChallengeTTL != nil {
 		return errors.New("challenge_ttl is for zones with a DNS provider; in built-in zones the answers to challenges have a TTL of 0")
 	}
 	if z.NegativeTTL != nil {
-		if z.negativeTTL, err = ttlSeconds("negative_ttl", *z.NegativeTTL); err != nil {
+		if zone.NegativeTTL, err = ttlSeconds("negative_ttl", *z.NegativeTTL); err != nil {
 			return err
 		}
 	}
-	z.records = builtinZone{app: app, apex: z.apex}
-	return z.provisionNameServers(repl)
+	zone.NameServers, err = z.readNameServers(repl, zone.Apex)
+	return err
+}
+
+// readProvided reads the options of a zone that a DNS provider hosts.
+func (z *Zone) readProvided(zone *hosting.Zone) (err error) {
+	switch {
+	case len(z.NameServers) > 0:
+		return errors.New("ns lines are for built-in zones; the name servers of this one are its provider's")
+	case z.ChallengeLifetime != 0:
+		return errors.New("challenge_lifetime is for built-in zones; records in this one stay until they are deleted")
+	case z.NegativeTTL != nil:
+		return errors.New("negative_ttl is for built-in zones; in this one it is the minimum of its SOA record")
+	case z.MaxRecords != nil || z.MaxBytes != nil:
+		return errors.New("max_records and max_bytes are for built-in zones; the limits of this one are its provider's")
+	}
+	zone.ChallengeTTL = zone.TTL
+	if z.ChallengeTTL != nil {
+		zone.ChallengeTTL, err = ttlSeconds("challenge_ttl", *z.ChallengeTTL)
+	}
+	return err
+}
+
+// loadProvider loads the module that hosts the zone.
+func (z *Zone) loadProvider(ctx caddy.Context) (hosting.Provider, error) {
+	if err := refuseSelf(z.ProviderRaw); err != nil {
+		return nil, err
+	}
+	module, err := ctx.LoadModule(z, "ProviderRaw")
+	if err != nil {
+		return nil, fmt.Errorf("loading its DNS provider: %w", err)
+	}
+	provider, ok := module.(hosting.Provider)
+	if !ok {
+		return nil, fmt.Errorf("its DNS provider %T cannot append and delete records, which is the least that is needed", module)
+	}
+	return provider, nil
+}
+
+// refuseSelf refuses the provider that would call this very app: Caddy would
+// hand it a half-built one.
+func refuseSelf(raw json.RawMessage) error {
+	var self struct {
+		Name     string `json:"name"`
+		Endpoint string `json:"endpoint"`
+	}
+	if err := json.Unmarshal(raw, &self); err == nil && self.Name == "bestdns" && self.Endpoint == "" {
+		return errors.New("provider bestdns without an endpoint is this service itself; name another service's endpoint and token, or leave the provider out for a built-in zone")
+	}
+	return nil
 }
 
 func ttlSeconds(option string, value caddy.Duration) (uint32, error) {
@@ -175,56 +220,41 @@ func ttlSeconds(option string, value caddy.Duration) (uint32, error) {
 	return uint32(ttl / time.Second), nil
 }
 
-// defaultTTL returns the TTL in seconds of a record that is appended or set without one.
-// What is at the name of a challenge must not be kept by a resolver, or the CA behind it
-// would not see the next one there: that of a wildcard, or of a renewal.
-func (z *Zone) defaultTTL(r record.Record) uint32 {
-	answers := r.Type == record.TypeTXT && record.AwaitsChallenge(r.Name)
-	if r.Type == record.TypeTXT && z.CNAMETarget && !answers {
-		_, answers = record.ChallengeAtTarget(r.Name, z.apex)
-	}
-	if answers {
-		return z.challengeTTL
-	}
-	return z.ttl
-}
-
-func (z *Zone) provisionNameServers(repl *caddy.Replacer) error {
+func (z *Zone) readNameServers(repl *caddy.Replacer, apex record.Name) (servers []nameserver.NameServer, err error) {
 	if len(z.NameServers) == 0 {
-		return errors.New("a built-in zone needs its name servers: write \"ns ns1." + z.Name + " ADDRESS\" with the public address of this machine, or give the zone a provider")
+		return nil, errors.New("a built-in zone needs its name servers: write \"ns ns1." + z.Name + " ADDRESS\" with the public address of this machine, or give the zone a provider")
 	}
 	for _, ns := range z.NameServers {
-		name, err := parseConfigName(repl, ns.Name)
+		server, err := ns.read(repl, apex)
 		if err != nil {
-			return fmt.Errorf("ns %q: %w", ns.Name, err)
+			return nil, fmt.Errorf("ns %q: %w", ns.Name, err)
 		}
-		var addresses []netip.Addr
-		for _, text := range ns.Addresses {
-			if text, err = replace(repl, text); err != nil {
-				return fmt.Errorf("ns %q: %w", ns.Name, err)
-			}
-			address, err := netip.ParseAddr(text)
-			if err != nil || address.Zone() != "" {
-				return fmt.Errorf("ns %q: %q is not an IP address", ns.Name, text)
-			}
-			addresses = append(addresses, address.Unmap())
-		}
-		switch inZone := name.In(z.apex); {
-		case inZone && len(addresses) == 0:
-			return fmt.Errorf("ns %q: the name lies in the zone, so nobody else can tell its address: write it behind the name", ns.Name)
-		case !inZone && len(addresses) > 0:
-			return fmt.Errorf("ns %q: the name lies outside the zone, so its address stands where that name is hosted, not here", ns.Name)
-		}
-		z.nameServers = append(z.nameServers, nameserver.NameServer{Name: name, Addresses: addresses})
+		servers = append(servers, server)
 	}
-	return nil
+	return servers, nil
 }
 
-func (z *Zone) nameServerConfig() nameserver.ZoneConfig {
-	return nameserver.ZoneConfig{
-		Name: z.apex, NameServers: z.nameServers, TTL: z.ttl, NegativeTTL: z.negativeTTL,
-		ChallengeTarget: z.CNAMETarget, ChallengeLifetime: time.Duration(z.ChallengeLifetime),
+func (ns *NameServer) read(repl *caddy.Replacer, apex record.Name) (server nameserver.NameServer, err error) {
+	if server.Name, err = parseConfigName(repl, ns.Name); err != nil {
+		return server, err
 	}
+	for _, text := range ns.Addresses {
+		if text, err = replace(repl, text); err != nil {
+			return server, err
+		}
+		address, err := netip.ParseAddr(text)
+		if err != nil || address.Zone() != "" {
+			return server, fmt.Errorf("%q is not an IP address", text)
+		}
+		server.Addresses = append(server.Addresses, address.Unmap())
+	}
+	switch inZone := server.Name.In(apex); {
+	case inZone && len(server.Addresses) == 0:
+		return server, errors.New("the name is in the zone, so no one else can tell its address: write it after the name")
+	case !inZone && len(server.Addresses) > 0:
+		return server, errors.New("the name is outside the zone, so its address belongs where that name is hosted, not here")
+	}
+	return server, nil
 }
 
 // configIDNA brings the names of a configuration into A-label form. Underscores
@@ -260,82 +290,3 @@ func toASCII(name string) (string, error) {
 	}
 	return name, nil
 }
-
-// builtinZone is a zone in the built-in name server.
-type builtinZone struct {
-	app  *App
-	apex record.Name
-}
-
-func (z builtinZone) change(ctx context.Context, client string, change record.Change) (result, error) {
-	ctx, cancel := begun(ctx, time.Now())
-	defer cancel()
-	server, err := z.server(ctx)
-	if err != nil {
-		return result{}, err
-	}
-	var taken []api.Silenced
-	if snapshot, ok := server.Snapshot(z.apex); ok && snapshot.HasWildcards() {
-		shorten(snapshot, change.Records)
-		taken = silenced(snapshot, change.Records)
-	}
-	change.Limits = z.app.nameLimits
-	applied, err := server.ApplyFor(ctx, z.apex, change, z.app.account(client, z.app.hosted[z.apex]))
-	if err != nil {
-		return result{}, err
-	}
-	done := result{serial: applied.Serial, silenced: taken, entries: make([]entry, len(applied.Records))}
-	for i, r := range applied.Records {
-		done.entries[i] = newEntry(r)
-	}
-	return done, nil
-}
-
-func (z builtinZone) list(ctx context.Context, _ string, s selection) (iter.Seq[entry], error) {
-	server, err := z.server(ctx)
-	if err != nil {
-		return nil, err
-	}
-	snapshot, ok := server.Snapshot(z.apex)
-	if !ok {
-		return nil, fmt.Errorf("zone %q: %w", z.apex, nameserver.ErrUnknownZone)
-	}
-	records := snapshot.Records(s.under)
-	if s.exact {
-		records = slices.Values(snapshot.At(s.under))
-	}
-	return func(yield func(entry) bool) {
-		var (
-			b      breather
-			owner  record.Name // of the record before
-			wanted bool
-		)
-		for r := range records {
-			b.breathe()
-			if r.Name != owner {
-				owner, wanted = r.Name, s.wants(r.Name)
-			}
-			if wanted && (s.typ == 0 || s.typ == r.Type) && !yield(newEntry(r)) {
-				return
-			}
-		}
-	}, nil
-}
-
-func (builtinZone) check(record.Change) error { return nil }
-
-// server returns the name server once it serves.
-func (z builtinZone) server(ctx context.Context) (*sharedServer, error) {
-	if err := z.app.waitReady(ctx); err != nil {
-		return nil, notReadyError{err}
-	}
-	z.app.mu.Lock()
-	defer z.app.mu.Unlock()
-	return z.app.shared, nil
-}
-
-// notReadyError is a call that came before the name server was up and did not
-// outwait it.
-type notReadyError struct{ error }
-
-func (e notReadyError) Unwrap() error { return e.error }

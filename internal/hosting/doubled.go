@@ -1,10 +1,8 @@
-package service
+package hosting
 
 import (
 	"context"
 
-	"github.com/caddy-dns/bestdns/internal/access"
-	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/caddy-dns/bestdns/internal/text"
 )
@@ -19,14 +17,14 @@ import (
 //
 // The refusal is the same for a client that has no right to the name, so that it does not
 // tell whether the name exists.
-func (a *App) refuseDoubled(ctx context.Context, client *access.Client, p *placer, change record.Change) error {
-	if apex := p.zone.apex; len(p.doubled) == 0 || record.IsDoubled(apex.Relative(p.asked), apex, p.asked) {
+func (s *Service) refuseDoubled(ctx context.Context, p *placement, c *Change) error {
+	if apex := p.zone.Apex; len(c.Doubled) == 0 || record.IsDoubled(apex.Relative(p.asked), apex, p.asked) {
 		return nil
 	}
-	for _, i := range p.doubled {
-		r := change.Records[i]
-		if ok, _ := client.MayWrite(p.zone.apex, change.Op, r); ok {
-			used, err := a.inUse(ctx, p.zone, r.Name)
+	for _, i := range c.Doubled {
+		r := c.Records[i]
+		if ok, _ := p.client.MayWrite(p.zone.Apex, c.Op, r); ok {
+			used, err := s.inUse(ctx, p.zone, r.Name)
 			if err != nil {
 				return err
 			}
@@ -34,7 +32,7 @@ func (a *App) refuseDoubled(ctx context.Context, client *access.Client, p *place
 				continue
 			}
 		}
-		return doubled(p.owners[i], p.asked)
+		return doubled(p.named(r.Name), p.asked)
 	}
 	return nil
 }
@@ -44,12 +42,12 @@ func (a *App) refuseDoubled(ctx context.Context, client *access.Client, p *place
 //
 // A DNS provider is not asked: that takes a turn among its calls, and up to seconds, to
 // allow what is hardly ever meant and can be said with a final dot.
-func (a *App) inUse(ctx context.Context, zone *Zone, name record.Name) (bool, error) {
-	if !zone.builtin {
+func (s *Service) inUse(ctx context.Context, zone *Zone, name record.Name) (bool, error) {
+	if !zone.Builtin() {
 		return false, nil
 	}
-	visible := func(owner record.Name) bool { return a.holds(zone.apex, owner) }
-	found, err := zone.records.list(ctx, "", selection{under: name, visible: visible})
+	visible := func(owner record.Name) bool { return s.holds(zone.Apex, owner) }
+	found, err := zone.backend.list(ctx, "", selection{under: name, visible: visible})
 	if err != nil {
 		return false, err
 	}
@@ -64,10 +62,10 @@ func doubled(owner, zone record.Name) error {
 	const most = 300 // bytes of a name: five of them fit into a detail
 	meant, err := owner.Below(zone, record.Root)
 	if err != nil {
-		return newProblem(api.InvalidRecord, "%w", err)
+		return Errorf(InvalidRecord, "%w", err)
 	}
 	brief := func(name string) string { return text.Brief(name, most) }
-	return newProblem(api.InvalidRecord,
+	return Errorf(InvalidRecord,
 		"the name %q has no final dot, so it is relative to the zone %q, whose name it ends in, and means %q: send %q, or %q with its final dot (in Caddy, write dns_challenge_override_domain without a final dot); if the long name is meant, send that with its final dot",
 		brief(owner.Relative(zone)), brief(zone.String()), brief(owner.String()), brief(meant.Relative(zone)), brief(meant.String()))
 }

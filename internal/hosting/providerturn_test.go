@@ -1,10 +1,10 @@
-package service
+package hosting
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
+	"log/slog"
 	"runtime"
 	"strings"
 	"sync"
@@ -14,35 +14,60 @@ import (
 	"time"
 
 	"github.com/libdns/libdns"
+	"go.uber.org/zap"
 
-	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
+
+// serviceOf returns a service of some zones in which each client may do everything.
+func serviceOf(t *testing.T, zones []*Zone, clients ...string) *Service {
+	t.Helper()
+	config := Config{
+		Zones: zones, Activity: NewActivity(), Logger: zap.NewNop(), Audit: zap.NewNop(), ProcessLog: slog.New(slog.DiscardHandler),
+	}
+	for _, name := range clients {
+		client := access.Config{Name: name, Users: []string{name}}
+		for _, zone := range zones {
+			client.Rules = append(client.Rules, access.Rule{Verb: access.Allow, Under: true, Name: zone.Apex})
+		}
+		config.Clients = append(config.Clients, client)
+	}
+	s, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func mustName(t *testing.T, text string) record.Name {
+	t.Helper()
+	name, err := record.ParseName(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
 
 // TestProviderTurns has several clients change records at one name at the same time,
 // at a provider at which calls in parallel lose some of them.
 func TestProviderTurns(t *testing.T) {
-	s := newService(t)
-	merging.reset(func() {
+	merging := newMergingProvider(func() {
 		for range 1000 { // goroutines that can call, do
 			runtime.Gosched()
 		}
 	})
-	clients := []string{"ops", "web1", "far"}
-	options := "zone example.test {\nprovider test_merging\n}\n"
-	for _, client := range clients {
-		options += fmt.Sprintf("client %s {\ntoken %s\nallow under example.test\n}\n", client, s.digest(client))
-	}
-	s.load(t, options)
-	app := newestApp(t)
-	// all does something with 60 values at the same time: by each client over HTTP
-	// and, when client is "", in process.
-	all := func(do func(client string, i int) error) {
+	apex := mustName(t, "example.test")
+	s := serviceOf(t, []*Zone{{Apex: apex, Provider: merging}}, "ops", "web1", "far")
+	s.Begin(nil)
+	callers := []*access.Client{s.Local(), s.Clients().ByName("ops"), s.Clients().ByName("web1"), s.Clients().ByName("far")}
+	// all does something with 60 values at the same time, by each caller.
+	all := func(do func(who Caller, i int) error) {
 		t.Helper()
 		errs := make([]error, 60)
 		var wait sync.WaitGroup
 		for i := range errs {
-			wait.Go(func() { errs[i] = do(append(clients, "")[i%4], i) })
+			wait.Go(func() { errs[i] = do(Caller{Client: callers[i%4]}, i) })
 		}
 		wait.Wait()
 		for i, err := range errs {
@@ -51,49 +76,36 @@ func TestProviderTurns(t *testing.T) {
 			}
 		}
 	}
-	list := func(client string) (err error) {
-		if client == "" {
-			_, err = app.GetRecords(t.Context(), "example.test.")
-		} else if a := s.call(t, client, http.MethodGet, "/v1/zones/example.test/records", ""); a.status != http.StatusOK {
-			err = fmt.Errorf("%s: %d %s", client, a.status, a.body)
-		}
+	change := func(who Caller, c record.Change) error {
+		_, err := s.Change(t.Context(), who, Change{Zone: apex, Change: c})
 		return err
 	}
-	patch := func(client, op string, i int, ttl string) error {
-		a := s.patch(t, client, "example.test", fmt.Sprintf(`{%q:[{"name":"x","type":"TXT"%s,"data":"value %d"}]}`, op, ttl, i))
-		if a.status != http.StatusOK {
-			return fmt.Errorf("%s: %d %s", client, a.status, a.body)
-		}
-		return nil
-	}
-	text := func(i int) []libdns.Record {
-		return []libdns.Record{libdns.TXT{Name: "x", TTL: time.Minute, Text: fmt.Sprint("value ", i)}}
-	}
-	all(func(client string, i int) (err error) {
+	all(func(who Caller, i int) error {
 		if i%10 < 2 {
-			if err := list(client); err != nil {
+			if _, err := s.Records(t.Context(), who.Client, Query{Zone: apex}); err != nil {
 				return err
 			}
 		}
-		if client == "" {
-			_, err = app.AppendRecords(t.Context(), "example.test.", text(i))
+		r, err := record.New(apex, "x", "TXT", 60, fmt.Sprint("value ", i))
+		if err != nil {
 			return err
 		}
-		return patch(client, "append", i, "")
+		return change(who, record.Change{Op: record.Append, Records: []record.Record{r}})
 	})
 	stored, err := merging.GetRecords(t.Context(), "example.test.")
 	if err != nil || len(stored) != 60 {
 		t.Errorf("%d of 60 values are there: %v", len(stored), err)
 	}
-	all(func(client string, i int) (err error) {
-		switch {
-		case client == "":
-			_, err = app.DeleteRecords(t.Context(), "example.test.", text(i))
-			return err
-		case i%8 < 4: // nothing left open: no look at the zone
-			return patch(client, "delete", i, `,"ttl":60`)
+	all(func(who Caller, i int) error {
+		var ttl *uint32
+		if i%8 < 4 { // nothing left open: no look at the zone
+			ttl = new(uint32(60))
 		}
-		return patch(client, "delete", i, "")
+		m, err := record.NewMatch(apex, "x", "TXT", ttl, new(fmt.Sprint("value ", i)))
+		if err != nil {
+			return err
+		}
+		return change(who, record.Change{Op: record.Delete, Matches: []record.Match{m}})
 	})
 	if stored, err = merging.GetRecords(t.Context(), "example.test."); err != nil || len(stored) != 0 {
 		t.Errorf("%d of 60 values are left: %v", len(stored), err)
@@ -104,13 +116,9 @@ func TestProviderTurns(t *testing.T) {
 }
 
 // zoneAt returns a zone that a provider hosts, as a configuration has it.
-func zoneAt(t *testing.T, p interface {
-	provider
-	libdns.RecordGetter
-}) *providerZone {
+func zoneAt(t *testing.T, p Provider) *providerZone {
 	t.Helper()
-	apex := mustName(t, "turns.test")
-	return &providerZone{apex: apex, zone: apex.String(), provider: p, getter: p}
+	return newProviderZone(&Zone{Apex: mustName(t, "turns.test"), Provider: p}, slog.New(slog.DiscardHandler))
 }
 
 // appendTo appends a record at a zone's provider.
@@ -134,8 +142,8 @@ func isBusy(err error) bool {
 	if err == nil {
 		return false
 	}
-	p := asProblem(err, "")
-	return p.Status == http.StatusServiceUnavailable && p.Unchanged && p.retryAfter > 0 && !isProviderError(p)
+	e := AsError(err, "")
+	return e.Kind == Unavailable && e.Unchanged && e.RetryAfter > 0 && !isProviderError(e)
 }
 
 // TestProviderTurnsAreFair has a client with 150 changes hold up another by one call.
@@ -143,7 +151,7 @@ func isBusy(err error) bool {
 func TestProviderTurnsAreFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const pause = 20 * time.Millisecond
-		merging.reset(func() { time.Sleep(pause) })
+		merging := newMergingProvider(func() { time.Sleep(pause) })
 		before, after := zoneAt(t, merging), zoneAt(t, merging)
 		var wait sync.WaitGroup
 		for range 150 {
@@ -184,7 +192,7 @@ func TestProviderTurnGivenUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		reading := func(ctx context.Context) error {
-			ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+			ctx, cancel := context.WithTimeout(ctx, ChangeTimeout)
 			defer cancel()
 			_, err := z.list(ctx, "second", selection{under: z.apex})
 			return err
@@ -195,7 +203,7 @@ func TestProviderTurnGivenUp(t *testing.T) {
 			"list":   reading,
 		} {
 			began := time.Now()
-			if err := call(t.Context()); !isBusy(err) || time.Since(began) != providerPatience {
+			if err := call(t.Context()); !isBusy(err) || time.Since(began) != turnTimeout {
 				t.Errorf("%s: after %s: %v", name, time.Since(began), err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -218,28 +226,31 @@ func TestProviderTurnGivenUp(t *testing.T) {
 	})
 }
 
-// TestProviderTurnInProcess checks that a caller in process which gives up is told for
-// certain whether its change was sent.
-func TestProviderTurnInProcess(t *testing.T) {
-	startWithProvider(t, "test_scripted")
-	app := newestApp(t)
+// TestProviderTurnLeft checks that a caller which gives up is told for certain whether its
+// change was sent.
+func TestProviderTurnLeft(t *testing.T) {
 	sent, goOn := make(chan context.Context, 1), make(chan struct{})
-	scripted.change = func(ctx context.Context) ([]libdns.Record, error) {
+	apex := mustName(t, "example.test")
+	s := serviceOf(t, []*Zone{{Apex: apex, Provider: &scriptedProvider{change: func(ctx context.Context) ([]libdns.Record, error) {
 		sent <- ctx
 		<-goOn
 		return nil, nil
-	}
-	try := func(ctx context.Context) *bestdns.Error {
+	}}}})
+	s.Begin(nil)
+	try := func(ctx context.Context) *Error {
 		t.Helper()
-		_, err := app.AppendRecords(ctx, "example.test.", []libdns.Record{libdns.TXT{Name: "x", Text: "x"}})
-		var failure *bestdns.Error
-		if !errors.As(err, &failure) || failure.Status != http.StatusServiceUnavailable {
-			t.Fatalf("error: %v", err)
+		r, err := record.New(apex, "x", "TXT", 60, "x")
+		if err != nil {
+			t.Fatal(err)
 		}
-		return failure
+		_, err = s.ChangeOrLeave(ctx, Caller{Client: s.Local()}, Change{Zone: apex, Change: record.Change{Op: record.Append, Records: []record.Record{r}}})
+		if e := AsError(err, apex); err != nil && e.Kind == Unavailable {
+			return e
+		}
+		t.Fatalf("error: %v", err)
+		return nil
 	}
-	apex := string(mustName(t, "example.test"))
-	release, err := providerTurns.Acquire(t.Context(), apex, "other")
+	release, err := providerTurns.Acquire(t.Context(), string(apex), "other")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +276,7 @@ func TestProviderTurnInProcess(t *testing.T) {
 		t.Errorf("the call's context: %v, value %v", call.Err(), call.Value(key{}))
 	}
 	close(goOn)
-	release, err = providerTurns.Acquire(t.Context(), apex, "other") // it has returned
+	release, err = providerTurns.Acquire(t.Context(), string(apex), "other") // it has returned
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +286,6 @@ func TestProviderTurnInProcess(t *testing.T) {
 // TestProviderThatDoesNotReturn has calls not look at their context. Their turn lasts
 // until they return, or long enough.
 func TestProviderThatDoesNotReturn(t *testing.T) {
-	s := startWithProvider(t, "test_memory") // for its log
 	const overdue = "does not return from a call"
 	for _, test := range []struct {
 		name    string
@@ -283,9 +293,9 @@ func TestProviderThatDoesNotReturn(t *testing.T) {
 		next    time.Duration // when the next call can begin
 	}{
 		{"late", 40 * time.Second, 40 * time.Second},
-		{"never", 0, changeTimeout + providerOverrun},
+		{"never", 0, ChangeTimeout + turnOverrun},
 	} {
-		before := strings.Count(s.log(t), overdue)
+		var log bytes.Buffer
 		synctest.Test(t, func(t *testing.T) {
 			began, end := time.Now(), make(chan struct{})
 			defer close(end)
@@ -304,8 +314,9 @@ func TestProviderThatDoesNotReturn(t *testing.T) {
 					return nil, nil
 				},
 			})
+			z.log = slog.New(slog.NewTextHandler(&log, nil))
 			err := appendTo(t.Context(), z, "first")
-			if p := asProblem(err, ""); p.Status != http.StatusGatewayTimeout || p.Unchanged || time.Since(began) != changeTimeout {
+			if e := AsError(err, ""); e.Kind != ProviderTimeout || e.Unchanged || time.Since(began) != ChangeTimeout {
 				t.Errorf("%s: after %s: %v", test.name, time.Since(began), err)
 			}
 			for err = appendTo(t.Context(), z, "second"); isBusy(err); err = appendTo(t.Context(), z, "second") {
@@ -316,13 +327,13 @@ func TestProviderThatDoesNotReturn(t *testing.T) {
 			if took := time.Since(began); err != nil || took != test.next {
 				t.Errorf("%s: the next call after %s: %v", test.name, took, err)
 			}
-			time.Sleep(2 * providerOverrun)
+			time.Sleep(2 * turnOverrun)
 		})
 		want := 0
 		if test.returns == 0 {
 			want = 1
 		}
-		if got := strings.Count(s.log(t), overdue) - before; got != want {
+		if got := strings.Count(log.String(), overdue); got != want {
 			t.Errorf("%s: %d lines in the log, want %d", test.name, got, want)
 		}
 	}
@@ -331,7 +342,6 @@ func TestProviderThatDoesNotReturn(t *testing.T) {
 // TestCallsLeftBehind has calls never return. Each loses its turn, until so many have
 // that a zone waits for one to return.
 func TestCallsLeftBehind(t *testing.T) {
-	startWithProvider(t, "test_memory") // for its log
 	synctest.Test(t, func(t *testing.T) {
 		defer func(others chan struct{}) { leftBehind = others }(leftBehind)
 		leftBehind = make(chan struct{}, 2)
@@ -347,7 +357,7 @@ func TestCallsLeftBehind(t *testing.T) {
 		}})
 		begun := func() int {
 			for {
-				time.Sleep(changeTimeout + providerOverrun)
+				time.Sleep(ChangeTimeout + turnOverrun)
 				if err := appendTo(t.Context(), z, "client"); !isBusy(err) {
 					continue
 				}
@@ -384,7 +394,7 @@ func TestProviderDeleteGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		z := zoneAt(t, &scriptedProvider{
 			get: func(context.Context) ([]libdns.Record, error) {
-				time.Sleep(2 * changeTimeout)
+				time.Sleep(2 * ChangeTimeout)
 				return []libdns.Record{libdns.TXT{Name: "@", Text: "x"}}, nil
 			},
 			change: func(context.Context) ([]libdns.Record, error) {
@@ -392,10 +402,10 @@ func TestProviderDeleteGivenUp(t *testing.T) {
 				return nil, nil
 			},
 		})
-		if p := asProblem(deleteFrom(t.Context(), z, "client"), ""); p.Status != http.StatusGatewayTimeout {
-			t.Error(p)
+		if e := AsError(deleteFrom(t.Context(), z, "client"), ""); e.Kind != ProviderTimeout {
+			t.Error(e)
 		}
-		time.Sleep(2 * changeTimeout)
+		time.Sleep(2 * ChangeTimeout)
 	})
 }
 
@@ -407,38 +417,15 @@ func TestProviderReadGivenUp(t *testing.T) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}})
-		ctx, cancel := context.WithTimeout(t.Context(), changeTimeout)
+		ctx, cancel := context.WithTimeout(t.Context(), ChangeTimeout)
 		time.AfterFunc(time.Second, cancel)
 		if _, err := z.list(ctx, "client", selection{under: z.apex}); !isBusy(err) {
 			t.Error(err)
 		}
-		ctx, cancel = context.WithTimeout(t.Context(), changeTimeout)
+		ctx, cancel = context.WithTimeout(t.Context(), ChangeTimeout)
 		defer cancel()
-		if _, err := z.list(ctx, "client", selection{under: z.apex}); asProblem(err, "").Status != http.StatusGatewayTimeout {
+		if _, err := z.list(ctx, "client", selection{under: z.apex}); AsError(err, "").Kind != ProviderTimeout {
 			t.Error(err)
 		}
 	})
-}
-
-// TestProviderReportsNothing has a provider report records that are none, which must
-// not end Caddy where no server's guard stands around the call: for the page and for
-// callers in process.
-func TestProviderReportsNothing(t *testing.T) {
-	startWithProvider(t, "test_scripted")
-	none := func(context.Context) ([]libdns.Record, error) { return []libdns.Record{nil}, nil }
-	scripted.get, scripted.change = none, none
-	app := newestApp(t)
-	record := []libdns.Record{libdns.TXT{Name: "x", Text: "x"}}
-	_, appendErr := app.AppendRecords(t.Context(), "example.test.", record)
-	_, deleteErr := app.DeleteRecords(t.Context(), "example.test.", record)
-	_, getErr := app.GetRecords(t.Context(), "example.test.")
-	for _, err := range []error{appendErr, deleteErr, getErr} {
-		var failure *bestdns.Error
-		if !errors.As(err, &failure) || failure.Status != http.StatusBadGateway {
-			t.Errorf("error: %v", err)
-		}
-	}
-	if found := readStored(t.Context(), app.Zones[0]); found != nil {
-		t.Errorf("the page found %v", found)
-	}
 }

@@ -1,4 +1,4 @@
-package service
+package hosting
 
 import (
 	"slices"
@@ -6,11 +6,14 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/caddy-dns/bestdns/internal/text"
 )
+
+// Silenced is a name for which a wildcard no longer answers, since there is now a record at
+// it or below it (RFC 4592).
+type Silenced struct{ Name, Wildcard record.Name }
 
 // silencingLifetime is how long the answer to a challenge stays at most where there is a
 // wildcard above it: for as long the wildcard does not answer for the host. No order takes
@@ -46,7 +49,7 @@ func hostOf(owner record.Name) record.Name {
 // silenced returns the names that new records take from wildcards of the zone, each once.
 // That a record takes the place of the wildcard's at a name of its own is no loss, if the
 // wildcard has no other types.
-func silenced(z *nameserver.Snapshot, records []record.Record) (found []api.Silenced) {
+func silenced(z *nameserver.Snapshot, records []record.Record) (found []Silenced) {
 	for _, r := range records[:min(mostSilencing, len(records))] {
 		host, wildcard := z.Silenced(r.Name)
 		switch {
@@ -55,7 +58,7 @@ func silenced(z *nameserver.Snapshot, records []record.Record) (found []api.Sile
 		case host == r.Name && replaces(z, wildcard, r.Name, records):
 			continue
 		}
-		s := api.Silenced{Name: host.String(), Wildcard: wildcard.String()}
+		s := Silenced{Name: host, Wildcard: wildcard}
 		if !slices.Contains(found, s) {
 			found = append(found, s)
 		}
@@ -73,11 +76,11 @@ func replaces(z *nameserver.Snapshot, wildcard, name record.Name, records []reco
 }
 
 // warnSilenced logs what a change has taken from wildcards, in a bounded number of lines.
-func (a *App) warnSilenced(who caller, found []api.Silenced) {
+func (s *Service) warnSilenced(who Caller, found []Silenced) {
 	const most = 3
-	for _, s := range found[:min(most, len(found))] {
-		a.logger.Warn("a wildcard does not answer any more for a name, because of a record at it or below it (RFC 4592)",
-			zap.String("name", text.Brief(s.Name, mostOfName)), zap.String("wildcard", text.Brief(s.Wildcard, mostOfName)),
-			zap.String("client", text.Visible(who.client.Name())), zap.String("request_id", who.requestID))
+	for _, taken := range found[:min(most, len(found))] {
+		s.config.Logger.Warn("a wildcard does not answer any more for a name, because of a record at it or below it (RFC 4592)",
+			zap.String("name", text.Brief(taken.Name.String(), text.MaxName)), zap.String("wildcard", text.Brief(taken.Wildcard.String(), text.MaxName)),
+			zap.String("client", text.Visible(who.Client.Name())), zap.String("request_id", who.RequestID))
 	}
 }

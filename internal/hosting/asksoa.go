@@ -1,4 +1,4 @@
-package service
+package hosting
 
 import (
 	"context"
@@ -17,33 +17,33 @@ import (
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// serverFound is one address of a name server and what it answered.
-type serverFound struct {
-	name    string
-	address netip.Addr // not valid if none could be found
-	serial  uint32
-	fault   string // "" if the answer is good
-	// elsewhere is set where the fault lies with this machine, which has no way there.
-	elsewhere bool
+// ServerFound is one address of a name server and what it answered.
+type ServerFound struct {
+	Name    string
+	Address netip.Addr // not valid if none could be found
+	Serial  uint32
+	Fault   string // "" if the answer is good
+	// Elsewhere is set where the fault is this machine's, which has no way there.
+	Elsewhere bool
 }
 
 // mostServers is how many addresses of name servers of a zone are asked.
 const mostServers = 32
 
 // askServers asks all name servers of a zone at once.
-func (a *App) askServers(ctx context.Context, zone *Zone, stored *storedFound) []serverFound {
-	servers := a.serversOf(ctx, zone, stored)
+func (s *Service) askServers(ctx context.Context, zone *Zone, stored *storedFound) []ServerFound {
+	servers := s.serversOf(ctx, zone, stored)
 	servers = servers[:min(len(servers), mostServers)]
 	var asked sync.WaitGroup
 	for i := range servers {
-		s := &servers[i]
-		if !s.address.IsValid() {
-			s.fault = "no address found"
+		server := &servers[i]
+		if !server.Address.IsValid() {
+			server.Fault = "no address found"
 			continue
 		}
 		asked.Go(func() {
-			defer guard(a, "asking a name server of zone "+zone.apex.String())
-			s.ask(ctx, zone.apex, a.nameServerPort(s.address))
+			defer guard(s, "asking a name server of zone "+zone.Apex.String())
+			server.ask(ctx, zone.Apex, s.nameServerPort(server.Address))
 		})
 	}
 	asked.Wait()
@@ -52,16 +52,16 @@ func (a *App) askServers(ctx context.Context, zone *Zone, stored *storedFound) [
 
 // serversOf returns the name servers of a zone, each address by itself: as they are
 // configured, as its DNS provider has them, or as DNS does.
-func (a *App) serversOf(ctx context.Context, zone *Zone, stored *storedFound) []serverFound {
+func (s *Service) serversOf(ctx context.Context, zone *Zone, stored *storedFound) []ServerFound {
 	var names []string
-	for _, ns := range zone.nameServers {
+	for _, ns := range zone.NameServers {
 		names = append(names, ns.Name.String())
 	}
 	if stored != nil {
 		names = append(names, stored.servers...)
 	}
 	if len(names) == 0 {
-		answer, _ := lookUp.LookupNS(ctx, zone.apex.String())
+		answer, _ := lookUp.LookupNS(ctx, zone.Apex.String())
 		for _, ns := range answer {
 			names = append(names, ns.Host)
 		}
@@ -72,18 +72,18 @@ func (a *App) serversOf(ctx context.Context, zone *Zone, stored *storedFound) []
 	var found sync.WaitGroup
 	for i, name := range names {
 		found.Go(func() {
-			defer guard(a, "looking for the addresses of name servers of zone "+zone.apex.String())
-			addresses[i] = a.addressesOf(ctx, name, stored)
+			defer guard(s, "looking for the addresses of name servers of zone "+zone.Apex.String())
+			addresses[i] = s.addressesOf(ctx, name, stored)
 		})
 	}
 	found.Wait()
-	var servers []serverFound
+	var servers []ServerFound
 	for i, name := range names {
 		if len(addresses[i]) == 0 {
-			servers = append(servers, serverFound{name: name})
+			servers = append(servers, ServerFound{Name: name})
 		}
 		for _, address := range addresses[i] {
-			servers = append(servers, serverFound{name: name, address: address})
+			servers = append(servers, ServerFound{Name: name, Address: address})
 		}
 	}
 	return servers
@@ -97,7 +97,7 @@ var lookUp interface {
 
 // addressesOf returns the addresses of a name server. What is known here needs nobody to
 // be asked.
-func (a *App) addressesOf(ctx context.Context, server string, stored *storedFound) []netip.Addr {
+func (s *Service) addressesOf(ctx context.Context, server string, stored *storedFound) []netip.Addr {
 	name, err := record.ParseName(server)
 	if err != nil {
 		return nil
@@ -105,8 +105,8 @@ func (a *App) addressesOf(ctx context.Context, server string, stored *storedFoun
 	if stored != nil && len(stored.addresses[name]) > 0 {
 		return stored.addresses[name]
 	}
-	for _, zone := range a.Zones {
-		for _, ns := range zone.nameServers {
+	for _, zone := range s.config.Zones {
+		for _, ns := range zone.NameServers {
 			if ns.Name == name && len(ns.Addresses) > 0 {
 				return ns.Addresses
 			}
@@ -123,13 +123,9 @@ func (a *App) addressesOf(ctx context.Context, server string, stored *storedFoun
 // nameServerPort returns the port at which to ask: 53, as all the world does. An address
 // of the loopback interface is for nobody else in the world, and there this service may
 // listen on another one.
-func (a *App) nameServerPort(address netip.Addr) uint16 {
-	if address.IsLoopback() {
-		for _, listen := range a.listen {
-			if listen.StartPort != 0 && !listen.IsFdNetwork() {
-				return uint16(listen.StartPort)
-			}
-		}
+func (s *Service) nameServerPort(address netip.Addr) uint16 {
+	if address.IsLoopback() && s.config.Port != 0 {
+		return s.config.Port
 	}
 	return 53
 }
@@ -140,37 +136,37 @@ const (
 )
 
 // ask asks for the zone's SOA record.
-func (s *serverFound) ask(ctx context.Context, apex record.Name, port uint16) {
+func (s *ServerFound) ask(ctx context.Context, apex record.Name, port uint16) {
 	question := new(dns.Msg).SetQuestion(apex.String(), dns.TypeSOA)
 	question.RecursionDesired = false
 	client := dns.Client{Timeout: askTimeout}
 	var answer *dns.Msg
 	err := errors.New("not asked")
 	for try := 0; err != nil && try < askTries && ctx.Err() == nil; try++ {
-		answer, _, err = client.ExchangeContext(ctx, question, net.JoinHostPort(s.address.String(), strconv.Itoa(int(port))))
+		answer, _, err = client.ExchangeContext(ctx, question, net.JoinHostPort(s.Address.String(), strconv.Itoa(int(port))))
 	}
 	switch {
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL):
-		s.fault, s.elsewhere = "cannot be reached from here", true
+		s.Fault, s.Elsewhere = "cannot be reached from here", true
 	case err != nil:
-		s.fault = "no answer"
+		s.Fault = "no answer"
 	case answer.Rcode != dns.RcodeSuccess:
-		s.fault = "answers " + rcodeText(answer.Rcode)
+		s.Fault = "answers " + rcodeText(answer.Rcode)
 	case !answer.Authoritative:
-		s.fault = "answers without authority"
+		s.Fault = "answers without authority"
 	default:
 		s.readSOA(answer, apex)
 	}
 }
 
-func (s *serverFound) readSOA(answer *dns.Msg, apex record.Name) {
+func (s *ServerFound) readSOA(answer *dns.Msg, apex record.Name) {
 	for _, rr := range answer.Answer {
 		if soa, ok := rr.(*dns.SOA); ok && strings.EqualFold(soa.Hdr.Name, apex.String()) {
-			s.serial = soa.Serial
+			s.Serial = soa.Serial
 			return
 		}
 	}
-	s.fault = "has no SOA record of the zone"
+	s.Fault = "has no SOA record of the zone"
 }
 
 func rcodeText(rcode int) string {

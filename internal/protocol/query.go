@@ -1,4 +1,4 @@
-package service
+package protocol
 
 import (
 	"fmt"
@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// parseQuery reads the query of a request, of which only these parameters are known. What
+// ParseQuery reads the query of a request, of which only these parameters are known. What
 // others could read in another way is refused: a parameter given twice, of which the first
 // or the last could count, one without a value, and what Go's own reader leaves out without
 // a word.
-func parseQuery(raw string, known ...string) (map[string]string, error) {
+func ParseQuery(raw string, known ...string) (map[string]string, error) {
 	all, err := url.ParseQuery(raw)
 	if err != nil {
 		return nil, fmt.Errorf("the query of the URL cannot be read (parameters are separated by \"&\"): %w", err)

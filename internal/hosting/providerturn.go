@@ -1,4 +1,4 @@
-package service
+package hosting
 
 import (
 	"context"
@@ -17,14 +17,14 @@ import (
 var providerTurns fair.Locks
 
 const (
-	// providerPatience is how long a change waits for its turn. What is left of
-	// changeTimeout then is for the call. Were that less, each call would begin with
+	// turnTimeout is how long a change waits for its turn. What is left of
+	// ChangeTimeout then is for the call. Were that less, each call would begin with
 	// too little time for its end once a queue has formed.
-	providerPatience = changeTimeout / 2
-	// providerOverrun is how long after its deadline a call may keep its turn if it does
+	turnTimeout = ChangeTimeout / 2
+	// turnOverrun is how long after its deadline a call may keep its turn if it does
 	// not return. It may still write, but one that never returns must not end all
 	// changes of its zone.
-	providerOverrun = time.Minute
+	turnOverrun = time.Minute
 	// mostLeftBehind is how many calls of all zones may have lost their turn without
 	// having returned. Beyond, a call keeps its turn, or a provider that never returns
 	// would take more room with each.
@@ -40,9 +40,9 @@ type busyError struct{ error }
 func (e busyError) Unwrap() error { return e.error }
 
 // takeTurn waits until the client may call the provider of a zone, no longer than
-// ctx and patience allow.
-func takeTurn(ctx context.Context, apex record.Name, client string, patience time.Duration) (release func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// ctx and wait allow.
+func takeTurn(ctx context.Context, apex record.Name, client string, wait time.Duration) (release func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	release, err = providerTurns.Acquire(ctx, string(apex), client)
 	if err != nil {
@@ -54,20 +54,20 @@ func takeTurn(ctx context.Context, apex record.Name, client string, patience tim
 // inTurn calls the provider of a zone, whose turn release ends, and waits no longer
 // than ctx allows, which has a deadline: not every provider looks at it. The call is
 // then left to itself, and keeps its turn until it returns or is long overdue.
-func inTurn(ctx context.Context, apex record.Name, release func(), call func() ([]entry, error)) ([]entry, error) {
-	type outcome struct {
-		entries []entry
+func (z *providerZone) inTurn(ctx context.Context, release func(), call func() ([]Entry, error)) ([]Entry, error) {
+	type answer struct {
+		entries []Entry
 		err     error
 	}
-	done, returned := make(chan outcome, 1), make(chan struct{})
+	done, returned := make(chan answer, 1), make(chan struct{})
 	deadline, _ := ctx.Deadline()
-	overdue := time.AfterFunc(time.Until(deadline)+providerOverrun, func() { leaveBehind(apex, release, returned) })
+	overdue := time.AfterFunc(time.Until(deadline)+turnOverrun, func() { z.leaveBehind(release, returned) })
 	go func() {
-		var o outcome
+		var o answer
 		defer func() {
 			// Here, where net/http does not see it, a panic would end all of Caddy.
 			if r := recover(); r != nil {
-				o = outcome{err: providerError{fmt.Errorf("the provider panicked: %v\n%s", r, debug.Stack())}}
+				o = answer{err: providerError{fmt.Errorf("the provider panicked: %v\n%s", r, debug.Stack())}}
 			}
 			overdue.Stop()
 			close(returned)
@@ -86,8 +86,8 @@ func inTurn(ctx context.Context, apex record.Name, release func(), call func() (
 
 // leaveBehind ends the turn of a call that is long overdue, and keeps account of it until
 // it has returned.
-func leaveBehind(apex record.Name, release func(), returned <-chan struct{}) {
-	log := processLog().With("zone", apex.String())
+func (z *providerZone) leaveBehind(release func(), returned <-chan struct{}) {
+	log := z.log.With("zone", z.apex.String())
 	select {
 	case leftBehind <- struct{}{}:
 		log.Error("the DNS provider of a zone does not return from a call; the next ones no longer wait for it")

@@ -1,19 +1,12 @@
-package service
+package hosting
 
 import (
 	"context"
 	"slices"
 	"sync"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/libdns/libdns"
 )
-
-func init() {
-	caddy.RegisterModule(new(mergingProvider))
-	caddy.RegisterModule(new(scriptedProvider))
-}
 
 // mergingProvider is a DNS provider such as most with an HTTP API are: it reads an
 // RRset, and later writes it whole.
@@ -28,19 +21,8 @@ type mergingProvider struct {
 
 type rrsetKey struct{ zone, name, typ string }
 
-// merging is the one that each configuration gets.
-var merging = new(mergingProvider)
-
-func (*mergingProvider) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "dns.providers.test_merging", New: func() caddy.Module { return merging }}
-}
-
-func (*mergingProvider) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
-
-func (p *mergingProvider) reset(between func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.between, p.rrsets, p.calls, p.most = between, make(map[rrsetKey][]libdns.Record), 0, 0
+func newMergingProvider(between func()) *mergingProvider {
+	return &mergingProvider{between: between, rrsets: make(map[rrsetKey][]libdns.Record)}
 }
 
 // begin counts a call until it ends.
@@ -104,15 +86,6 @@ type scriptedProvider struct {
 	get    func(ctx context.Context) ([]libdns.Record, error)
 	change func(ctx context.Context) ([]libdns.Record, error)
 }
-
-// scripted is the one that each configuration gets.
-var scripted = new(scriptedProvider)
-
-func (*scriptedProvider) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "dns.providers.test_scripted", New: func() caddy.Module { return scripted }}
-}
-
-func (*scriptedProvider) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
 
 func (p *scriptedProvider) GetRecords(ctx context.Context, _ string) ([]libdns.Record, error) {
 	return p.get(ctx)

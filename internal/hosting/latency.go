@@ -1,4 +1,4 @@
-package service
+package hosting
 
 import "time"
 
@@ -7,17 +7,17 @@ import "time"
 // has ten seconds at most.
 var latencyBounds = [...]float64{0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}
 
-// latency counts times by class, as Prometheus' histograms do.
-type latency struct {
+// Latency counts times by class, as Prometheus' histograms do.
+type Latency struct {
 	classes [len(latencyBounds)]uint64 // each without the ones below it
-	n       uint64
-	sum     float64 // seconds
+	N       uint64
+	Sum     float64 // seconds
 }
 
-func (l *latency) add(d time.Duration) {
+func (l *Latency) add(d time.Duration) {
 	seconds := d.Seconds()
-	l.n++
-	l.sum += seconds
+	l.N++
+	l.Sum += seconds
 	for i, bound := range latencyBounds {
 		if seconds <= bound {
 			l.classes[i]++
@@ -26,8 +26,8 @@ func (l *latency) add(d time.Duration) {
 	}
 }
 
-// cumulative returns how many times were at most as long as each bound.
-func (l *latency) cumulative() map[float64]uint64 {
+// Cumulative returns how many times were at most as long as each bound.
+func (l *Latency) Cumulative() map[float64]uint64 {
 	buckets := make(map[float64]uint64, len(latencyBounds))
 	var n uint64
 	for i, bound := range latencyBounds {

@@ -1,0 +1,272 @@
+package hosting
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// ChangeTimeout is the time that a change has at most, whoever waits for it. A
+// change that has begun runs to its end even if the caller goes away.
+const ChangeTimeout = 10 * time.Second
+
+// DefaultTTL as the TTL of a record to write means that of its zone.
+const DefaultTTL = math.MaxUint32
+
+// Caller is who makes a call, over whatever protocol or in process.
+type Caller struct {
+	Client *access.Client
+	// Address is the client's; empty in process.
+	Address string
+	// RequestID is what the caller is told to look for in the log.
+	RequestID string
+	// Name is what the log calls a caller who is no client.
+	Name string
+}
+
+func (c Caller) name() string {
+	if c.Client == nil {
+		return c.Name
+	}
+	return c.Client.Name()
+}
+
+// Change is what a caller wants to have changed, with names as the caller has them: the
+// service decides in which zone they are.
+type Change struct {
+	// Zone is the one that the caller takes for the zone of the names. It decides at the
+	// apex of a nested zone alone.
+	Zone record.Name
+	// Change has the records. [Service.Change] changes them.
+	record.Change
+	// Doubled are the indexes of the records whose names, as they were sent, are doubled (see
+	// [record.IsDoubled]).
+	Doubled []int
+	// Invalid is the first record that could not be read, nil if all could. Those after it are
+	// not in the change.
+	Invalid *Invalid
+}
+
+// Invalid is a record that could not be read, for which the change is refused. Where it
+// would go is found out nevertheless: who has no right there learns nothing else.
+type Invalid struct {
+	// Owner is "" where that could not be read.
+	Owner   record.Name
+	Type    record.Type
+	Doubled bool
+	Err     error
+	// Rest are owner and type of this record and those after it, for the audit log.
+	Rest []string
+}
+
+// Result is what a change did.
+type Result struct {
+	// Entries are the records that were appended, set or deleted, at the names that were asked
+	// for.
+	Entries []Entry
+	// CNAMEs must exist for the records to be found.
+	CNAMEs []CNAME
+	// Silenced are known for built-in zones.
+	Silenced []Silenced
+}
+
+// CNAME is a record that the user has to create once, where the domain is hosted.
+type CNAME struct{ Name, Target record.Name }
+
+// Change makes a change: it places each record, judges it by the caller's rights, and has
+// the zone's backend apply all of them at once. It is wholly done or not at all in a
+// built-in zone; elsewhere that is the provider's. When ctx ends before the change has
+// begun, nothing is changed; one that has begun runs to its end.
+//
+// The error, if any, is an *[Error]. Either way the audit log has a line.
+func (s *Service) Change(ctx context.Context, who Caller, c Change) (Result, error) {
+	started := time.Now()
+	p := &placement{service: s, client: who.Client, asked: c.Zone}
+	tried := attempt{op: c.Op.String(), records: namesOf(&c)}
+	done, err := s.applyGuarded(ctx, who, p, &c)
+	var failure *Error
+	if err != nil {
+		failure = AsError(err, p.apex())
+	}
+	tried.zone, tried.serial = p.apex().String(), done.serial
+	s.note(who, p.zone, tried, time.Since(started), failure)
+	s.config.Activity.providerError(p.zone, failure)
+	s.config.Activity.exceed(failure)
+	if failure != nil {
+		return Result{}, failure
+	}
+	s.warnSilenced(who, done.silenced)
+	for i := range done.entries {
+		done.entries[i].Owner = p.named(done.entries[i].Owner)
+	}
+	return Result{Entries: done.entries, CNAMEs: p.cnames, Silenced: done.silenced}, nil
+}
+
+// applyGuarded is apply, and makes of a panic an error: the goroutine may be one that
+// no one else recovers, and the change is to have its line in the log.
+func (s *Service) applyGuarded(ctx context.Context, who Caller, p *placement, c *Change) (done outcome, err error) {
+	defer func() {
+		if recovered := recover(); recovered != nil {
+			err = Recovered(recovered)
+		}
+	}()
+	return s.apply(ctx, who, p, c)
+}
+
+// apply judges a change by the caller's rights and has the zone's backend do it.
+func (s *Service) apply(ctx context.Context, who Caller, p *placement, c *Change) (outcome, error) {
+	if err := p.place(c); err != nil {
+		return outcome{}, err
+	}
+	if err := s.refuseDoubled(ctx, p, c); err != nil {
+		return outcome{}, err
+	}
+	if err := authorize(who.Client, p.zone, c.Change); err != nil {
+		return outcome{}, err
+	}
+	if err := p.zone.backend.check(c.Change); err != nil {
+		return outcome{}, checkError(err, p.zone.Apex)
+	}
+	if len(c.Records)+len(c.Matches) == 0 {
+		return outcome{}, nil
+	}
+	return p.zone.backend.change(ctx, who.Client.Name(), c.Change)
+}
+
+// place puts the records of a change where they go.
+func (p *placement) place(c *Change) (err error) {
+	doubledNames := c.Doubled
+	for i := range c.Records {
+		r := &c.Records[i]
+		isDoubled := len(doubledNames) > 0 && doubledNames[0] == i
+		if isDoubled {
+			doubledNames = doubledNames[1:]
+		}
+		if r.Name, err = p.written(r.Name, r.Type, isDoubled); err != nil {
+			return err
+		}
+		if r.TTL == DefaultTTL {
+			r.TTL = p.zone.defaultTTL(*r)
+		}
+	}
+	for i := range c.Matches {
+		m := &c.Matches[i]
+		if m.Name, err = p.owner(m.Name, m.Type); err != nil {
+			return err
+		}
+	}
+	if bad := c.Invalid; bad != nil {
+		if bad.Owner != "" {
+			if _, err := p.written(bad.Owner, bad.Type, bad.Doubled); err != nil {
+				return err
+			}
+		}
+		return bad.Err
+	}
+	if p.zone == nil { // no records: the zone's own existence is all there is to check
+		p.zone, err = p.service.placeZone(p.client, p.asked)
+	}
+	return err
+}
+
+// written is owner for a record that is appended or set. A doubled name that cannot be placed
+// is told to be doubled.
+func (p *placement) written(asked record.Name, t record.Type, isDoubled bool) (record.Name, error) {
+	owner, err := p.owner(asked, t)
+	if err != nil && isDoubled {
+		return "", doubled(asked, p.asked)
+	}
+	return owner, err
+}
+
+// ChangeOrLeave is [Service.Change] for a caller that does not wait for what cannot be called
+// back: when ctx ends after the change has begun, it goes on by itself, and the error is that
+// it is under way.
+func (s *Service) ChangeOrLeave(ctx context.Context, who Caller, c Change) (Result, error) {
+	var made Result
+	var failure error
+	done, begun := make(chan struct{}), make(chan struct{}, 1)
+	go func() {
+		defer close(done)
+		made, failure = s.Change(context.WithValue(ctx, begunKey{}, begun), who, c)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		// A change that has not begun ends with the context, and nothing was sent.
+		select {
+		case <-done:
+		case <-begun:
+			e := Errorf(Unavailable, "zone %q: given up while the change was under way: %w", c.Zone, context.Cause(ctx))
+			e.Unchanged = false
+			return Result{}, e
+		}
+	}
+	return made, failure
+}
+
+// begunKey is the key of a context's value by which a caller learns that its change
+// has begun: a channel with room for one.
+type begunKey struct{}
+
+// begun returns the context of a change that begins now: with the values of its
+// caller's, and a deadline of its own instead of the caller's end.
+func begun(ctx context.Context, arrived time.Time) (context.Context, context.CancelFunc) {
+	if tell, ok := ctx.Value(begunKey{}).(chan struct{}); ok {
+		select {
+		case tell <- struct{}{}:
+		default: // it knows
+		}
+	}
+	return context.WithDeadline(context.WithoutCancel(ctx), arrived.Add(ChangeTimeout))
+}
+
+// checkError is for what a backend cannot carry; that a rule forbids it says more.
+func checkError(err error, zone record.Name) *Error {
+	if e := AsError(err, zone); e.Kind != Internal {
+		return e
+	}
+	return Errorf(InvalidRecord, "%w", err)
+}
+
+// authorize refuses what the client may not do, and gives challenge records their expiry.
+func authorize(client *access.Client, zone *Zone, change record.Change) error {
+	for i := range change.Records {
+		r := &change.Records[i]
+		if r.Type == record.TypeSOA {
+			return record.SOAError(r.Name) // no right would help
+		}
+		ok, challenge := client.MayWrite(zone.Apex, change.Op, *r)
+		if !ok {
+			return forbidden(client, change.Op, r.Type, r.Name, zone.Apex, client.WhyNotWrite(zone.Apex, change.Op, *r))
+		}
+		if challenge && zone.Builtin() {
+			r.Expires = time.Now().Add(zone.ChallengeLifetime).Unix()
+		}
+	}
+	for _, m := range change.Matches {
+		if m.Type == record.TypeSOA {
+			return record.SOAError(m.Name)
+		}
+		if !client.MayDelete(zone.Apex, m) {
+			return forbidden(client, change.Op, m.Type, m.Name, zone.Apex, client.WhyNotDelete(zone.Apex, m))
+		}
+	}
+	return nil
+}
+
+// forbidden refuses a record. why is what is wrong with it beside its name, "" where it is
+// the name: that no right covers.
+func forbidden(client *access.Client, op record.Op, t record.Type, name, zone record.Name, why string) *Error {
+	what := "records of every type"
+	if t != 0 {
+		what = "this " + t.String() + " record"
+	}
+	if why != "" {
+		why = ": " + why
+	}
+	return Errorf(Forbidden, "client %q may not %s %s at %q in zone %q%s; it may: %s", client.Name(), op, what, name, zone, why, rightsOf(client))
+}

@@ -1,0 +1,118 @@
+package hosting
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/libdns/libdns"
+
+	"github.com/caddy-dns/bestdns/internal/nameserver"
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// Zone is a hosted zone. It is not changed once it is given to [New].
+type Zone struct {
+	Apex record.Name
+	// TTL is that of records that are written without one, ChallengeTTL that of answers to
+	// challenges. In seconds.
+	TTL, ChallengeTTL uint32
+	// CNAMETarget is set for the zone to which challenges of domains hosted elsewhere go.
+	CNAMETarget bool
+
+	// Of a built-in zone:
+
+	NameServers []nameserver.NameServer
+	// NegativeTTL in seconds is how long resolvers may keep that something does not exist.
+	NegativeTTL uint32
+	// ChallengeLifetime is how long a record stays that was written under a right to
+	// certificates.
+	ChallengeLifetime time.Duration
+	// MaxRecords and MaxBytes are how much may be in the zone; zero is no limit.
+	MaxRecords, MaxBytes int
+
+	// Provider hosts the zone; nil: the built-in name server does. ProviderName is what
+	// people call it.
+	Provider     Provider
+	ProviderName string
+
+	backend backend
+}
+
+// Provider is what the service needs of a DNS provider at least. It uses
+// [libdns.RecordGetter] and [libdns.RecordSetter] where the provider has them.
+type Provider interface {
+	libdns.RecordAppender
+	libdns.RecordDeleter
+}
+
+// Builtin reports whether the built-in name server hosts the zone.
+func (z *Zone) Builtin() bool { return z.Provider == nil }
+
+// NameServerConfig returns the zone as the built-in name server has it.
+func (z *Zone) NameServerConfig() nameserver.ZoneConfig {
+	return nameserver.ZoneConfig{
+		Name: z.Apex, NameServers: z.NameServers, TTL: z.TTL, NegativeTTL: z.NegativeTTL,
+		ChallengeTarget: z.CNAMETarget, ChallengeLifetime: z.ChallengeLifetime,
+	}
+}
+
+// defaultTTL returns the TTL in seconds of a record that is appended or set without one.
+// A resolver must not keep what is at the name of a challenge, or the CA behind it
+// would not see the next one there: that of a wildcard, or of a renewal.
+func (z *Zone) defaultTTL(r record.Record) uint32 {
+	answers := r.Type == record.TypeTXT && record.AwaitsChallenge(r.Name)
+	if r.Type == record.TypeTXT && z.CNAMETarget && !answers {
+		_, answers = record.ChallengeAtTarget(r.Name, z.Apex)
+	}
+	if answers {
+		return z.ChallengeTTL
+	}
+	return z.TTL
+}
+
+// isChallenge reports whether a record of the zone looks like the answer to a challenge.
+func (z *Zone) isChallenge(r record.Record) bool {
+	if r.Type != record.TypeTXT {
+		return false
+	}
+	_, ok := record.ChallengeOf(r.Name)
+	if !ok && z.CNAMETarget {
+		_, ok = record.ChallengeAtTarget(r.Name, z.Apex)
+	}
+	return ok && record.IsChallengeValue(r)
+}
+
+// backend is where the records of a zone are.
+type backend interface {
+	// change applies a change of a client and returns what was appended, set or
+	// deleted, and the zone's serial where it is known. ctx may end before the change
+	// has begun (see begun), which leaves the zone as it is; one that has begun runs to
+	// its end or to its own deadline.
+	change(ctx context.Context, client string, change record.Change) (outcome, error)
+	// list returns the selected records. The client "" is the service itself.
+	list(ctx context.Context, client string, s selection) (iter.Seq[Entry], error)
+	// check refuses what the backend could not carry.
+	check(change record.Change) error
+}
+
+// outcome is what a change did in a zone.
+type outcome struct {
+	entries  []Entry
+	serial   uint32     // zero: not known
+	silenced []Silenced // where it is known
+}
+
+// Entry is a record on its way out. Its data stays text, since a provider may
+// report what cannot be parsed, and one odd record must not hide the others.
+type Entry struct {
+	Owner record.Name
+	Type  string
+	Data  string // in presentation format, or the text itself for TXT
+	TTL   int64  // seconds
+}
+
+func newEntry(r record.Record) Entry {
+	typ, data := r.Text()
+	return Entry{Owner: r.Name, Type: typ, Data: data, TTL: int64(r.TTL)}
+}

@@ -1,0 +1,169 @@
+package protocol
+
+import (
+	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/fair"
+	"github.com/caddy-dns/bestdns/internal/hosting"
+	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/text"
+)
+
+// ParseZone reads the zone of a request. The error is a *[hosting.Error].
+func ParseZone(zone string) (record.Name, error) {
+	name, err := record.ParseName(zone)
+	if err != nil {
+		return "", hosting.Errorf(hosting.InvalidRecord, "zone: %w", err)
+	}
+	return name, nil
+}
+
+// Change reads the records of a change in a zone. What is invalid in them is in the change.
+func Change(zone record.Name, body api.Change) hosting.Change {
+	c := hosting.Change{Zone: zone}
+	var records []api.Record
+	switch {
+	case body.Append != nil:
+		c.Op, records = record.Append, body.Append
+	case body.Set != nil:
+		c.Op, records = record.Set, body.Set
+	default:
+		c.Op, records = record.Delete, body.Delete
+	}
+	if len(records) > api.MaxRecords {
+		err := hosting.Errorf(hosting.TooLarge, "%d records in one change, and %d are the most", len(records), api.MaxRecords)
+		c.Invalid = &hosting.Invalid{Err: err, Rest: named(zone, records)}
+		return c
+	}
+	var b fair.Breather
+	for i := range records {
+		b.Breathe()
+		if bad := add(&c, &records[i]); bad != nil {
+			bad.Rest = named(zone, records[i:])
+			c.Invalid = bad
+			return c
+		}
+	}
+	return c
+}
+
+// add adds a record to a change, and returns what is invalid in it.
+func add(c *hosting.Change, r *api.Record) (bad *hosting.Invalid) {
+	bad = new(hosting.Invalid)
+	deletes := c.Op == record.Delete
+	if !deletes && (r.Type == "" || r.Data == nil) {
+		bad.Err = hosting.Errorf(hosting.InvalidRecord, "record at %q: type and data are needed, and may be left out in a delete only", r.Name)
+		return bad
+	}
+	if r.Type != "" {
+		var err error
+		if bad.Type, err = record.ParseType(r.Type); err != nil {
+			bad.Err = hosting.Errorf(hosting.InvalidRecord, "record at %q: %w", r.Name, err)
+			return bad
+		}
+	}
+	if r.TTL != nil && (*r.TTL < 0 || *r.TTL > record.MaxTTL) {
+		bad.Err = hosting.Errorf(hosting.InvalidRecord, "record at %q: TTL %d: from 0 to %d seconds", r.Name, *r.TTL, record.MaxTTL)
+		return bad
+	}
+	owner, err := record.ParseOwner(r.Name, c.Zone)
+	if err != nil {
+		bad.Err = hosting.Errorf(hosting.InvalidRecord, "%w", err)
+		return bad
+	}
+	bad.Owner = owner
+	if deletes {
+		err = addMatch(c, r, owner)
+	} else {
+		bad.Doubled = record.IsDoubled(r.Name, owner, c.Zone)
+		err = addRecord(c, r, owner, bad.Doubled)
+	}
+	if err != nil {
+		bad.Err = hosting.Errorf(hosting.InvalidRecord, "%w", err)
+		return bad
+	}
+	return nil
+}
+
+// addRecord adds a record that is appended or set.
+func addRecord(c *hosting.Change, r *api.Record, owner record.Name, doubled bool) error {
+	parsed, err := record.At(owner, r.Type, 0, *r.Data)
+	if err != nil {
+		return err
+	}
+	parsed.TTL = hosting.DefaultTTL
+	if r.TTL != nil {
+		parsed.TTL = uint32(*r.TTL)
+	}
+	if doubled {
+		c.Doubled = append(c.Doubled, len(c.Records))
+	}
+	c.Records = append(c.Records, parsed)
+	return nil
+}
+
+// addMatch adds what a delete describes.
+func addMatch(c *hosting.Change, r *api.Record, owner record.Name) error {
+	var ttl *uint32
+	if r.TTL != nil {
+		ttl = new(uint32(*r.TTL))
+	}
+	m, err := record.MatchAt(owner, r.Type, ttl, r.Data)
+	if err != nil {
+		return err
+	}
+	c.Matches = append(c.Matches, m)
+	return nil
+}
+
+// named names records by owner and type, as the audit log does, without their data.
+func named(zone record.Name, records []api.Record) []string {
+	const most = 21 // of which the log shows all but one
+	names := make([]string, 0, min(len(records), most))
+	for _, r := range records[:min(len(records), most)] {
+		name := r.Name
+		if owner, err := record.ParseOwner(r.Name, zone); err == nil {
+			name = owner.String()
+		}
+		names = append(names, text.Brief(name+" "+r.Type, text.MaxName))
+	}
+	return names
+}
+
+// Records is the answer to a change in a zone, to whose name the others are relative.
+func Records(zone record.Name, done hosting.Result) api.Records {
+	answer := api.Records{Records: make([]api.Record, len(done.Entries))}
+	for i, e := range done.Entries {
+		answer.Records[i] = Record(zone, e)
+	}
+	for _, c := range done.CNAMEs {
+		answer.CNAMEs = append(answer.CNAMEs, api.CNAME{Name: c.Name.String(), Target: c.Target.String()})
+	}
+	for _, s := range done.Silenced {
+		answer.Silenced = append(answer.Silenced, api.Silenced{Name: s.Name.String(), Wildcard: s.Wildcard.String()})
+	}
+	return answer
+}
+
+// Record is a record in an answer, its name relative to a zone.
+func Record(zone record.Name, e hosting.Entry) api.Record {
+	return api.Record{Name: e.Owner.Relative(zone), Type: e.Type, TTL: &e.TTL, Data: &e.Data}
+}
+
+// Query reads which records are wanted; name and type are "" for any. The error is a
+// *[hosting.Error].
+func Query(zone, name, typ string) (want hosting.Query, err error) {
+	if want.Zone, err = ParseZone(zone); err != nil {
+		return want, err
+	}
+	if name != "" {
+		if want.Name, err = record.ParseOwner(name, want.Zone); err != nil {
+			return want, hosting.Errorf(hosting.InvalidRecord, "%w", err)
+		}
+	}
+	if typ != "" {
+		if want.Type, err = record.ParseType(typ); err != nil {
+			return want, hosting.Errorf(hosting.InvalidRecord, "%w", err)
+		}
+	}
+	return want, nil
+}
