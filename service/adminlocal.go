@@ -99,7 +99,7 @@ func (a *App) adminChange(w http.ResponseWriter, r *http.Request, who hosting.Ca
 	var change api.Change
 	text, err := readBody(w, r)
 	if err == nil {
-		change, err = readChange(text)
+		change, err = protocol.ReadChange(text)
 	}
 	if err != nil {
 		a.hosting.Unread(who, zone, err)

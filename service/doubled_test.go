@@ -15,7 +15,7 @@ import (
 // startDoubled is a service with zones of both kinds.
 func startDoubled(t *testing.T) *service {
 	t.Helper()
-	inMemory.clear()
+	memory.reset()
 	s := newService(t)
 	s.load(t, fmt.Sprintf(`
 		listen %s
@@ -31,7 +31,7 @@ func startDoubled(t *testing.T) *service {
 			ns ns1.example.net
 		}
 		zone hosted.test {
-			provider test_zones
+			provider test_memory
 		}
 		client web1 {
 			token %s

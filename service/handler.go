@@ -279,7 +279,7 @@ func (h *Handler) change(w http.ResponseWriter, r *http.Request, req request) (a
 	}
 	var body api.Change
 	if err == nil {
-		body, err = readChange(text)
+		body, err = protocol.ReadChange(text)
 	}
 	switch {
 	case err != nil:

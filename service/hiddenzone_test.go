@@ -12,9 +12,9 @@ import (
 // right, the answer is the one for a zone that does not exist, headers included, but
 // for the request's id.
 func TestHiddenZoneToTheByte(t *testing.T) {
-	inMemory.clear()
+	memory.reset()
 	s := newService(t)
-	s.load(t, s.standard()+"\nzone hosted.test {\nprovider test_zones\n}\n")
+	s.load(t, s.standard()+"\nzone hosted.test {\nprovider test_memory\n}\n")
 	long := strings.Repeat("x", 64)
 	requests := []struct{ name, method, path, body string }{
 		{"list", "GET", "/v1/zones/ZONE/records", ""},

@@ -1,4 +1,4 @@
-package service
+package protocol
 
 import (
 	"context"
@@ -8,12 +8,8 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/libdns/libdns"
 )
-
-func init() { caddy.RegisterModule(new(zonesProvider)) }
 
 // zonesProvider is a DNS provider that keeps the records of several zones, and notes
 // what no provider should ever get.
@@ -21,22 +17,6 @@ type zonesProvider struct {
 	mu      sync.Mutex
 	records map[string][]libdns.Record
 	odd     []string
-}
-
-// inMemory is the one that each zone gets.
-var inMemory = &zonesProvider{records: make(map[string][]libdns.Record)}
-
-func (*zonesProvider) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "dns.providers.test_zones", New: func() caddy.Module { return inMemory }}
-}
-
-func (*zonesProvider) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
-
-func (p *zonesProvider) clear() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	clear(p.records)
-	p.odd = nil
 }
 
 var (

@@ -1,41 +1,46 @@
-package service
+package protocol
 
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/google/go-cmp/cmp"
+	"github.com/libdns/libdns"
+	"go.uber.org/zap"
 
+	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/hosting"
+	"github.com/caddy-dns/bestdns/internal/nameserver"
+	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// TestRightsOverHTTP: random rules and random requests, over HTTP, in zones of both
+// TestRights: random rules and random requests, as the API has them, in zones of both
 // kinds. What the service lets through, and what it changes, is what the naive
 // reading of the rules lets through; what it shows too.
-func TestRightsOverHTTP(t *testing.T) {
+func TestRights(t *testing.T) {
 	worlds, requests := uint64(40), 150
 	if testing.Short() {
 		worlds = 4
 	}
 	seen := make(map[string]int)
-	s := newService(t)
 	for seed := range worlds {
-		w := newRightsWorld(t, s, seed, seen)
+		w := newRightsWorld(t, seed, seen)
 		for range requests {
 			w.change()
 			w.read()
 		}
-		if len(inMemory.odd) > 0 {
-			t.Errorf("seed %d: a provider got %q", seed, inMemory.odd)
+		if len(w.provider.odd) > 0 {
+			t.Errorf("seed %d: a provider got %q", seed, w.provider.odd)
 		}
 	}
 	t.Log(seen)
@@ -52,19 +57,21 @@ func TestRightsOverHTTP(t *testing.T) {
 
 const observer = "observer"
 
-// rightsWorld is a running service and what is known of it.
+// rightsWorld is a service and what is known of it.
 type rightsWorld struct {
 	generator
-	t       *testing.T
-	s       *service
-	seed    uint64
-	zones   []naiveZone
-	clients []string
-	naive   map[string]*naiveWorld // by client
-	limits  naiveLimits
-	state   map[string]map[string]held
-	written []written // in built-in zones
-	seen    map[string]int
+	t        *testing.T
+	s        *hosting.Service
+	server   *nameserver.Server
+	provider *zonesProvider
+	seed     uint64
+	zones    []naiveZone
+	clients  []string
+	naive    map[string]*naiveWorld // by client
+	limits   naiveLimits
+	state    map[string]map[string]held
+	written  []written // in built-in zones
+	seen     map[string]int
 }
 
 // held is a record as a zone has it.
@@ -73,11 +80,10 @@ type held struct {
 	typ, data string
 }
 
-func newRightsWorld(t *testing.T, s *service, seed uint64, seen map[string]int) *rightsWorld {
+func newRightsWorld(t *testing.T, seed uint64, seen map[string]int) *rightsWorld {
 	t.Helper()
-	inMemory.clear()
 	w := &rightsWorld{
-		generator: generator{rand.New(rand.NewPCG(seed, 6))}, t: t, s: s, seed: seed,
+		generator: generator{rand.New(rand.NewPCG(seed, 6))}, t: t, seed: seed, provider: &zonesProvider{records: make(map[string][]libdns.Record)},
 		clients: []string{"c0", "c1", "c2"}, naive: make(map[string]*naiveWorld), seen: seen,
 	}
 	w.makeZones()
@@ -85,41 +91,135 @@ func newRightsWorld(t *testing.T, s *service, seed uint64, seen map[string]int) 
 	if seed%2 == 1 {
 		w.limits = naiveLimits{clientRecords: 4 + w.IntN(8), nameTypes: 3 + w.IntN(2), rrsetRecords: 1 + w.IntN(3), domainChallenges: 1 + w.IntN(2)}
 	}
-	var config strings.Builder
-	config.WriteString(w.limits.config())
-	fmt.Fprintf(&config, "listen %s\nstore %q\n", s.dns, filepath.Join(s.dir, fmt.Sprintf("%d.db", seed)))
+	config := hosting.Config{
+		Room:   make(map[string]nameserver.Use),
+		Limits: record.Limits{Types: w.limits.nameTypes, Records: w.limits.rrsetRecords}, DomainChallenges: w.limits.domainChallenges,
+		Activity: hosting.NewActivity(), Logger: zap.NewNop(), Audit: zap.NewNop(), ProcessLog: slog.New(slog.DiscardHandler),
+	}
 	for _, z := range w.zones {
-		backend := "ns ns.elsewhere.invalid"
+		zone := &hosting.Zone{Apex: w.parse(z.name), TTL: 60, CNAMETarget: z.target}
 		if z.provider {
-			backend = "provider test_zones"
+			zone.Provider = w.provider
+			zone.ChallengeTTL = 60
+		} else {
+			zone.NameServers = []nameserver.NameServer{{Name: w.parse(labels{"ns", "elsewhere", "invalid"})}}
+			zone.ChallengeLifetime = 24 * time.Hour
 		}
-		if z.target {
-			backend += "\ncname_target"
-		}
-		fmt.Fprintf(&config, "zone %s {\n%s\n}\n", w.text(z.name), backend)
+		config.Zones = append(config.Zones, zone)
 	}
 	for _, client := range append(w.clients, observer) {
-		s.token[client] = api.NewToken()
-		fmt.Fprintf(&config, "client %s {\ntoken %s\n", client, s.digest(client))
-		w.naive[client] = &naiveWorld{zones: w.zones}
-		for _, rule := range w.rules(client) {
-			w.naive[client].rules = append(w.naive[client].rules, rule)
-			under := ""
-			if rule.under {
-				under = "under "
-			}
-			fmt.Fprintf(&config, "%s %s`%s` %s\n", rule.verb, under, w.text(rule.name), strings.Join(rule.types, " "))
-		}
-		config.WriteString("}\n")
+		w.naive[client] = &naiveWorld{zones: w.zones, rules: w.rules(client)}
+		config.Clients = append(config.Clients, access.Config{Name: client, Users: []string{client}, Rules: w.parseRules(w.naive[client].rules)})
+		config.Room[client] = nameserver.Use{Records: w.limits.clientRecords}
 	}
-	// A world of its own, and no reload: that is not what is tested here.
-	if err := caddy.Stop(); err != nil {
+	var err error
+	if w.s, err = hosting.New(config); err != nil {
 		t.Fatal(err)
 	}
-	s.load(t, config.String())
+	w.serve()
 	w.state = w.look()
 	w.account(w.clients[0], "the start", "delete", nil, nil, w.state)
 	return w
+}
+
+// serve opens a name server for the built-in zones, until the test ends.
+func (w *rightsWorld) serve() {
+	w.t.Helper()
+	var err error
+	w.server, err = nameserver.Open(nameserver.Options{Path: filepath.Join(w.t.TempDir(), "records.db")})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { w.server.Close() })
+	var settings nameserver.Settings
+	for _, zone := range w.s.Zones() {
+		if zone.Builtin() {
+			settings.Zones = append(settings.Zones, zone.NameServerConfig())
+		}
+	}
+	if _, err := w.server.Push(settings); err != nil {
+		w.t.Fatal(err)
+	}
+	w.s.Begin(w.server)
+}
+
+// parse reads a name that was written in one of its forms.
+func (w *rightsWorld) parse(name labels) record.Name {
+	w.t.Helper()
+	parsed, err := record.ParseName(w.text(name))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return parsed
+}
+
+func (w *rightsWorld) parseRules(naive []naiveRule) (rules []access.Rule) {
+	w.t.Helper()
+	verbs := map[string]access.Verb{"certificates": access.Certificates, "allow": access.Allow, "read": access.Read}
+	for _, rule := range naive {
+		under := ""
+		if rule.under {
+			under = "under "
+		}
+		parsed, err := access.ParseRule(verbs[rule.verb], under+w.text(rule.name)+" "+strings.Join(rule.types, " "))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		rules = append(rules, parsed)
+	}
+	return rules
+}
+
+// answer is what the API answers.
+type answer struct {
+	status  int
+	body    string
+	records []api.Record
+	problem api.Problem
+}
+
+func answerOf(body any, err error) answer {
+	status := http.StatusOK
+	var problem api.Problem
+	if err != nil {
+		problem = *Problem(hosting.AsError(err, ""), "")
+		body, status = problem, problem.Status
+	}
+	text, err := json.Marshal(body)
+	return answer{status: status, body: fmt.Sprintf("%s %v", text, err), problem: problem}
+}
+
+// patch has a client make a change.
+func (w *rightsWorld) patch(client, zone string, body []byte) answer {
+	change, err := ReadChange(body)
+	if err != nil {
+		return answerOf(nil, err)
+	}
+	asked, err := ParseZone(zone)
+	if err != nil {
+		return answerOf(nil, err)
+	}
+	done, err := w.s.Change(w.t.Context(), hosting.Caller{Client: w.s.Clients().ByName(client)}, Change(asked, change))
+	return answerOf(Records(asked, done), err)
+}
+
+// get has a client list the records at or below a name.
+func (w *rightsWorld) get(client, zone string) answer {
+	want, err := Query(zone, "", "")
+	if err != nil {
+		return answerOf(nil, err)
+	}
+	found, err := w.s.Records(w.t.Context(), w.s.Clients().ByName(client), want)
+	if err != nil {
+		return answerOf(nil, err)
+	}
+	records := []api.Record{}
+	for e := range found {
+		records = append(records, Record(want.Zone, e))
+	}
+	a := answerOf(api.Records{Records: records}, nil)
+	a.records = records
+	return a
 }
 
 func (w *rightsWorld) failf(client string, format string, args ...any) {
@@ -149,7 +249,7 @@ func (w *rightsWorld) change() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	answer := w.s.patch(w.t, client, w.text(asked), string(text))
+	answer := w.patch(client, w.text(asked), text)
 	after := w.look()
 	defer func() { w.state = after }()
 
@@ -279,7 +379,7 @@ func (w *rightsWorld) look() map[string]map[string]held {
 	w.t.Helper()
 	state := make(map[string]map[string]held)
 	for _, z := range w.zones {
-		state[z.name.slashed()] = w.list(observer, z.name, "").held
+		state[z.name.slashed()] = w.list(observer, z.name).held
 	}
 	return state
 }
@@ -290,9 +390,9 @@ type listing struct {
 	held map[string]held
 }
 
-func (w *rightsWorld) list(client string, asked labels, query string) listing {
+func (w *rightsWorld) list(client string, asked labels) listing {
 	w.t.Helper()
-	a := w.s.call(w.t, client, http.MethodGet, "/v1/zones/"+url.PathEscape(w.text(asked))+"/records"+query, "")
+	a := w.get(client, w.text(asked))
 	l := listing{answer: a, held: make(map[string]held)}
 	for _, r := range a.records {
 		h := held{typ: r.Type, data: *r.Data}
@@ -315,7 +415,7 @@ func (w *rightsWorld) read() {
 	client := pick(w, w.clients...)
 	rules := w.naive[client]
 	asked := w.name()
-	got := w.list(client, asked, "")
+	got := w.list(client, asked)
 	what := fmt.Sprintf("GET %q: %d %s", asked, got.status, got.body)
 	zone := rules.zoneOf(asked)
 	want := make(map[string]held)

@@ -1,7 +1,6 @@
-package service
+package protocol
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
 
@@ -12,11 +11,6 @@ import (
 
 // naiveLimits are those of a world.
 type naiveLimits struct{ clientRecords, nameTypes, rrsetRecords, domainChallenges int }
-
-func (l naiveLimits) config() string {
-	return fmt.Sprintf("limits {\nclient_records %d\nname_types %d\nrrset_records %d\ndomain_challenges %d\n}\n",
-		l.clientRecords, l.nameTypes, l.rrsetRecords, l.domainChallenges)
-}
 
 // written is a record in a built-in zone, and who wrote it.
 type written struct {
@@ -146,10 +140,8 @@ func (w *rightsWorld) account(client, what, kind string, asked labels, items []i
 			want[name] = n
 		}
 	}
-	if server := liveApps.newest(nil).hosting.NameServer(); server != nil {
-		for name, used := range server.Uses() {
-			got[name] = used.Records
-		}
+	for name, used := range w.server.Uses() {
+		got[name] = used.Records
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		w.failf(client, "%s\nrecords of each client (-want +got):\n%s", what, diff)
