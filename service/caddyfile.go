@@ -13,6 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-dns/bestdns/internal/access"
 )
 
 func init() {
@@ -277,12 +279,6 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 			c.TLSClientCertificates = append(c.TLSClientCertificates, args...)
 		case "user":
 			c.Users = append(c.Users, args...)
-		case "certificates":
-			c.Certificates = append(c.Certificates, strings.Join(args, " "))
-		case "allow":
-			c.Allow = append(c.Allow, strings.Join(args, " "))
-		case "read":
-			c.Read = append(c.Read, strings.Join(args, " "))
 		case "client_ip":
 			c.ClientIP = append(c.ClientIP, args...)
 		case "expires":
@@ -298,7 +294,12 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 				return err
 			}
 		default:
-			return d.Errf("unknown option %q of a client; there are description, token, tls_client_certificate, user, certificates, allow, read, client_ip, max_records, max_bytes and expires", option)
+			verb, ok := access.ParseVerb(option)
+			if !ok {
+				return d.Errf("unknown option %q of a client; there are description, token, tls_client_certificate, user, %s, client_ip, max_records, max_bytes and expires", option, listVerbs(""))
+			}
+			rights := c.rights(verb)
+			*rights = append(*rights, strings.Join(args, " "))
 		}
 	}
 	return nil

@@ -145,20 +145,35 @@ func parseDigests(repl *caddy.Replacer, texts []string) ([]access.Digest, error)
 	return digests, nil
 }
 
+// rights returns the field that has the client's rights of a verb.
+func (c *Client) rights(verb access.Verb) *[]string {
+	switch verb {
+	case access.Certificates:
+		return &c.Certificates
+	case access.Allow:
+		return &c.Allow
+	case access.Read:
+		return &c.Read
+	}
+	panic(fmt.Sprintf("no field of a client has the rights of %s", verb))
+}
+
+// listVerbs lists all verbs for people, each after the prefix.
+func listVerbs(prefix string) string {
+	var words []string
+	for verb := range access.Verbs() {
+		words = append(words, prefix+verb.String())
+	}
+	return strings.Join(words, ", ")
+}
+
 func (c *Client) rules(repl *caddy.Replacer) ([]access.Rule, error) {
 	var rules []access.Rule
-	for _, group := range []struct {
-		verb  access.Verb
-		texts []string
-	}{
-		{access.Certificates, c.Certificates},
-		{access.Allow, c.Allow},
-		{access.Read, c.Read},
-	} {
-		for _, text := range group.texts {
-			rule, err := parseRule(repl, group.verb, text)
+	for verb := range access.Verbs() {
+		for _, text := range *c.rights(verb) {
+			rule, err := parseRule(repl, verb, text)
 			if err != nil {
-				return nil, fmt.Errorf("%s %q: %w", group.verb, text, err)
+				return nil, fmt.Errorf("%s %q: %w", verb, text, err)
 			}
 			rules = append(rules, rule)
 		}

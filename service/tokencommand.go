@@ -2,7 +2,6 @@ package service
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -31,7 +30,7 @@ type tokenOptions struct {
 func tokenCommand() *cobra.Command {
 	var options tokenOptions
 	cmd := &cobra.Command{
-		Use:   "token CLIENT [--certificates DOMAIN]... [--allow RIGHT]... [--read RIGHT]...",
+		Use:   "token CLIENT",
 		Short: "Makes a token for a client of the service",
 		Long: `Makes a token for a client and prints it once, with the lines to paste into the
 configuration of the service (which keeps the token's hash only) and of the
@@ -56,9 +55,10 @@ CNAME records are needed.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringArrayVar(&options.client.Certificates, "certificates", nil, "A domain for which the client may obtain certificates, wildcards included: [under] DOMAIN")
-	flags.StringArrayVar(&options.client.Allow, "allow", nil, "A name at which the client may change records: [under] NAME [TYPE…]")
-	flags.StringArrayVar(&options.client.Read, "read", nil, "A name at which the client may read records: [under] NAME")
+	for verb := range access.Verbs() {
+		cmd.Use += fmt.Sprintf(" [--%s RIGHT]...", verb)
+		flags.StringArrayVar(options.client.rights(verb), verb.String(), nil, verb.Help()+": "+verb.Arguments())
+	}
 	flags.StringArrayVar(&options.client.ClientIP, "client-ip", nil, "A network from which the token is accepted, or private_ranges")
 	flags.StringVar(&options.client.Expires, "expires", "", "The last day on which the token is accepted, such as 2027-06-30")
 	flags.StringVar(&options.client.Description, "description", "", "Whose client it is, for people")
@@ -126,7 +126,7 @@ func makeToken(out io.Writer, options tokenOptions) error {
 		return err
 	}
 	if len(config.Rules) == 0 {
-		return errors.New("a token that may do nothing is of no use: give it --certificates DOMAIN, or --allow or --read with a name")
+		return fmt.Errorf("a token that may do nothing is of no use: give it rights, with the flags %s", listVerbs("--"))
 	}
 	made := newToken{Client: client.Name, Token: token, Config: client}
 	hosted, err := readHosting(options.config, options.adapter)
@@ -181,14 +181,10 @@ func (c Client) caddyfile() string {
 	for _, token := range c.Tokens {
 		line("token", token)
 	}
-	for _, right := range c.Certificates {
-		line("certificates", right)
-	}
-	for _, right := range c.Allow {
-		line("allow", right)
-	}
-	for _, right := range c.Read {
-		line("read", right)
+	for verb := range access.Verbs() {
+		for _, right := range *c.rights(verb) {
+			line(verb.String(), right)
+		}
 	}
 	for _, network := range c.ClientIP {
 		line("client_ip", network)

@@ -140,7 +140,7 @@ func (cs *Clients) know(c *Client, config Config) error {
 // enter puts a client where it is looked for by a key, which is its alone.
 func enter[K comparable](clients map[K]*Client, key K, c *Client, what string) error {
 	if other := clients[key]; other == c {
-		return fmt.Errorf("the %s %v stands there twice", what, key)
+		return fmt.Errorf("duplicate %s %v", what, key)
 	} else if other != nil {
 		return fmt.Errorf("client %q has the %s %v too; each client needs one of its own", other.name, what, key)
 	}
@@ -286,7 +286,7 @@ func (c *Client) Expires() time.Time { return c.expires }
 func (c *Client) IdleRules() []Rule {
 	var idle []Rule
 	for _, rule := range c.rules {
-		if len(c.rights.zonesOf(rule)) == 0 {
+		if k, _ := rule.Verb.kind(); len(k.zones(c.rights.hosting, rule)) == 0 {
 			idle = append(idle, rule)
 		}
 	}

@@ -90,7 +90,7 @@ func TestNewRefuses(t *testing.T) {
 		{"two of a name", "", []Config{one, {Name: "one", Digests: []Digest{DigestOf("2")}}}, []string{`client "one"`, "two of that name"}},
 		{"two with one digest", "", []Config{one, {Name: "two", Digests: []Digest{DigestOf("2"), DigestOf("1")}}},
 			[]string{`client "two"`, `client "one" has`, DigestOf("1").String()}},
-		{"one digest twice", "", []Config{{Name: "one", Digests: []Digest{DigestOf("1"), DigestOf("1")}}}, []string{`client "one"`, "stands there twice"}},
+		{"one digest twice", "", []Config{{Name: "one", Digests: []Digest{DigestOf("1"), DigestOf("1")}}}, []string{`client "one"`, "duplicate token hash"}},
 		{"no digest", "", []Config{{Name: "one"}}, []string{`client "one"`, "no token"}},
 		{"rule that ParseRule would refuse", "", []Config{{Name: "one", Digests: one.Digests, Rules: []Rule{{Verb: Certificates, Name: name(t, "org")}}}},
 			[]string{`client "one"`, `"certificates org"`, "two labels"}},

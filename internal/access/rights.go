@@ -72,40 +72,48 @@ func (h *hosting) compile(rules []Rule) rights {
 		used:         make(record.Zones),
 	}
 	for _, rule := range rules {
-		r.add(rule)
-		for _, zone := range h.zonesOf(rule) {
+		k, _ := rule.Verb.kind()
+		k.add(&r, rule)
+		for _, zone := range k.zones(h, rule) {
 			r.used[zone] = struct{}{}
 		}
 	}
 	return r
 }
 
-func (r *rights) add(rule Rule) {
-	zone, hosted := r.zones.Of(rule.Name)
-	switch {
-	case rule.Verb == Certificates && rule.Under:
-		r.domainsUnder[rule.Name] = zone
-	case rule.Verb == Certificates:
-		r.domains[rule.Name] = struct{}{}
-	case !rule.Under:
-		r.exact[rule.Name] = r.exact[rule.Name].with(rule)
-	case hosted:
-		g := r.under[rule.Name].with(rule)
-		g.zone = zone
-		r.under[rule.Name] = g
+func (r *rights) addDomain(rule Rule) {
+	if rule.Under {
+		r.domainsUnder[rule.Name], _ = r.zones.Of(rule.Name)
+		return
 	}
+	r.domains[rule.Name] = struct{}{}
 }
 
-func (g grant) with(rule Rule) grant {
-	switch {
-	case rule.Verb == Read:
-		g.read = true
-	case len(rule.Types) == 0:
-		g.any = true
-	default:
+func (r *rights) addAllow(rule Rule) {
+	r.addGrant(rule, func(g *grant) {
+		g.any = g.any || len(rule.Types) == 0
 		g.types = append(g.types, rule.Types...)
+	})
+}
+
+func (r *rights) addRead(rule Rule) {
+	r.addGrant(rule, func(g *grant) { g.read = true })
+}
+
+// addGrant changes the grant of a rule's name.
+func (r *rights) addGrant(rule Rule, change func(*grant)) {
+	if !rule.Under {
+		g := r.exact[rule.Name]
+		change(&g)
+		r.exact[rule.Name] = g
+		return
 	}
-	return g
+	if zone, hosted := r.zones.Of(rule.Name); hosted {
+		g := r.under[rule.Name]
+		g.zone = zone
+		change(&g)
+		r.under[rule.Name] = g
+	}
 }
 
 // covers reports whether records of type t may be written. Zero stands for all
@@ -114,11 +122,8 @@ func (g grant) covers(t record.Type) bool {
 	return g.any || slices.Contains(g.types, t)
 }
 
-// zonesOf returns the hosted zones in which a rule gives a right.
-func (h *hosting) zonesOf(rule Rule) []record.Name {
-	if rule.Verb == Certificates {
-		return h.challengeZones(rule)
-	}
+// nameZones returns the hosted zones in which an allow or read rule gives a right.
+func (h *hosting) nameZones(rule Rule) []record.Name {
 	zone, hosted := h.zones.Of(rule.Name)
 	if !hosted {
 		return nil

@@ -10,37 +10,10 @@ package access
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/caddy-dns/bestdns/internal/record"
 )
-
-// Verb is the kind of a right.
-type Verb uint8
-
-// The verbs of the configuration.
-const (
-	// Certificates is what DNS-01 for a domain needs and nothing else.
-	Certificates Verb = iota + 1
-	// Allow is writing, and reading what is at the name.
-	Allow
-	// Read is reading alone.
-	Read
-)
-
-// String returns the verb as the configuration spells it.
-func (v Verb) String() string {
-	switch v {
-	case Certificates:
-		return "certificates"
-	case Allow:
-		return "allow"
-	case Read:
-		return "read"
-	}
-	return fmt.Sprintf("verb %d", uint8(v))
-}
 
 // Rule is one right, as written.
 type Rule struct {
@@ -60,7 +33,17 @@ type Rule struct {
 // written with its final dot.
 const under = "under"
 
-// ParseRule reads what stands behind a verb: "[under] NAME [TYPE…]", separated
+// ParseRight reads a right, verb first, as [Rule.String] writes it.
+func ParseRight(text string) (Rule, error) {
+	spelling, arguments, _ := strings.Cut(text, " ")
+	verb, ok := ParseVerb(spelling)
+	if !ok {
+		return Rule{}, fmt.Errorf("right %q: unknown", text)
+	}
+	return ParseRule(verb, arguments)
+}
+
+// ParseRule reads what follows a verb: "[under] NAME [TYPE…]", separated
 // by blanks. The name is absolute, its final dot optional, and internationalized
 // labels are A-labels already.
 func ParseRule(verb Verb, text string) (Rule, error) {
@@ -71,7 +54,7 @@ func ParseRule(verb Verb, text string) (Rule, error) {
 		words = words[1:]
 	}
 	if len(words) == 0 {
-		return Rule{}, fmt.Errorf("right %q: the name is missing; it is written %s [%s] NAME", quotable(verb, text), verb, under)
+		return Rule{}, fmt.Errorf("right %q: the name is missing; it is written %s %s", quotable(verb, text), verb, verb.Arguments())
 	}
 	name := words[0]
 	if verb == Certificates {
@@ -107,53 +90,16 @@ func quotable(verb Verb, text string) string {
 	return verb.String() + " " + text
 }
 
-// check tells what is wrong with a rule, however it was made.
+// check returns what is wrong with a rule, however it was made.
 func (r Rule) check() error {
-	if r.Name == "" {
+	k, ok := r.Verb.kind()
+	switch {
+	case !ok:
+		return fmt.Errorf("unknown %s", r.Verb)
+	case r.Name == "":
 		return errors.New("it has no name")
 	}
-	switch r.Verb {
-	case Certificates:
-		return r.checkDomain()
-	case Allow:
-		return r.checkTypes()
-	case Read:
-		if len(r.Types) > 0 {
-			return errors.New("read takes no types: who may read at a name reads all types there")
-		}
-		return nil
-	}
-	return fmt.Errorf("unknown %s", r.Verb)
-}
-
-func (r Rule) checkDomain() error {
-	if len(r.Types) > 0 {
-		return errors.New("certificates takes no types: it is about the TXT records of ACME challenges alone; other types need allow")
-	}
-	if !r.Name.IsHostName() {
-		return errors.New("certificates needs a domain of two labels or more, of letters, digits and hyphens")
-	}
-	if r.Name.IsIPv4() {
-		return errors.New("certificates needs a domain: no CA validates an address by DNS-01")
-	}
-	if _, err := (record.Challenge{Domain: r.Name}).Owner(); err != nil {
-		return fmt.Errorf("no CA can validate the domain by DNS-01: %w", err)
-	}
-	return nil
-}
-
-func (r Rule) checkTypes() error {
-	for i, t := range r.Types {
-		switch {
-		case t == record.TypeSOA:
-			return errors.New("no right covers an SOA record: the server makes it")
-		case t == 0:
-			return errors.New("a type is missing; leave all types out to allow any")
-		case slices.Contains(r.Types[:i], t):
-			return fmt.Errorf("type %s stands there twice", t)
-		}
-	}
-	return nil
+	return k.check(r)
 }
 
 // String returns the rule in the grammar of the configuration, verb first and

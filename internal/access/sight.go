@@ -38,7 +38,7 @@ func (c *Client) seesRule(other *Client, rule Rule) bool {
 		zone, hosted := c.rights.zones.Of(rule.Name)
 		return !hosted || c.readsBelow(zone, rule.Name) && c.readsIf(other, zone, rule.Name)
 	}
-	for _, zone := range c.rights.zonesOf(rule) {
+	for _, zone := range c.rights.nameZones(rule) {
 		if !c.MayRead(zone, rule.Name) {
 			return false
 		}

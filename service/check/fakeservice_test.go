@@ -56,7 +56,7 @@ func (f *fakeService) client(local bool) *access.Client {
 	}
 	config := access.Config{Name: f.who.Client, Users: []string{f.who.Client}}
 	for _, right := range f.who.Rights {
-		rule, err := parseRight(right)
+		rule, err := access.ParseRight(right)
 		if err != nil {
 			f.world.t.Fatal(err)
 		}

@@ -182,7 +182,7 @@ func readRights(token api.Token, listed []api.Zone) (record.Zones, *access.Clien
 	}
 	config := access.Config{Name: token.Client, Users: []string{token.Client}}
 	for _, text := range token.Rights {
-		rule, err := parseRight(text)
+		rule, err := access.ParseRight(text)
 		if err != nil {
 			return zones, nil, err
 		}
@@ -193,17 +193,6 @@ func readRights(token api.Token, listed []api.Zone) (record.Zones, *access.Clien
 		return zones, nil, err
 	}
 	return zones, clients.ByUser(token.Client), nil
-}
-
-// parseRight reads a right as GET /v1/token has it, verb first.
-func parseRight(text string) (access.Rule, error) {
-	word, rest, _ := strings.Cut(text, " ")
-	for _, verb := range []access.Verb{access.Certificates, access.Allow, access.Read} {
-		if verb.String() == word {
-			return access.ParseRule(verb, rest)
-		}
-	}
-	return access.Rule{}, fmt.Errorf("right %q: unknown", text)
 }
 
 // checkRight reports whether the caller may write the challenge.
