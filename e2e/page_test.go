@@ -226,7 +226,7 @@ func (b *Browser) checkContent() {
 		zones = append(zones, []string{cells[0], cells[1], state})
 	}
 	want := [][]string{
-		{"acme.example.com", "built in takes challenges by CNAME", "✓ agree"},
+		{"acme.example.com", "built in CNAME target", "✓ agree"},
 		{"example.org", "with the provider rfc2136", "✓ agree"},
 		{"internal.example.com", "built in", "✗ differ"},
 	}

@@ -76,6 +76,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //			certificates [under] <domain>
 //			allow        [under] <name> [<type>...]
 //			read         [under] <name>
+//			watch
 //			client_ip    <network>...
 //			max_records  <number>
 //			max_bytes    <size>
@@ -263,6 +264,12 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 		if option == renamedOption {
 			return d.WrapErr(errRenamed)
 		}
+		if verb, ok := access.ParseVerb(option); ok {
+			if err := c.unmarshalRight(d, verb, &seen); err != nil {
+				return err
+			}
+			continue
+		}
 		if !slices.Contains(singleOptions, option) {
 			if args = d.RemainingArgs(); len(args) == 0 {
 				return d.ArgErr()
@@ -294,14 +301,22 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 				return err
 			}
 		default:
-			verb, ok := access.ParseVerb(option)
-			if !ok {
-				return d.Errf("unknown option %q of a client; there are description, token, tls_client_certificate, user, %s, client_ip, max_records, max_bytes and expires", option, listVerbs(""))
-			}
-			rights := c.rights(verb)
-			*rights = append(*rights, strings.Join(args, " "))
+			return d.Errf("unknown option %q of a client; there are description, token, tls_client_certificate, user, %s, client_ip, max_records, max_bytes and expires", option, listVerbs(""))
 		}
 	}
+	return nil
+}
+
+func (c *Client) unmarshalRight(d *caddyfile.Dispenser, verb access.Verb, seen *once) error {
+	list, flag := c.right(verb)
+	if flag != nil {
+		return seen.flag(d, flag)
+	}
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.ArgErr()
+	}
+	*list = append(*list, strings.Join(args, " "))
 	return nil
 }
 

@@ -57,6 +57,11 @@ type Client struct {
 	// has another right.
 	Read []string `json:"read,omitempty"`
 
+	// Whether the client sees the whole service on the page: all zones, challenges,
+	// changes with their reasons, and clients. It gives no right to read or change a
+	// record. Default: a client sees there what is its own.
+	Watch bool `json:"watch,omitempty"`
+
 	// The networks from which the client's token is accepted, in CIDR notation
 	// or as single addresses; `private_ranges` stands for all private ones.
 	// Default: any.
@@ -145,17 +150,32 @@ func parseDigests(repl *caddy.Replacer, texts []string) ([]access.Digest, error)
 	return digests, nil
 }
 
-// rights returns the field that has the client's rights of a verb.
-func (c *Client) rights(verb access.Verb) *[]string {
+// right returns the field that has the client's rights of a verb: a list with what follows
+// the verb in each, or a flag for a verb that nothing follows.
+func (c *Client) right(verb access.Verb) (list *[]string, flag *bool) {
 	switch verb {
 	case access.Certificates:
-		return &c.Certificates
+		return &c.Certificates, nil
 	case access.Allow:
-		return &c.Allow
+		return &c.Allow, nil
 	case access.Read:
-		return &c.Read
+		return &c.Read, nil
+	case access.Watch:
+		return nil, &c.Watch
 	}
-	panic(fmt.Sprintf("no field of a client has the rights of %s", verb))
+	panic(fmt.Sprintf("no field of a client has the right %s", verb))
+}
+
+// written returns what follows a verb in each of the client's rights of it.
+func (c *Client) written(verb access.Verb) []string {
+	list, flag := c.right(verb)
+	switch {
+	case flag == nil:
+		return *list
+	case *flag:
+		return []string{""}
+	}
+	return nil
 }
 
 // listVerbs lists all verbs for people, each after the prefix.
@@ -170,7 +190,7 @@ func listVerbs(prefix string) string {
 func (c *Client) rules(repl *caddy.Replacer) ([]access.Rule, error) {
 	var rules []access.Rule
 	for verb := range access.Verbs() {
-		for _, text := range *c.rights(verb) {
+		for _, text := range c.written(verb) {
 			rule, err := parseRule(repl, verb, text)
 			if err != nil {
 				return nil, fmt.Errorf("%s %q: %w", verb, text, err)

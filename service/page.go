@@ -18,20 +18,23 @@ import (
 )
 
 // The page for people: what they would have to ask the API, the log and each name
-// server for. A client sees of it what its rights let it read and nothing else:
+// server for. A visitor sees what is its own:
 //
-//   - a zone if it may use it;
-//   - a challenge or a change if it may read all names in it, and its own changes;
-//   - another client, and why a change of it was refused, if it may read whatever that
-//     client has a right to. The reason can list the rights.
+//   - the zones in which it has a right;
+//   - the challenges at names that it may read;
+//   - the changes that it made or tried;
+//   - itself, among the clients.
+//
+// A visitor with the right watch sees all zones, challenges, changes and clients, with
+// the addresses of clients and the reasons for refusals, which list rights.
 
 // What fits on the page.
 const (
 	pageZones      = 200
 	pageChallenges = 200
 	pageClients    = 500
-	// pageWalk is how many names with challenges are looked at for a page, those that the
-	// visitor may not see among them. Of what is beyond, the page says nothing.
+	// pageWalk is how many names with challenges are examined for a page, including those
+	// that the visitor may not see. The page does not mention the names after them.
 	pageWalk = 100_000
 )
 
@@ -50,8 +53,8 @@ func (h *Handler) getPage(w http.ResponseWriter, r *http.Request, req request) e
 	return nil
 }
 
-// renderPage makes the page, when the visitor has no other one in the making and there is room for
-// one.
+// renderPage makes the page, once no other one is being made for the visitor and not too many are
+// for others.
 func renderPage(ctx context.Context, req request) ([]byte, error) {
 	for _, gate := range []*gate{req.gates.page, pages} {
 		if err := gate.enter(ctx); err != nil {
@@ -70,27 +73,25 @@ func renderPage(ctx context.Context, req request) ([]byte, error) {
 	return text, nil
 }
 
-// view returns what a client may see. It waits for name servers as long as the context
-// lives.
+// view returns what a client may see. It waits for name servers until the context ends.
 func (a *App) view(ctx context.Context, visitor *access.Client) page.View {
-	zones, more := first(a.hosting.ZonesOf(visitor), pageZones)
+	zones, more := first(a.zonesSeenBy(visitor), pageZones)
 	found := a.hosting.Inspect(ctx, zones)
 	now := time.Now()
-	v := page.View{Now: now, MoreZones: more}
+	v := page.View{Now: now, Visitor: viewClient(visitor), Watches: visitor.MayWatch(), MoreZones: more}
 	for i, zone := range zones {
 		v.Zones = append(v.Zones, viewZone(zone, found[i]))
 		if !zone.Builtin() && found[i].Unread() {
 			v.Unread = append(v.Unread, shown(zone.Apex))
 		}
 	}
-	v.Challenges, v.MoreChallenges = a.challengesFor(visitor, zones, found)
+	v.Challenges, v.MoreChallenges = a.challengesSeenBy(visitor, zones, found)
 	for _, c := range activity.Recent() {
-		if change, ok := a.viewChange(visitor, c); ok {
-			v.Changes = append(v.Changes, change)
+		if c.Client == visitor.Name() || visitor.MayWatch() {
+			v.Changes = append(v.Changes, viewChange(c))
 		}
 	}
-	v.Clients, v.MoreClients = first(a.clientsFor(visitor), pageClients)
-	v.Visitor = viewClient(visitor)
+	v.Clients, v.MoreClients = first(a.clientsSeenBy(visitor), pageClients)
 	return v
 }
 
@@ -103,6 +104,14 @@ func first[T any](list []T, most int) ([]T, int) {
 // shown is a name as people write it.
 func shown(name record.Name) page.Text {
 	return page.Text(strings.TrimSuffix(name.String(), "."))
+}
+
+// zonesSeenBy returns the zones that a client may see, by name.
+func (a *App) zonesSeenBy(client *access.Client) []*hosting.Zone {
+	if client.MayWatch() {
+		return a.hosting.Zones()
+	}
+	return a.hosting.ZonesOf(client)
 }
 
 func viewZone(zone *hosting.Zone, found hosting.Findings) page.Zone {
@@ -118,8 +127,8 @@ func viewZone(zone *hosting.Zone, found hosting.Findings) page.Zone {
 	return v
 }
 
-// stateOf is what the answers of name servers come to. One that this machine has no way
-// to, such as those with IPv6 addresses where there is no IPv6, says nothing either way.
+// stateOf sums up the answers of name servers. Those that this machine cannot reach, such as
+// those with IPv6 addresses where there is no IPv6, are ignored.
 func stateOf(f hosting.Findings) page.State {
 	switch {
 	case f.Asked.IsZero():
@@ -145,10 +154,10 @@ func stateOf(f hosting.Findings) page.State {
 	return page.Differ
 }
 
-// challengesFor returns the names that a client may read at which challenges are
-// answered, as many as fit on the page, and how many there are more. The name server
-// knows those that expire; of others it shows by their name and form.
-func (a *App) challengesFor(client *access.Client, zones []*hosting.Zone, found []hosting.Findings) (list []page.Challenge, more int) {
+// challengesSeenBy returns the names at which challenges are answered and which a client may
+// see, as many as fit on the page, and how many there are more. The name server knows which
+// records expire; others are recognized as challenges by their name and value.
+func (a *App) challengesSeenBy(client *access.Client, zones []*hosting.Zone, found []hosting.Findings) (list []page.Challenge, more int) {
 	add := func(c page.Challenge) {
 		if len(list) < pageChallenges {
 			list = append(list, c)
@@ -162,15 +171,14 @@ func (a *App) challengesFor(client *access.Client, zones []*hosting.Zone, found 
 			if b.Breathe(); b > pageWalk {
 				break
 			}
-			zone := a.hosting.Zone(e.Zone)
-			if zone != nil && zone.Builtin() && client.MayUse(e.Zone) && a.hosting.MayRead(client, e.Zone, e.Name) {
+			if zone := a.hosting.Zone(e.Zone); zone != nil && zone.Builtin() && a.seesChallenge(client, e.Zone, e.Name) {
 				add(page.Challenge{Name: shown(e.Name), Zone: shown(e.Zone), Expires: e.At})
 			}
 		}
 	}
 	for i, zone := range zones {
 		for _, name := range found[i].Challenges() {
-			if a.hosting.MayRead(client, zone.Apex, name) {
+			if a.seesChallenge(client, zone.Apex, name) {
 				add(page.Challenge{Name: shown(name), Zone: shown(zone.Apex)})
 			}
 		}
@@ -178,48 +186,25 @@ func (a *App) challengesFor(client *access.Client, zones []*hosting.Zone, found 
 	return list, more
 }
 
-// viewChange returns what a client is shown of a change, if it may see it.
-func (a *App) viewChange(visitor *access.Client, c *hosting.ChangeSeen) (v page.Change, ok bool) {
-	by := a.hosting.Clients().ByName(c.Client) // nil: in process, or not configured any more
-	local := by == nil && c.Client == access.LocalName
-	known := by != nil && visitor.Sees(by)
-	if by != visitor && !a.mayReadChange(visitor, c, known) {
-		return page.Change{}, false
+// seesChallenge reports whether a challenge is answered at a name in the zone, rather than
+// hidden by a nested zone, and the client may see it.
+func (a *App) seesChallenge(client *access.Client, zone, name record.Name) bool {
+	own := client.MayUse(zone) && client.MayRead(zone, name)
+	return a.hosting.Holds(zone, name) && (own || client.MayWatch())
+}
+
+func viewChange(c *hosting.ChangeSeen) page.Change {
+	v := page.Change{
+		Time: c.Time, Client: page.Text(c.Client), Address: page.Text(c.Address), Zone: page.Text(strings.TrimSuffix(c.Zone, ".")),
+		Op: page.Text(c.Op), Outcome: c.Outcome, Reason: page.Text(c.Reason),
 	}
-	v = page.Change{Time: c.Time, Zone: page.Text(strings.TrimSuffix(c.Zone, ".")), Op: page.Text(c.Op), Outcome: c.Outcome}
 	for _, text := range c.Records {
 		v.Records = append(v.Records, shownRecord(text))
 	}
-	if known || local {
-		v.Client, v.Address, v.Reason = page.Text(c.Client), page.Text(c.Address), page.Text(c.Reason)
-		if c.Reason != "" {
-			v.RequestID = page.Text(c.RequestID)
-		}
+	if c.Reason != "" {
+		v.RequestID = page.Text(c.RequestID)
 	}
-	return v, true
-}
-
-// mayReadChange reports whether a client may read at all names of a change. known tells
-// whether it may know of the one who made it.
-func (a *App) mayReadChange(visitor *access.Client, c *hosting.ChangeSeen, known bool) bool {
-	if a.hosting.Zone(c.Apex) == nil || !visitor.MayUse(c.Apex) || len(c.Records) == 0 {
-		return false
-	}
-	records := c.Records
-	if records[len(records)-1] == hosting.MoreRecords {
-		// Names that are not remembered: known is who made them, and that it had a right to each.
-		if !known || c.Outcome != hosting.Changed.String() {
-			return false
-		}
-		records = records[:len(records)-1]
-	}
-	for _, text := range records {
-		owner, ok := ownerOf(text)
-		if !ok || !a.hosting.MayReadAsked(visitor, c.Apex, owner) {
-			return false
-		}
-	}
-	return true
+	return v
 }
 
 // shownRecord is owner and type of a record as people write them.
@@ -228,22 +213,11 @@ func shownRecord(text string) page.Text {
 	return page.Text(strings.TrimSuffix(text[:end], ".") + text[end:])
 }
 
-// ownerOf reads the owner of a record as changes are remembered: behind it a blank and
-// the type, which may be missing.
-func ownerOf(text string) (record.Name, bool) {
-	end := strings.LastIndexByte(text, ' ')
-	if end < 0 || !strings.HasSuffix(text[:end], ".") {
-		return "", false
-	}
-	owner, err := record.ParseName(text[:end])
-	return owner, err == nil
-}
-
-// clientsFor returns the clients that one may know of, the last used first.
-func (a *App) clientsFor(visitor *access.Client) []page.Client {
+// clientsSeenBy returns the clients that one may see, the last used first.
+func (a *App) clientsSeenBy(visitor *access.Client) []page.Client {
 	var list []page.Client
 	for client := range a.hosting.Clients().All() {
-		if visitor.Sees(client) {
+		if client == visitor || visitor.MayWatch() {
 			v := viewClient(client)
 			v.Visitor = client == visitor
 			list = append(list, v)

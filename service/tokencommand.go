@@ -37,7 +37,7 @@ configuration of the service (which keeps the token's hash only) and of the
 client, and the CNAME records to create for domains that are hosted elsewhere.
 
 A right is a name, with "under" before it for that name and all below it, and
-behind it the record types to which it is limited:
+after it the record types to which it is limited:
 
   caddy bestdns token web1 --certificates web1.example.org
   caddy bestdns token ops --allow "under example.org" --allow "www.example.net A AAAA"
@@ -56,8 +56,14 @@ CNAME records are needed.`,
 	}
 	flags := cmd.Flags()
 	for verb := range access.Verbs() {
+		list, flag := options.client.right(verb)
+		if flag != nil {
+			cmd.Use += fmt.Sprintf(" [--%s]", verb)
+			flags.BoolVar(flag, verb.String(), false, verb.Help())
+			continue
+		}
 		cmd.Use += fmt.Sprintf(" [--%s RIGHT]...", verb)
-		flags.StringArrayVar(options.client.rights(verb), verb.String(), nil, verb.Help()+": "+verb.Arguments())
+		flags.StringArrayVar(list, verb.String(), nil, verb.Help()+": "+verb.Arguments())
 	}
 	flags.StringArrayVar(&options.client.ClientIP, "client-ip", nil, "A network from which the token is accepted, or private_ranges")
 	flags.StringVar(&options.client.Expires, "expires", "", "The last day on which the token is accepted, such as 2027-06-30")
@@ -173,7 +179,7 @@ func (t newToken) print(out io.Writer, endpoint string) error {
 // caddyfile returns the client's block, indented for a global option.
 func (c Client) caddyfile() string {
 	var b strings.Builder
-	line := func(option, value string) { fmt.Fprintf(&b, "\t\t%s %s\n", option, value) }
+	line := func(option, value string) { b.WriteString(strings.TrimSuffix("\t\t"+option+" "+value, " ") + "\n") }
 	fmt.Fprintf(&b, "\tclient %s {\n", quote(c.Name))
 	if c.Description != "" {
 		line("description", quote(c.Description))
@@ -182,7 +188,7 @@ func (c Client) caddyfile() string {
 		line("token", token)
 	}
 	for verb := range access.Verbs() {
-		for _, right := range *c.rights(verb) {
+		for _, right := range c.written(verb) {
 			line(verb.String(), right)
 		}
 	}

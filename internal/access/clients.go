@@ -286,7 +286,7 @@ func (c *Client) Expires() time.Time { return c.expires }
 func (c *Client) IdleRules() []Rule {
 	var idle []Rule
 	for _, rule := range c.rules {
-		if k, _ := rule.Verb.kind(); len(k.zones(c.rights.hosting, rule)) == 0 {
+		if k, _ := rule.Verb.kind(); k.zones != nil && len(k.zones(c.rights.hosting, rule)) == 0 {
 			idle = append(idle, rule)
 		}
 	}

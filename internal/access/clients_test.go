@@ -94,7 +94,8 @@ func TestNewRefuses(t *testing.T) {
 		{"no digest", "", []Config{{Name: "one"}}, []string{`client "one"`, "no token"}},
 		{"rule that ParseRule would refuse", "", []Config{{Name: "one", Digests: one.Digests, Rules: []Rule{{Verb: Certificates, Name: name(t, "org")}}}},
 			[]string{`client "one"`, `"certificates org"`, "two labels"}},
-		{"rule without a name", "", []Config{{Name: "one", Digests: one.Digests, Rules: []Rule{{Verb: Read}}}}, []string{"no name"}},
+		{"rule without a name", "", []Config{{Name: "one", Digests: one.Digests, Rules: []Rule{{Verb: Read}}}}, []string{"the name is missing"}},
+		{"watch with a name", "", []Config{{Name: "one", Digests: one.Digests, Rules: []Rule{{Verb: Watch, Name: name(t, "example.org")}}}}, []string{"watch takes no name"}},
 		{"no network", "", []Config{{Name: "one", Digests: one.Digests, Networks: []netip.Prefix{{}}}}, []string{`client "one"`, "network"}},
 		{"CNAME target not hosted", "example.com", []Config{one}, []string{"example.com", "not a hosted zone"}},
 	} {

@@ -164,6 +164,9 @@ func (w *world) mayRead(zone, owner labels) bool {
 func (w *world) mayUse(zone labels) bool {
 	at := zone.joined()
 	for _, rule := range w.rules {
+		if rule.verb == "watch" {
+			continue
+		}
 		if rule.verb != "certificates" {
 			if w.zoneOf(rule.name) == at {
 				return true
@@ -276,8 +279,10 @@ func (g generator) world() *world {
 		w.target, w.hasCT = pick(g, w.zones...), true
 	}
 	for range 1 + g.IntN(4) {
-		rule := naiveRule{verb: pick(g, "certificates", "certificates", "allow", "allow", "read"), under: g.chance(45)}
+		rule := naiveRule{verb: pick(g, "certificates", "certificates", "allow", "allow", "read", "watch")}
+		rule.under = rule.verb != "watch" && g.chance(45)
 		switch rule.verb {
+		case "watch":
 		case "certificates":
 			rule.name = g.hostName(w.zones)
 		case "allow":
@@ -295,6 +300,9 @@ func (g generator) world() *world {
 func (w *world) related() []labels {
 	related := slices.Clone(w.zones)
 	for _, rule := range w.rules {
+		if rule.verb == "watch" {
+			continue
+		}
 		related = append(related, rule.name, rule.name)
 		if rule.verb == "certificates" {
 			related = append(related, rule.name.below("_acme-challenge"), rule.name.below("_acme-challenge").below(account))
@@ -369,6 +377,9 @@ func (g generator) octet(c byte) string {
 
 // ruleText writes a rule as a configuration has it, without its verb.
 func (g generator) ruleText(rule naiveRule) string {
+	if rule.verb == "watch" {
+		return ""
+	}
 	var words []string
 	if rule.under {
 		words = append(words, "under")
@@ -390,8 +401,6 @@ func (g generator) ruleText(rule naiveRule) string {
 	return strings.Join(words, pick(g, " ", "  ", "\t"))
 }
 
-var verbs = map[string]Verb{"certificates": Certificates, "allow": Allow, "read": Read}
-
 // client makes of the world what the package under test makes of it.
 func (g generator) client(t testing.TB, w *world) *Client {
 	t.Helper()
@@ -405,7 +414,11 @@ func (g generator) client(t testing.TB, w *world) *Client {
 	}
 	config := Config{Digests: []Digest{{}}}
 	for _, rule := range w.rules {
-		parsed, err := ParseRule(verbs[rule.verb], g.ruleText(rule))
+		verb, ok := ParseVerb(rule.verb)
+		if !ok {
+			t.Fatalf("no verb %q", rule.verb)
+		}
+		parsed, err := ParseRule(verb, g.ruleText(rule))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -48,6 +48,8 @@ type rights struct {
 	domainsUnder map[record.Name]record.Name
 	// used has the zones in which there is any right at all.
 	used record.Zones
+	// watch is set by a watch rule.
+	watch bool
 }
 
 // grant is the union of the allow and read rules for one name.
@@ -74,6 +76,9 @@ func (h *hosting) compile(rules []Rule) rights {
 	for _, rule := range rules {
 		k, _ := rule.Verb.kind()
 		k.add(&r, rule)
+		if k.zones == nil {
+			continue
+		}
 		for _, zone := range k.zones(h, rule) {
 			r.used[zone] = struct{}{}
 		}
@@ -99,6 +104,8 @@ func (r *rights) addAllow(rule Rule) {
 func (r *rights) addRead(rule Rule) {
 	r.addGrant(rule, func(g *grant) { g.read = true })
 }
+
+func (r *rights) addWatch(Rule) { r.watch = true }
 
 // addGrant changes the grant of a rule's name.
 func (r *rights) addGrant(rule Rule, change func(*grant)) {
@@ -228,6 +235,11 @@ func (c *Client) MayUse(zone record.Name) bool {
 // MayCertify reports whether the client has the certificates right for a domain,
 // hosted here or not.
 func (c *Client) MayCertify(domain record.Name) bool { return c.rights.certifies(domain) }
+
+// MayWatch reports whether the client may see the whole service on the page: all zones,
+// challenges, changes and clients. It says nothing about records, which [Client.MayRead]
+// decides alone.
+func (c *Client) MayWatch() bool { return c.rights.everything || c.rights.watch }
 
 // allows reports whether an allow rule covers records of type t at owner, going to
 // zone; t zero is all types.

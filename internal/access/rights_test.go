@@ -279,6 +279,30 @@ func TestMayUse(t *testing.T) {
 	}
 }
 
+// TestMayWatch: watch gives no other right, and no other right gives watch.
+func TestMayWatch(t *testing.T) {
+	c := clientOf(t, "watch")
+	if !c.MayWatch() {
+		t.Error("it may not watch")
+	}
+	if idle := c.IdleRules(); len(idle) != 0 {
+		t.Errorf("idle: %v", idle)
+	}
+	for _, zone := range hostedZones {
+		zone := name(t, zone)
+		challenge := testRecord(t, "_acme-challenge."+zone.String(), "TXT", value)
+		for _, r := range []record.Record{challenge, testRecord(t, zone.String(), "A", "192.0.2.1")} {
+			write, _ := c.MayWrite(zone, record.Append, r)
+			if write || c.MayDelete(zone, record.Match{Name: r.Name, Type: r.Type}) || c.MayRead(zone, r.Name) || c.MayUse(zone) || c.MayCertify(zone) {
+				t.Errorf("at %s in %s it may do more than watch", r.Name, zone)
+			}
+		}
+	}
+	if clientOf(t, "certificates under example.org", "allow under example.org", "read under .").MayWatch() {
+		t.Error("other rights give watch")
+	}
+}
+
 func TestMayCertify(t *testing.T) {
 	for _, test := range []struct {
 		name, rules, domain string
@@ -341,6 +365,9 @@ func TestLocal(t *testing.T) {
 	}
 	if !c.MayCertify(name(t, "any.example.net")) || c.MayCertify(name(t, "net")) || c.MayCertify(name(t, "*.example.net")) {
 		t.Error("certifies not exactly the host names")
+	}
+	if !c.MayWatch() {
+		t.Error("does not see the whole service")
 	}
 	if err := c.Accepts(someDay, anyAddress); err != nil {
 		t.Error(err)

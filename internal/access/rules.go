@@ -8,7 +8,6 @@
 package access
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -22,7 +21,7 @@ type Rule struct {
 	// of Name reaches.
 	Under bool
 	// Name is a domain under Certificates (never with a leading "*", which means
-	// the same right), an owner name under the other verbs.
+	// the same right), an owner name under Allow and Read, "" under Watch.
 	Name record.Name
 	// Types are those that Allow is bound to. Empty: all, but for a zone's SOA
 	// and the NS records at its apex.
@@ -44,26 +43,37 @@ func ParseRight(text string) (Rule, error) {
 }
 
 // ParseRule reads what follows a verb: "[under] NAME [TYPE…]", separated
-// by blanks. The name is absolute, its final dot optional, and internationalized
-// labels are A-labels already.
+// by blanks, or nothing. The name is absolute, its final dot optional, and
+// internationalized labels are A-labels already.
 func ParseRule(verb Verb, text string) (Rule, error) {
 	rule := Rule{Verb: verb}
-	words := strings.FieldsFunc(text, func(c rune) bool { return c == ' ' || c == '\t' })
+	err := rule.parse(strings.FieldsFunc(text, func(c rune) bool { return c == ' ' || c == '\t' }))
+	if err == nil {
+		err = rule.check()
+	}
+	if err != nil {
+		return Rule{}, fmt.Errorf("right %q: %w", quotable(verb, text), err)
+	}
+	return rule, nil
+}
+
+// parse reads the words after the verb. Whether the verb takes them is for check.
+func (r *Rule) parse(words []string) error {
 	if len(words) > 0 && words[0] == under {
-		rule.Under = true
+		r.Under = true
 		words = words[1:]
 	}
 	if len(words) == 0 {
-		return Rule{}, fmt.Errorf("right %q: the name is missing; it is written %s %s", quotable(verb, text), verb, verb.Arguments())
+		return nil
 	}
 	name := words[0]
-	if verb == Certificates {
+	if r.Verb == Certificates {
 		// The challenge of *.D is answered at the same name as that of D.
 		name = strings.TrimPrefix(name, "*.")
 	}
 	var err error
-	if rule.Name, err = record.ParseName(name); err != nil {
-		return Rule{}, fmt.Errorf("right %q: %w", quotable(verb, text), err)
+	if r.Name, err = record.ParseName(name); err != nil {
+		return err
 	}
 	for _, word := range words[1:] {
 		t, err := record.ParseType(word)
@@ -71,14 +81,11 @@ func ParseRule(verb Verb, text string) (Rule, error) {
 			err = fmt.Errorf("%w, and a further name needs a right of its own", err)
 		}
 		if err != nil {
-			return Rule{}, fmt.Errorf("right %q: %w", quotable(verb, text), err)
+			return err
 		}
-		rule.Types = append(rule.Types, t)
+		r.Types = append(r.Types, t)
 	}
-	if err := rule.check(); err != nil {
-		return Rule{}, fmt.Errorf("right %q: %w", quotable(verb, text), err)
-	}
-	return rule, nil
+	return nil
 }
 
 // quotable is a right for an error message, which a long one must not drown.
@@ -96,8 +103,8 @@ func (r Rule) check() error {
 	switch {
 	case !ok:
 		return fmt.Errorf("unknown %s", r.Verb)
-	case r.Name == "":
-		return errors.New("it has no name")
+	case r.Name == "" && k.arguments != "":
+		return fmt.Errorf("the name is missing; it is written %s %s", r.Verb, k.arguments)
 	}
 	return k.check(r)
 }
@@ -110,7 +117,9 @@ func (r Rule) String() string {
 	if r.Under {
 		text.WriteString(" " + under)
 	}
-	text.WriteString(" " + r.nameText())
+	if r.Name != "" {
+		text.WriteString(" " + r.nameText())
+	}
 	for _, t := range r.Types {
 		text.WriteString(" " + t.String())
 	}

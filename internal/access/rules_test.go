@@ -64,6 +64,8 @@ func TestParseRule(t *testing.T) {
 		{"below a name that is the keyword", Allow, "under under", Rule{Verb: Allow, Under: true, Name: "\x05under\x00"}, "allow under under."},
 		{"a name that is a type", Allow, "A A", Rule{Verb: Allow, Name: "\x01a\x00", Types: []record.Type{record.TypeA}}, "allow a A"},
 		{"escapes", Read, `a\.b\032c\\.org`, Rule{Verb: Read, Name: "\x06a.b c\\\x03org\x00"}, `read a\.b\032c\\.org`},
+		{"watch", Watch, "", Rule{Verb: Watch}, "watch"},
+		{"watch and blanks", Watch, " \t", Rule{Verb: Watch}, "watch"},
 		{"a dot as last octet", Read, `a\.`, Rule{Verb: Read, Name: "\x02a.\x00"}, `read a\.`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -105,6 +107,9 @@ func TestParseRuleRefuses(t *testing.T) {
 		{"SOA", Allow, "example.org A SOA", "no right covers an SOA"},
 		{"SOA by its number", Allow, "under example.org TYPE6", "no right covers an SOA"},
 		{"type twice", Allow, "example.org A TYPE1", "duplicate type"},
+		{"watch with a name", Watch, "example.org", "watch takes no name"},
+		{"watch with the keyword", Watch, "under", "watch takes no name"},
+		{"watch with the root", Watch, "under .", "watch takes no name"},
 		{"read with a type", Read, "example.org A", "read takes no types"},
 		{"certificates with a type", Certificates, "example.org TXT", "certificates takes no types"},
 		{"certificates of an address", Certificates, "192.0.2.1", "no CA validates an address"},
@@ -141,8 +146,8 @@ func TestParseRuleRefuses(t *testing.T) {
 }
 
 func FuzzParseRule(f *testing.F) {
-	for verb := range uint8(4) {
-		for _, text := range []string{"under example.org A AAAA", "*.example.org", `under a\.b\032.org. TYPE65280`, "under", "under .", "*.*.a.b", "under under. SOA", ". NS"} {
+	for verb := range uint8(len(kinds)) {
+		for _, text := range []string{"under example.org A AAAA", "*.example.org", `under a\.b\032.org. TYPE65280`, "under", "under .", "*.*.a.b", "under under. SOA", ". NS", ""} {
 			f.Add(verb, text)
 		}
 	}
@@ -158,6 +163,12 @@ func FuzzParseRule(f *testing.F) {
 		}
 		if again.String() != rule.String() {
 			t.Fatalf("%q is printed as %q, then as %q", text, rule, again)
+		}
+		if rule.Verb == Watch {
+			if strings.Trim(text, " \t") != "" || rule.Name != "" || rule.Under || rule.Types != nil {
+				t.Fatalf("%q is read as %q", text, rule)
+			}
+			return
 		}
 		// It says no more than what is written.
 		words := slices.DeleteFunc(strings.Split(strings.ReplaceAll(text, "\t", " "), " "), func(word string) bool { return word == "" })

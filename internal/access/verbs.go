@@ -20,6 +20,8 @@ const (
 	Allow
 	// Read is reading alone.
 	Read
+	// Watch is seeing the whole service on the page, and no record's data there or elsewhere.
+	Watch
 )
 
 // kind is all that differs from one verb to another.
@@ -30,13 +32,13 @@ type kind struct {
 	arguments string
 	// help is what a user is told about it, without a final dot.
 	help string
-	// check returns what is wrong with a rule whose name is present or absent as it
-	// should be.
+	// check returns what is wrong with a rule, other than a missing name.
 	check func(Rule) error
 	// add makes a client have the right. Together with the decisions that look at what
 	// it adds (rights.go), it is the meaning of the verb.
 	add func(*rights, Rule)
-	// zones returns the hosted zones in which a rule gives a right.
+	// zones returns the hosted zones in which a rule gives a right. It is nil for a verb
+	// that is not about zones.
 	zones func(*hosting, Rule) []record.Name
 }
 
@@ -66,6 +68,12 @@ var kinds = [...]kind{
 		check:     checkNoTypes,
 		add:       (*rights).addRead,
 		zones:     (*hosting).nameZones,
+	},
+	Watch: {
+		spelling: "watch",
+		help:     "Let the client see the whole service on the page, and read or change nothing",
+		check:    checkAlone,
+		add:      (*rights).addWatch,
 	},
 }
 
@@ -151,6 +159,13 @@ func checkTypes(r Rule) error {
 func checkNoTypes(r Rule) error {
 	if len(r.Types) > 0 {
 		return errors.New("read takes no types: a client that may read at a name reads all types there")
+	}
+	return nil
+}
+
+func checkAlone(r Rule) error {
+	if r.Name != "" || r.Under || len(r.Types) > 0 {
+		return errors.New("watch takes no name: it is about the whole service")
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func (s *Service) inUse(ctx context.Context, zone *Zone, name record.Name) (bool
 	if !zone.Builtin() {
 		return false, nil
 	}
-	visible := func(owner record.Name) bool { return s.holds(zone.Apex, owner) }
+	visible := func(owner record.Name) bool { return s.Holds(zone.Apex, owner) }
 	found, err := zone.backend.list(ctx, "", selection{under: name, visible: visible})
 	if err != nil {
 		return false, err

@@ -7,10 +7,10 @@ import (
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// holds reports whether what a zone has at a name is its own. Records from before another
+// Holds reports whether what a zone has at a name is its own. Records from before another
 // zone was made within it are occluded by that one (RFC 5936 §3.5), in DNS and in the
 // API; the apex of that one is a name of both.
-func (s *Service) holds(zone, name record.Name) bool {
+func (s *Service) Holds(zone, name record.Name) bool {
 	apex, _ := s.apexes.Of(name)
 	if name == apex && apex != zone {
 		apex, _ = s.apexes.Of(name.Parent())
@@ -20,23 +20,7 @@ func (s *Service) holds(zone, name record.Name) bool {
 
 // MayRead reports whether the client may see what a hosted zone has at a name.
 func (s *Service) MayRead(client *access.Client, zone, name record.Name) bool {
-	return s.holds(zone, name) && client.MayRead(zone, name)
-}
-
-// MayReadAsked is MayRead for the name that a caller asked for, of a record that went to the
-// zone: to that name, or to the target of its CNAME.
-func (s *Service) MayReadAsked(client *access.Client, zone, name record.Name) bool {
-	if _, hosted := s.apexes.Of(name); !hosted {
-		challenge, ok := record.ChallengeOf(name)
-		if !ok || zone != s.cnameTarget {
-			return false
-		}
-		var err error
-		if name, err = challenge.Target(zone); err != nil {
-			return false
-		}
-	}
-	return s.MayRead(client, zone, name)
+	return s.Holds(zone, name) && client.MayRead(zone, name)
 }
 
 // warnOccluded tells of built-in zones that hide records of the zone around them:
@@ -56,7 +40,7 @@ func (s *Service) warnOccluded() {
 			continue // with a DNS provider
 		}
 		for r := range snapshot.Records(zone.Apex) {
-			if !s.holds(around, r.Name) {
+			if !s.Holds(around, r.Name) {
 				s.config.Logger.Warn("a zone hides records of the zone around it, which has them still: export that one to move them",
 					zap.String("zone", zone.Apex.String()), zap.String("around", around.String()), zap.String("first", r.Name.String()))
 				break

@@ -107,9 +107,9 @@ func TestNotice(t *testing.T) {
 	}{
 		{"no end", time.Time{}, ""},
 		{"far", now.Add(soon + time.Second), ""},
-		{"soon", now.Add(soon), "ends soon"},
-		{"last moment", now.Add(time.Nanosecond), "ends soon"},
-		{"over", now, "ended"},
+		{"soon", now.Add(soon), "expires soon"},
+		{"last moment", now.Add(time.Nanosecond), "expires soon"},
+		{"over", now, "expired"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := ""
@@ -155,7 +155,7 @@ func TestRenderEscapes(t *testing.T) {
 	if strings.Contains(html, "\u202e") {
 		t.Error("a character that turns the direction of text is there")
 	}
-	for _, want := range []string{"another client", "And 1 more", "And 2 more", "And 3 more"} {
+	for _, want := range []string{"And 1 more", "And 2 more", "And 3 more"} {
 		if !strings.Contains(html, want) {
 			t.Errorf("%q is not there", want)
 		}
@@ -165,10 +165,18 @@ func TestRenderEscapes(t *testing.T) {
 // TestRenderNothing checks that a view with nothing in it is a page.
 func TestRenderNothing(t *testing.T) {
 	html := render(t, View{})
-	for _, want := range []string{"This client has a right in no zone.", "None.", "None since the service started.", "</html>"} {
+	for _, want := range []string{"only what is its own", "This client has a right in no zone.", "None.", "None since the service started.", "</html>"} {
 		if !strings.Contains(html, want) {
 			t.Errorf("%q is not there", want)
 		}
+	}
+}
+
+// TestRenderWatch checks that the page says whose view it is.
+func TestRenderWatch(t *testing.T) {
+	html := render(t, View{Watches: true})
+	if !strings.Contains(html, "the whole service, by its right <code>watch</code>") || strings.Contains(html, "only what is its own") {
+		t.Error("the page does not say that the visitor sees the whole service")
 	}
 }
 

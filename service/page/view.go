@@ -15,6 +15,8 @@ type View struct {
 	Now time.Time
 	// Visitor is the client whose token was given.
 	Visitor Client
+	// Watches is set if the visitor sees the whole service, not only what is its own.
+	Watches bool
 
 	Zones []Zone
 	// MoreZones are those for which there was no room.
@@ -91,7 +93,7 @@ func (s State) Sign() Sign {
 	case Differ:
 		return Sign{"differ", "✗", "bad"}
 	case Faulty:
-		return Sign{"not all answer well", "✗", "bad"}
+		return Sign{"name servers failing", "✗", "bad"}
 	case Unknown:
 		return Sign{"not found", "✗", "bad"}
 	}
@@ -108,9 +110,9 @@ type Challenge struct {
 // Change is a change that was made or tried.
 type Change struct {
 	Time time.Time
-	// Client is who it was; "" for a client that the visitor may not know of.
+	// Client is the name of the client that made or tried it.
 	Client Text
-	// Address is where the client was, as far as the visitor may know.
+	// Address is that of the client; "" in the same process.
 	Address Text
 	Zone    Text
 	// Op is "append", "set" or "delete".
@@ -119,7 +121,7 @@ type Change struct {
 	Records []Text
 	// Outcome is "changed", "refused" or "failed".
 	Outcome string
-	// Reason is why it was refused or has failed, as far as the visitor may know.
+	// Reason is why it was refused or has failed; "" if it was not.
 	Reason Text
 	// RequestID is under which the log has it; "" where Reason is.
 	RequestID Text
@@ -154,9 +156,9 @@ func (v View) Notice(c Client) *Sign {
 	case c.Expires.IsZero():
 		return nil
 	case !v.Now.Before(c.Expires):
-		return &Sign{"ended", "✗", "bad"}
+		return &Sign{"expired", "✗", "bad"}
 	case c.Expires.Sub(v.Now) <= soon:
-		return &Sign{"ends soon", "!", "wait"}
+		return &Sign{"expires soon", "!", "wait"}
 	}
 	return nil
 }
