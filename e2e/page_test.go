@@ -25,7 +25,7 @@ import (
 )
 
 // envPictures is the folder into which the test puts pictures of the page; two of them
-// stand in docs/.
+// are in docs/.
 const envPictures = "BESTDNS_PICTURES"
 
 // mischief is a description that would run, hide and turn around if it were let.
@@ -50,13 +50,23 @@ func startLookedAt(t *testing.T) *lookedAt {
 		"DNS": ours, "API_PORT": port(t, s.api), "STORE": filepath.Join(t.TempDir(), "records.db"),
 		"PARTNER": theirs, "PARTNER_KEY": startHolder(t, theirs),
 		"SOON": day(8), "LATER": day(200), "OVER": day(-3),
-		"MISCHIEF": `"` + mischief + `"`,
 	}
-	for _, client := range []string{"ops", "web1", "intranet", "partner", "nameless"} {
+	for _, client := range []string{"ops", "web1", "intranet", "partner"} {
 		s.tokens[client] = api.NewToken()
 		env[strings.ToUpper(client)+"_DIGEST"] = digest(s.tokens[client])
 	}
 	s.Caddy = StartCaddy(t, caddyBinary, "page.caddyfile", env)
+	return s
+}
+
+// startMischief starts a service whose client has the description mischief.
+func startMischief(t *testing.T) *lookedAt {
+	t.Helper()
+	s := &lookedAt{api: freeAddr(t), tokens: map[string]string{"nameless": api.NewToken()}}
+	s.Caddy = StartCaddy(t, caddyBinary, "mischief.caddyfile", Env{
+		"DNS": freeAddr(t), "API_PORT": port(t, s.api), "STORE": filepath.Join(t.TempDir(), "records.db"),
+		"MISCHIEF": `"` + mischief + `"`, "NAMELESS_DIGEST": digest(s.tokens["nameless"]),
+	})
 	return s
 }
 
@@ -121,7 +131,7 @@ func startHolder(t *testing.T, addr string) (key string) {
 // challengeText has the form of the answer to a DNS-01 challenge.
 const challengeText = "LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
 
-// change sends a change as a client, whatever becomes of it.
+// change sends a change as a client, whatever the answer.
 func (s *lookedAt) change(t *testing.T, client, zone, op string, records ...api.Record) {
 	t.Helper()
 	body, err := json.Marshal(map[string][]api.Record{op: records})
@@ -148,16 +158,16 @@ func (s *lookedAt) url(client string) string {
 // TestPage looks at the page of a real service with a real browser.
 func TestPage(t *testing.T) {
 	debian(t, "chromium", "chromium")
-	s := startLookedAt(t)
-	b := StartBrowser(t) // after the service, which at its end would wait for connections
+	s, odd := startLookedAt(t), startMischief(t)
+	b := StartBrowser(t) // after the services, which at their end would wait for connections
 	s.change(t, "intranet", "internal.example.com", "append", text("_acme-challenge.wiki", challengeText))
 	s.change(t, "intranet", "internal.example.com", "append", text("_acme-challenge.git", challengeText))
 	s.change(t, "intranet", "internal.example.com", "delete", text("_acme-challenge.git", challengeText))
 	s.change(t, "web1", "shop.example.com", "append", text("_acme-challenge", challengeText))
 	s.change(t, "web1", "acme.example.com", "set", text("www", "<b>x</b>"))
-	s.change(t, "nameless", "odd.example.net", "append", text("<i>\u202e", "x"))
-	s.change(t, "nameless", "odd.example.net", "append", text("<i>", "x"))
-	s.change(t, "nameless", "odd.example.net", "append", text(strings.Repeat("long", 15), "x"))
+	odd.change(t, "nameless", "odd.example.net", "append", text("<i>\u202e", "x"))
+	odd.change(t, "nameless", "odd.example.net", "append", text("<i>", "x"))
+	odd.change(t, "nameless", "odd.example.net", "append", text(strings.Repeat("long", 15), "x"))
 
 	b.Screen(1100, "light")
 	b.Open(s.url("ops"))
@@ -190,7 +200,7 @@ func TestPage(t *testing.T) {
 	t.Run("refresh", func(t *testing.T) { b.on(t).checkRefresh(s) })
 	t.Run("mischief", func(t *testing.T) {
 		b := b.on(t)
-		b.Open(s.url("nameless"))
+		b.Open(odd.url("nameless"))
 		b.checkMischief()
 		b.Screen(320, "light")
 		b.checkWidth()
@@ -257,7 +267,7 @@ func (b *Browser) checkContent() {
 	}
 }
 
-// checkMischief checks that what would run, hide and turn around stands there instead.
+// checkMischief checks that what would run, hide and turn around is text there.
 func (b *Browser) checkMischief() {
 	clients := b.rows("clients")
 	if want := "<script>document.title='x'</script><img src=x onerror=alert(1)> ⟨U+202E⟩gnp.exe⟨U+202C⟩ ⟨U+0007⟩ end"; len(clients) != 1 || clients[0][1] != want {
@@ -275,7 +285,7 @@ func (b *Browser) checkMischief() {
 	}
 }
 
-// checkWidth checks that nobody has to scroll sideways.
+// checkWidth checks that no one has to scroll sideways.
 func (b *Browser) checkWidth() {
 	type widths struct{ Page, Window int }
 	if w := evaluate[widths](b, `({Page: document.documentElement.scrollWidth, Window: innerWidth})`); w.Page > w.Window {
@@ -289,7 +299,7 @@ var contrastScript string
 // leastContrast is that of WCAG 2.2, 1.4.3, level AA.
 const leastContrast = 4.5
 
-// checkContrast compares the colour of each text with the one that it stands on.
+// checkContrast compares the colour of each text with that of its ground.
 func (b *Browser) checkContrast() {
 	type reading struct {
 		Text, Colour, Ground string
@@ -306,7 +316,7 @@ func (b *Browser) checkContrast() {
 	}
 }
 
-// checkStructure checks what those hear who do not see the page.
+// checkStructure checks what a screen reader needs.
 func (b *Browser) checkStructure() {
 	for _, rule := range []struct{ name, broken string }{
 		{"one h1", `document.querySelectorAll("h1").length !== 1`},
@@ -380,7 +390,7 @@ func (b *Browser) checkOther() {
 			b.t.Errorf("%q is not there", want)
 		}
 	}
-	for _, secret := range []string{"internal", "example.org", "ops", "intranet", "partner", "odd", "nameless"} {
+	for _, secret := range []string{"internal", "example.org", "ops", "intranet", "partner"} {
 		if strings.Contains(html, secret) {
 			b.t.Errorf("%q is there", secret)
 		}

@@ -14,30 +14,29 @@ import (
 	"github.com/caddy-dns/bestdns/internal/access"
 )
 
-// Client is one who may use the API. It may do what its rights say; they add up,
-// and nothing is allowed that is not written.
+// Client is a user of the API. It may do what its rights say; they add up, and
+// nothing else is allowed.
 //
 // A right is a name, with `under` before it for that name and all below it, and
-// behind it the record types to which it is limited. Names are absolute.
+// after it the record types to which it is limited. Names are absolute.
 type Client struct {
 	// The client's name, for the log.
 	Name string `json:"name,omitempty"`
 
-	// Whose client it is, or what it is for. It stands beside the name where the log
+	// Whose client it is, or what it is for. It appears beside the name where the log
 	// speaks of the client itself, on the page, and in the answer to `GET /v1/token`.
 	Description string `json:"description,omitempty"`
 
 	// The hashes of the client's token, `sha256:` and 64 hexadecimal digits, as
-	// `caddy bestdns token` prints them. More than one is for changing the token
-	// without an outage: add the new one's, give out the new token, remove the old
-	// one's.
+	// `caddy bestdns token` prints them. List two while rotating the token: add
+	// the new one's, give out the new token, remove the old one's.
 	Tokens []string `json:"token,omitempty"`
 
 	// The hashes of TLS client certificates by which the client is known without a
 	// token, `sha256:` and 64 hexadecimal digits of the SHA-256 of the certificate
 	// in DER. Caddy has to ask for client certificates (`client_auth`); that the
-	// client has the key is proven by the handshake, and whether a CA vouches for
-	// the certificate is of no account.
+	// client has the key is proven by the handshake. It does not matter whether a CA has issued the
+	// certificate.
 	TLSClientCertificates []string `json:"tls_client_certificate,omitempty"`
 
 	// The users by which the client is known without a token: what an earlier
@@ -63,11 +62,11 @@ type Client struct {
 	Watch bool `json:"watch,omitempty"`
 
 	// The networks from which the client's token is accepted, in CIDR notation
-	// or as single addresses; `private_ranges` stands for all private ones.
+	// or as single addresses; `private_ranges` means all private ones.
 	// Default: any.
 	ClientIP []string `json:"client_ip,omitempty"`
 
-	// How many records the client can have in the built-in zones, all together; 0 is no
+	// How many records the client can have in all built-in zones together; 0 is no
 	// limit. Default: `client_records` of `limits`.
 	MaxRecords *int `json:"max_records,omitempty"`
 
@@ -80,14 +79,14 @@ type Client struct {
 	Expires string `json:"expires,omitempty"`
 }
 
-// renamedOption is how tls_client_certificate was written at first. One letter told it
-// from the right certificates, so that each was taken for the other.
+// renamedOption is an earlier spelling of tls_client_certificate. It differs in one letter
+// from the right certificates, and each was mistaken for the other.
 const renamedOption = "certificate"
 
 var errRenamed = fmt.Errorf("the option %q of a client is written tls_client_certificate: the hash of a TLS client certificate by which the client is known; a right to obtain certificates for a domain is written certificates", renamedOption)
 
-// UnmarshalJSON reads the client as Caddy reads a module, and refuses what was renamed
-// with its new name.
+// UnmarshalJSON reads the client as Caddy reads a module. Its error for the renamed option
+// has the new name.
 func (c *Client) UnmarshalJSON(text []byte) error {
 	type plain Client
 	var fields map[string]json.RawMessage
@@ -104,7 +103,7 @@ func (c *Client) UnmarshalJSON(text []byte) error {
 func (c *Client) access(repl *caddy.Replacer) (access.Config, error) {
 	config := access.Config{Name: c.Name}
 	if c.Name == "" {
-		return config, errors.New("it needs a name, which stands in the log for it")
+		return config, errors.New("it needs a name, by which the log refers to it")
 	}
 	var err error
 	if config.Description, err = replace(repl, c.Description); err != nil {
@@ -239,7 +238,7 @@ func parseNetworks(repl *caddy.Replacer, texts []string) ([]netip.Prefix, error)
 }
 
 // parseNetwork reads an address or a network. One with a zone is refused, because
-// addresses are compared without: it would count for the address on all interfaces.
+// addresses are compared without one: it would match the address on all interfaces.
 func parseNetwork(text string) (netip.Prefix, error) {
 	address, zone, hasZone := strings.Cut(text, "%")
 	_, length, hasLength := strings.Cut(zone, "/")

@@ -135,17 +135,17 @@ func TestPageSight(t *testing.T) {
 	inProcess("inner.page.test.", libdns.TXT{Name: "a", Text: "b"})
 
 	const (
-		byAll          = "changed append in page.test: www.page.test A by "
-		byAllToo       = "changed append in page.test: _acme-challenge.lasting.page.test TXT by "
-		byWeb          = "changed append in page.test: _acme-challenge.web.page.test TXT by "
-		byElsewhere    = "changed append in target-page.test: _acme-challenge.www.elsewhere-page.test TXT by "
-		refusal        = "refused set in page.test: www.page.test A by "
-		beyond         = "refused set in hidden-page.test: www.hidden-page.test A by "
-		byHidden       = "changed append in hidden-page.test: x.hidden-page.test A by "
-		delegation     = "changed append in page.test: inner.page.test DS by "
-		byMany         = "changed append in page.test: n0.page.test A by "
-		local          = "changed append in inner.page.test: a.inner.page.test TXT by (in process)"
-		localTarget    = "changed append in target-page.test: web.page.test.target-page.test TXT by (in process)"
+		byAll       = "changed append in page.test: www.page.test A by "
+		byAllToo    = "changed append in page.test: _acme-challenge.lasting.page.test TXT by "
+		byWeb       = "changed append in page.test: _acme-challenge.web.page.test TXT by "
+		byElsewhere = "changed append in target-page.test: _acme-challenge.www.elsewhere-page.test TXT by "
+		refusal     = "refused set in page.test: www.page.test A by "
+		beyond      = "refused set in hidden-page.test: www.hidden-page.test A by "
+		byHidden    = "changed append in hidden-page.test: x.hidden-page.test A by "
+		delegation  = "changed append in page.test: inner.page.test DS by "
+		byMany      = "changed append in page.test: n0.page.test A by "
+		local       = "changed append in inner.page.test: a.inner.page.test TXT by (in process)"
+		localTarget = "changed append in target-page.test: web.page.test.target-page.test TXT by (in process)"
 
 		pageZone   = "page.test  agree"
 		webAnswer  = "_acme-challenge.web.page.test in page.test"
@@ -263,8 +263,8 @@ func TestPageAnswers(t *testing.T) {
 	}
 }
 
-// TestPageWaitsNoLonger checks that who goes away is not waited for, and sees what there
-// is without the name servers.
+// TestPageWaitsNoLonger checks that a page for a client that is gone waits for no name
+// server, and has what is known without them.
 func TestPageWaitsNoLonger(t *testing.T) {
 	inspectAnew(t, 0) // no inspection ever begins
 	startStandard(t)

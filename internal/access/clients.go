@@ -32,7 +32,7 @@ const (
 // mistake.
 func ParseDigest(s string) (Digest, error) {
 	if strings.HasPrefix(s, tokenPrefix) {
-		return Digest{}, errors.New("this is a token itself: a secret that must not stand in the configuration; put the sha256:… of it here, and replace the token, for it has been written down")
+		return Digest{}, errors.New("this is a token itself: a secret that must not be in the configuration; put the sha256:… of it here, and replace the token, for it has been written down")
 	}
 	var d Digest
 	digits, ok := strings.CutPrefix(s, digestPrefix)
@@ -59,7 +59,7 @@ type Config struct {
 	// Certificates are the SHA-256 of the TLS client certificates by which it is
 	// known, in DER.
 	Certificates []Digest
-	// Users are the names by which an authentication before the service's own knows it.
+	// Users are the names by which an earlier authentication handler knows it.
 	Users []string
 	// Rules are its rights.
 	Rules []Rule
@@ -83,9 +83,8 @@ type Clients struct {
 // cnameTarget is the one of them that takes the challenges of domains hosted
 // elsewhere, "" if none does.
 //
-// A name that two clients share is an error, and so is anything else that both
-// would be known by, for it would leave open who is calling; so is a client that
-// is known by nothing.
+// Two clients may share neither a name nor anything else by which a caller is known, and
+// each client has to be known by something.
 func New(zones record.Zones, cnameTarget record.Name, configs []Config) (*Clients, error) {
 	if cnameTarget != "" && !zones.Has(cnameTarget) {
 		return nil, fmt.Errorf("the CNAME target %q is not a hosted zone", cnameTarget)
@@ -99,7 +98,7 @@ func New(zones record.Zones, cnameTarget record.Name, configs []Config) (*Client
 	}
 	for _, config := range configs {
 		if cs.ByName(config.Name) != nil {
-			return nil, fmt.Errorf("client %q: there are two of that name", config.Name)
+			return nil, fmt.Errorf("client %q: duplicate name", config.Name)
 		}
 		c, err := newClient(h, config)
 		if err != nil {
@@ -137,7 +136,7 @@ func (cs *Clients) know(c *Client, config Config) error {
 	return nil
 }
 
-// enter puts a client where it is looked for by a key, which is its alone.
+// enter registers a client under a key that no other client has.
 func enter[K comparable](clients map[K]*Client, key K, c *Client, what string) error {
 	if other := clients[key]; other == c {
 		return fmt.Errorf("duplicate %s %v", what, key)
@@ -175,7 +174,7 @@ func newClient(h *hosting, config Config) (*Client, error) {
 
 // unmapped returns the IPv4 network that an IPv6 one of mapped addresses means,
 // since addresses are compared unmapped. Any other network it only clears of
-// bits behind the prefix.
+// bits after the prefix.
 func unmapped(p netip.Prefix) netip.Prefix {
 	const mappedBits = 96
 	if p.Addr().Is4In6() && p.Bits() >= mappedBits {
@@ -185,8 +184,8 @@ func unmapped(p netip.Prefix) netip.Prefix {
 }
 
 // ByDigest returns the client that has the token of that digest, nil if none
-// has. (A plain look-up: who could measure how much of a digest agrees learns
-// nothing about the token behind it.)
+// has. (A plain look-up: an attacker that could measure how much of a digest
+// agrees would learn nothing about the token.)
 func (cs *Clients) ByDigest(d Digest) *Client { return cs.byDigest[d] }
 
 // ByCertificate returns the client that is known by the TLS client certificate of
@@ -203,7 +202,7 @@ func (cs *Clients) ByName(name string) *Client { return cs.byName[name] }
 // All returns the clients in the order of the configuration.
 func (cs *Clients) All() iter.Seq[*Client] { return slices.Values(cs.inOrder) }
 
-// Client is one who may call the service.
+// Client may call the service.
 type Client struct {
 	name        string
 	description string
@@ -216,9 +215,9 @@ type Client struct {
 // LocalName is the name of the client that [Local] returns.
 const LocalName = "(in process)"
 
-// Local returns the caller within the same process, who needs no token: it has
-// every right in the hosted zones, and certificates for every domain. (An SOA
-// record is out of its reach too.) Its rules are not listed.
+// Local returns the caller within the same process, which needs no token: it has
+// every right in the hosted zones, and certificates for every domain. (It cannot
+// change an SOA record either.) Its rules are not listed.
 func Local(zones record.Zones, cnameTarget record.Name) *Client {
 	return &Client{
 		name:   LocalName,
@@ -228,7 +227,7 @@ func Local(zones record.Zones, cnameTarget record.Name) *Client {
 
 // Reasons for which a client's token is not accepted.
 var (
-	// ErrExpired: the client's last day is over.
+	// ErrExpired: the client has expired.
 	ErrExpired = errors.New("the token has expired")
 	// ErrNetwork: the call came from outside the client's networks.
 	ErrNetwork = errors.New("the token is not accepted from this address")
@@ -258,8 +257,8 @@ func (c *Client) Accepts(now time.Time, addr netip.Addr) error {
 // Name returns the client's name.
 func (c *Client) Name() string { return c.name }
 
-// Description returns what the configuration says of the client to people; it may
-// be empty.
+// Description returns the configuration's text for people about the client; it may be
+// empty.
 func (c *Client) Description() string { return c.description }
 
 // Rules returns the client's rights in the order of the configuration.

@@ -33,14 +33,14 @@ func TestParseDigestRefuses(t *testing.T) {
 	const secret = "0123456789abcdefABCDEF0123456789abcdefABCDEF0123456789abcdefABCD"
 	for _, test := range []struct{ name, in, want string }{
 		{"nothing", "", "64 hexadecimal digits"},
-		{"a token", "bestdns_" + secret, "a secret that must not stand in the configuration"},
+		{"a token", "bestdns_" + secret, "a secret that must not be in the configuration"},
 		{"digits alone", secret, "64 hexadecimal digits"},
 		{"another hash", "sha512:" + secret, "64 hexadecimal digits"},
 		{"prefix in capitals", "SHA256:" + secret, "64 hexadecimal digits"},
 		{"one digit too few", "sha256:" + secret[1:], "64 hexadecimal digits"},
 		{"one digit too many", "sha256:0" + secret, "64 hexadecimal digits"},
 		{"other characters", "sha256:" + secret[1:] + "g", "another character"},
-		{"a token behind the prefix", "sha256:bestdns_" + secret[8:], "another character"},
+		{"a token after the prefix", "sha256:bestdns_" + secret[8:], "another character"},
 		{"blank", "sha256:" + secret[1:] + " ", "another character"},
 		{"placeholder", "{env.TOKEN_HASH}", "64 hexadecimal digits"},
 	} {
@@ -87,7 +87,7 @@ func TestNewRefuses(t *testing.T) {
 		configs      []Config
 		want         []string
 	}{
-		{"two of a name", "", []Config{one, {Name: "one", Digests: []Digest{DigestOf("2")}}}, []string{`client "one"`, "two of that name"}},
+		{"two of a name", "", []Config{one, {Name: "one", Digests: []Digest{DigestOf("2")}}}, []string{`client "one"`, "duplicate name"}},
 		{"two with one digest", "", []Config{one, {Name: "two", Digests: []Digest{DigestOf("2"), DigestOf("1")}}},
 			[]string{`client "two"`, `client "one" has`, DigestOf("1").String()}},
 		{"one digest twice", "", []Config{{Name: "one", Digests: []Digest{DigestOf("1"), DigestOf("1")}}}, []string{`client "one"`, "duplicate token hash"}},
@@ -202,7 +202,7 @@ func TestAccepts(t *testing.T) {
 		{"all of IPv4 holds no IPv6", time.Time{}, prefixes("0.0.0.0/0"), someDay, "2001:db8::1", ErrNetwork},
 		{"all of IPv6 holds no IPv4", time.Time{}, prefixes("::/0"), someDay, "192.0.2.1", ErrNetwork},
 		{"IPv6 with a zone", time.Time{}, prefixes("fe80::/10"), someDay, "fe80::1%eth0", nil},
-		{"bits behind the prefix", time.Time{}, prefixes("10.1.2.3/8"), someDay, "10.9.9.9", nil},
+		{"bits after the prefix", time.Time{}, prefixes("10.1.2.3/8"), someDay, "10.9.9.9", nil},
 		{"expired and outside", someDay, prefixes("10.0.0.0/8"), someDay, "192.0.2.1", ErrExpired},
 		{"no address", time.Time{}, prefixes("0.0.0.0/0", "::/0"), someDay, "", ErrNetwork},
 		{"no address, no networks", time.Time{}, nil, someDay, "", nil},

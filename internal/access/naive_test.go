@@ -352,7 +352,7 @@ func (g generator) text(n labels) string {
 			text.WriteByte('.')
 		}
 		for _, c := range []byte(label) {
-			text.WriteString(g.octet(c))
+			text.WriteString(g.char(c))
 		}
 	}
 	if g.chance(50) {
@@ -361,7 +361,7 @@ func (g generator) text(n labels) string {
 	return text.String()
 }
 
-func (g generator) octet(c byte) string {
+func (g generator) char(c byte) string {
 	if 'a' <= c && c <= 'z' && g.chance(30) {
 		c -= 'a' - 'A'
 	}

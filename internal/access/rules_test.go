@@ -66,7 +66,7 @@ func TestParseRule(t *testing.T) {
 		{"escapes", Read, `a\.b\032c\\.org`, Rule{Verb: Read, Name: "\x06a.b c\\\x03org\x00"}, `read a\.b\032c\\.org`},
 		{"watch", Watch, "", Rule{Verb: Watch}, "watch"},
 		{"watch and blanks", Watch, " \t", Rule{Verb: Watch}, "watch"},
-		{"a dot as last octet", Read, `a\.`, Rule{Verb: Read, Name: "\x02a.\x00"}, `read a\.`},
+		{"a dot as last byte", Read, `a\.`, Rule{Verb: Read, Name: "\x02a.\x00"}, `read a\.`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := ParseRule(test.verb, test.in)
@@ -139,7 +139,7 @@ func TestParseRuleRefuses(t *testing.T) {
 				t.Errorf("%v; want %q in it", err, test.want)
 			}
 			if len(err.Error()) > 600 {
-				t.Errorf("an error of %d octets", len(err.Error()))
+				t.Errorf("an error of %d bytes", len(err.Error()))
 			}
 		})
 	}

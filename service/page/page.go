@@ -1,6 +1,6 @@
 // Package page draws what the service shows to people: one HTML page with its style and
 // its script in it, so that it takes no other path of the site that it is served on. It
-// decides nothing about who may see what: it draws the view that it is given.
+// does not decide what a visitor may see: it draws the view that it is given.
 package page
 
 import (
@@ -33,8 +33,8 @@ func source256(text string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// SetHeaders sets the headers that guard the page, which hold for an error in its place
-// just as well.
+// SetHeaders sets the headers that guard the page. They belong on an error that is answered
+// instead of it too.
 func SetHeaders(h http.Header) {
 	h.Set("Content-Security-Policy", Policy)
 	h.Set("X-Content-Type-Options", "nosniff")

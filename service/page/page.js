@@ -1,4 +1,4 @@
-// Puts what is new in the place of what is shown, as long as somebody looks.
+// Replaces what is shown with what is new, while the page is visible.
 "use strict";
 {
 	const every = 15_000;
@@ -9,7 +9,7 @@
 	let paused = false;
 	let busy = false;
 
-	// Who has the focus there, or marks text to copy it, must not lose it.
+	// A visitor that has the focus there, or selects text to copy it, must not lose it.
 	const inUse = (main) => {
 		const selection = getSelection();
 		return main.contains(document.activeElement) ||

@@ -142,8 +142,8 @@ func everything() View {
 	}
 }
 
-// TestRenderEscapes counts how often what somebody wrote stands on the page, and that
-// it never stands there as markup.
+// TestRenderEscapes counts how often a text of others appears on the page, and checks that
+// it is never markup.
 func TestRenderEscapes(t *testing.T) {
 	html := render(t, everything())
 	if n := strings.Count(html, "<script"); n != 1 {
@@ -180,7 +180,7 @@ func TestRenderWatch(t *testing.T) {
 	}
 }
 
-// TestPolicy checks that the hashes in the policy are those of what stands in the page,
+// TestPolicy checks that the hashes in the policy are those of what is in the page,
 // and that nothing else in it needs leave.
 func TestPolicy(t *testing.T) {
 	html := render(t, everything())

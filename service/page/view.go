@@ -27,8 +27,8 @@ type View struct {
 	Challenges []Challenge
 	// MoreChallenges are those for which there was no room.
 	MoreChallenges int
-	// Unread are zones whose challenges only their DNS provider knows, and it has not
-	// told them.
+	// Unread are zones whose challenges only their DNS provider knows, and which it did not
+	// list.
 	Unread []Text
 
 	// Changes are the last ones, the newest first.
@@ -49,7 +49,7 @@ type Zone struct {
 	CNAMETarget bool
 	// Servers are its name servers, each address by itself.
 	Servers []Server
-	// State is what their answers come to.
+	// State sums up their answers.
 	State State
 	// Asked is when they were asked; zero if they were not.
 	Asked time.Time
@@ -65,24 +65,24 @@ type Server struct {
 	Fault Text
 }
 
-// State is what the answers of a zone's name servers come to.
+// State sums up the answers of a zone's name servers.
 type State uint8
 
 const (
-	// NotAsked is for those that were not asked yet, or are being asked.
+	// NotAsked means that they were not asked yet, or are being asked.
 	NotAsked State = iota
-	// Agree is for those that all answer with authority and with the same serial.
+	// Agree means that all answer with authority and with the same serial.
 	Agree
-	// Differ is for those that answer with more than one serial.
+	// Differ means that their serials differ.
 	Differ
-	// Faulty is for those of which one at least has no good answer.
+	// Faulty means that at least one has no valid answer.
 	Faulty
-	// Unknown is for a zone whose name servers could not be found.
+	// Unknown means that the zone's name servers could not be found.
 	Unknown
 )
 
-// Sign is a state in words, with a mark for those who see it and the class that the
-// style sheet knows it by: colour alone says nothing.
+// Sign is a state in words, with a mark and the class that the style sheet knows it by:
+// colour alone is not enough for all readers.
 type Sign struct{ Text, Mark, Class string }
 
 // Sign is what is shown of a state.
@@ -103,7 +103,7 @@ func (s State) Sign() Sign {
 // Challenge is a name at which one or more challenges are answered.
 type Challenge struct {
 	Name, Zone Text
-	// Expires is when the first of its records goes by itself; zero if none does.
+	// Expires is when the first of its records expires; zero if none does.
 	Expires time.Time
 }
 
@@ -123,7 +123,7 @@ type Change struct {
 	Outcome string
 	// Reason is why it was refused or has failed; "" if it was not.
 	Reason Text
-	// RequestID is under which the log has it; "" where Reason is.
+	// RequestID is the id under which the log has it; "" if there is no Reason.
 	RequestID Text
 }
 
@@ -138,7 +138,7 @@ func (c Change) Sign() Sign {
 // Client is a client.
 type Client struct {
 	Name, Description Text
-	// Visitor marks the one who looks.
+	// Visitor marks the client that the page is for.
 	Visitor bool
 	// LastUsed is zero if it was not used since the process started.
 	LastUsed time.Time
@@ -147,10 +147,10 @@ type Client struct {
 	Expires time.Time
 }
 
-// soon is how long before its end a client is marked, as the log announces it.
+// soon is how long before its expiry a client is marked. The log warns as early.
 const soon = 14 * 24 * time.Hour
 
-// Notice is what to say of the end of a client's access, nil if nothing.
+// Notice is the sign of a client that has expired or expires soon, nil for any other.
 func (v View) Notice(c Client) *Sign {
 	switch {
 	case c.Expires.IsZero():
@@ -214,9 +214,9 @@ func coarse(d time.Duration) string {
 	return fmt.Sprintf("%d seconds", d/time.Second)
 }
 
-// Text is what others wrote: a name, a description, a reason. It is shown with everything
-// in it that would not be seen, or would make it look like another text, in a form that is
-// seen, and no longer than has room.
+// Text is what others wrote: a name, a description, a reason. It is shown shortened to the
+// room there is. What is invisible in it, or would make it look like another text, is made
+// visible.
 type Text string
 
 // How many bytes of a text are shown at most.

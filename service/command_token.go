@@ -75,8 +75,8 @@ CNAME records are needed.`,
 	return cmd
 }
 
-// warnOfReaders warns of a file, into which the token has been written, that others can
-// read. The shell makes it, for all that the umask lets in.
+// warnOfReaders warns if the token has been written to a file that others can read. The
+// shell creates it with the permissions that the umask leaves.
 func warnOfReaders(warnings, out io.Writer) {
 	file, ok := out.(*os.File)
 	if !ok || runtime.GOOS == "windows" { // where these bits mean nothing
@@ -90,7 +90,7 @@ func warnOfReaders(warnings, out io.Writer) {
 		info.Mode().Perm(), shellQuote(pathOf(file)))
 }
 
-// pathOf returns the path of an open file, where the system tells it.
+// pathOf returns the path of an open file, if the system has it.
 func pathOf(file *os.File) string {
 	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
 	if err != nil {
@@ -112,14 +112,14 @@ func shellQuote(path string) string {
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
-// newToken is what the command makes.
+// newToken is what the command prints.
 type newToken struct {
 	Client string      `json:"client"`
 	Token  string      `json:"token"`
 	Config Client      `json:"config"`
 	CNAMEs []api.CNAME `json:"cnames,omitempty"`
 
-	// note says what stands in the way of the CNAMEs.
+	// note says why CNAMEs are missing, or when they are needed.
 	note string
 }
 
@@ -134,21 +134,21 @@ func makeToken(out io.Writer, options tokenOptions) error {
 	if len(config.Rules) == 0 {
 		return fmt.Errorf("a token that may do nothing is of no use: give it rights, with the flags %s", listVerbs("--"))
 	}
-	made := newToken{Client: client.Name, Token: token, Config: client}
+	result := newToken{Client: client.Name, Token: token, Config: client}
 	hosted, err := readHosting(options.config, options.adapter)
 	if err != nil {
 		return err
 	}
-	if made.CNAMEs, made.note, err = hosted.cnames(config.Rules); err != nil {
+	if result.CNAMEs, result.note, err = hosted.cnames(config.Rules); err != nil {
 		return err
 	}
 	if options.json {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
 		encoder.SetEscapeHTML(false) // "<your zone>"
-		return encoder.Encode(made)
+		return encoder.Encode(result)
 	}
-	return made.print(out, options.endpoint)
+	return result.print(out, options.endpoint)
 }
 
 // print writes the token and what to paste where.
@@ -244,8 +244,8 @@ func readHosting(file, adapter string) (hosted, error) {
 	return h, nil
 }
 
-// cnames returns the CNAME records that the rights to certificates need, and
-// what to say where there can be none.
+// cnames returns the CNAME records that the rights to certificates need, and a note about
+// those that are missing or not always needed.
 func (h hosted) cnames(rules []access.Rule) (cnames []api.CNAME, note string, err error) {
 	for _, rule := range rules {
 		if rule.Verb != access.Certificates {
@@ -269,7 +269,7 @@ func (h hosted) cnames(rules []access.Rule) (cnames []api.CNAME, note string, er
 		cnames = append(cnames, c)
 	}
 	if !h.known && len(cnames) > 0 {
-		note = strings.TrimSpace("This is needed only for domains that lie in no zone of the service; give --config to have it told. " + note)
+		note = strings.TrimSpace("This is needed only for domains in no zone of the service; give --config to find out. " + note)
 	}
 	return cnames, note, nil
 }

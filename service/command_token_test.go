@@ -56,6 +56,10 @@ func TestTokenCommand(t *testing.T) {
 			[]string{`client "ops team" {`, `description "the \"ops\" team"`, "allow under example.org", "read example.net", "client_ip 10.0.0.0/8", "expires 2027-06-30"},
 			[]string{"CNAME", "propagation_timeout"},
 		},
+		{
+			"the page alone", []string{"look", "--watch"},
+			[]string{"client look {", "\t\twatch\n"}, []string{"CNAME", "propagation_timeout"},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -107,7 +111,7 @@ func TestTokenCommandBadInput(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no rights":    {[]string{"web1"}, "may do nothing"},
+		"no rights":    {[]string{"web1"}, "may do nothing is of no use: give it rights, with the flags --certificates, --allow, --read, --watch"},
 		"no client":    {nil, "accepts 1 arg"},
 		"bad domain":   {[]string{"web1", "--certificates", "localhost"}, "localhost"},
 		"bad type":     {[]string{"web1", "--allow", "www.example.org AAAAA"}, "AAAAA"},
