@@ -85,7 +85,7 @@ type Token struct {
 	// Description is what the configuration says of the caller to people. May be empty.
 	Description string `json:"description,omitempty"`
 	// Rights are in the grammar of the configuration: a verb (certificates,
-	// allow, read), then "[under] NAME [TYPE…]".
+	// allow, read), then "[under] NAME [TYPE…]"; or watch, which is about the page alone.
 	Rights []string `json:"rights"`
 	// ClientIP are the networks from which the token is accepted. Empty: any.
 	ClientIP []string `json:"client_ip,omitempty"`
