@@ -36,7 +36,7 @@ func TestSilenced(t *testing.T) {
 	silences := func(host string) []api.Silenced {
 		return []api.Silenced{{Name: host + ".wild.example.test.", Wildcard: "*.wild.example.test."}}
 	}
-	const short, long = 10*time.Minute, defaultChallengeLifetime
+	const short, long = 10 * time.Minute, defaultChallengeLifetime
 	for _, test := range []struct {
 		name, records string
 		want          []api.Silenced

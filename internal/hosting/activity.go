@@ -96,11 +96,9 @@ type ChangeSeen struct {
 	RequestID string    `json:"request_id"`
 	Client    string    `json:"client"`
 	Address   string    `json:"remote_ip,omitempty"`
-	Zone      string    `json:"zone"`
-	// Apex is the hosted zone that it was for, "" if there is none; Zone then is the one
-	// that was asked for.
-	Apex record.Name `json:"-"`
-	Op   string      `json:"op"`
+	// Zone is the hosted zone that it was for, or the one that was asked for if there is none.
+	Zone string `json:"zone"`
+	Op   string `json:"op"`
 	// Records are owner and type of some of them.
 	Records []string `json:"records"`
 	Outcome string   `json:"outcome"`
@@ -113,9 +111,6 @@ type ChangeSeen struct {
 // there is none.
 func (a *Activity) change(zone *Zone, c ChangeSeen, what Verdict, took time.Duration) {
 	c.Outcome = what.String()
-	if zone != nil {
-		c.Apex = zone.Apex
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.changes[a.next] = &c

@@ -60,9 +60,6 @@ func (s *Service) note(who Caller, zone *Zone, a attempt, took time.Duration, fa
 	audit.Error("failed", append(fields, CauseField(failure.Cause))...)
 }
 
-// MoreRecords stands for those of a change that are not named.
-const MoreRecords = "…"
-
 // namesOf names the records of a change by owner and type, as the caller named them.
 func namesOf(c *Change) []string {
 	const most = 20
@@ -74,7 +71,7 @@ func namesOf(c *Change) []string {
 	names := make([]string, 0, min(n+len(rest), most+1))
 	add := func(name string) (more bool) {
 		if len(names) == most {
-			names = append(names, MoreRecords)
+			names = append(names, "…")
 			return false
 		}
 		names = append(names, text.Brief(name, text.MaxName))
