@@ -239,6 +239,14 @@ func (n Name) String() string {
 	return string(n.appendLabels(make([]byte, 0, len(n)+8), len(n)-1))
 }
 
+// Plain returns the name as sentences have it, without its final dot.
+func (n Name) Plain() string {
+	if n == Root {
+		return "the root zone"
+	}
+	return strings.TrimSuffix(n.String(), ".")
+}
+
 // Relative returns the name in presentation format relative to zone: "@" for the
 // zone itself, the absolute name where it is not in the zone.
 func (n Name) Relative(zone Name) string {

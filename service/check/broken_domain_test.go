@@ -46,7 +46,7 @@ var brokenDomain = []breakage{
 			{
 				Name: "caa", Status: Wrong,
 				Found: "the CAA records at www.example.org let letsencrypt.org issue for the ACME account https://acme.example/acct/1 only, and the account in use is https://acme.example/acct/2",
-				Do:    "add this record at www.example.org (or put it in the place of the other):",
+				Do:    "add this record at www.example.org (or replace the other with it):",
 				Lines: []string{`www.example.org. CAA 0 issue "letsencrypt.org; accounturi=https://acme.example/acct/2"`},
 			},
 		},

@@ -214,7 +214,7 @@ var brokenService = []breakage{
 			{
 				Name: "write", Status: Wrong,
 				Found: `a challenge could not be written: zone "acme.example.com.": its DNS provider failed; the service's log has the cause under this request id`,
-				Do:    "remove the record that stands in the way at _acme-challenge.www.example.org from the service's zone:",
+				Do:    "remove the record that is in the way at _acme-challenge.www.example.org from the service's zone:",
 				Lines: []string{"_acme-challenge.www.example.org. CNAME …"},
 			},
 		},
@@ -310,7 +310,7 @@ var brokenService = []breakage{
 			{
 				Name: "read back", Zone: "acme.example.com", Status: Wrong,
 				Found: "of two values at a name, 1 can be read",
-				Do:    "its DNS provider puts one value in the place of the other, so a domain and its wildcard cannot be validated at the same time: update the provider's module, or let the domain's CNAME lead to a zone of the built-in name server:",
+				Do:    "its DNS provider replaces one value with the other, so a domain and its wildcard cannot be validated at the same time: update the provider's module, or let the domain's CNAME lead to a zone of the built-in name server:",
 				Lines: []string{"zone acme.acme.example.com {", "\tns ns1.acme.acme.example.com <public address of this machine>", "\tcname_target", "}"},
 			},
 		},

@@ -22,7 +22,7 @@ var (
 	}
 	noCNAME = Step{
 		Name: "cname", Status: Wrong,
-		Found: "_acme-challenge.www.example.org is no alias, so nobody finds the challenges that the service writes at www.example.org.acme.example.com",
+		Found: "_acme-challenge.www.example.org has no CNAME, so no one finds the challenges that the service writes at www.example.org.acme.example.com",
 		Do:    "create this record where www.example.org is hosted:",
 		Lines: []string{"_acme-challenge.www.example.org. CNAME www.example.org.acme.example.com."},
 	}
@@ -37,7 +37,7 @@ var (
 func notDelegated(lines ...string) Step {
 	return Step{
 		Name: "delegation", Zone: "acme.example.com", Status: Wrong,
-		Found: "the zone above, example.com, does not delegate it, so nobody finds its name servers",
+		Found: "the zone above, example.com, does not delegate it, so no one finds its name servers",
 		Do:    "create these records in the zone example.com:",
 		Lines: lines,
 	}
@@ -46,7 +46,7 @@ func notDelegated(lines ...string) Step {
 func glueMissing(lines ...string) Step {
 	return Step{
 		Name: "glue", Zone: "acme.example.com", Status: Wrong,
-		Found: "its name servers lie in the zone itself, and the zone above, example.com, has no address (glue) for them, so nobody finds the way in",
+		Found: "its name servers are in the zone itself, and the zone above, example.com, has no address (glue) for them, so no one finds the way in",
 		Do:    "add this glue in example.com, beside the NS records:",
 		Lines: lines,
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/miekg/dns"
+
+	"github.com/caddy-dns/bestdns/internal/record"
 )
 
 // caaCritical is the flag of a property that a CA must understand (RFC 8659 §4.1).
@@ -18,11 +20,11 @@ var caaKnown = []string{"issue", "issuewild", "issuemail", "iodef"}
 
 // issuer is the value of an issue or issuewild property (RFC 8659 §4.2).
 type issuer struct {
-	domain string // in lower case; empty: nobody
+	domain string // in lower case; empty: no one
 	params map[string]string
 }
 
-// parseIssuer reads such a value. One that is malformed lets nobody issue.
+// parseIssuer reads such a value. One that is malformed lets no one issue.
 func parseIssuer(value string) (i issuer, ok bool) {
 	domain, rest, more := strings.Cut(value, ";")
 	i.domain = strings.ToLower(strings.Trim(domain, " \t"))
@@ -80,14 +82,14 @@ type caaSet struct {
 
 // findCAA climbs from the domain towards the root, to the first name with CAA
 // records (RFC 8659 §3).
-func (c *checker) findCAA(ctx context.Context, domain string) (caaSet, error) {
-	for at := domain; at != "."; at = parentOf(at) {
-		answer, err := c.walk.found(ctx, at, dns.TypeCAA)
+func (c *checker) findCAA(ctx context.Context, domain record.Name) (caaSet, error) {
+	for at := domain; at != record.Root; at = at.Parent() {
+		answer, err := c.resolver.Find(ctx, at, dns.TypeCAA)
 		if err != nil {
 			return caaSet{}, err
 		}
-		set := caaSet{owner: at}
-		for _, rr := range answer.Answer {
+		set := caaSet{owner: at.String()}
+		for _, rr := range answer.Records {
 			if caa, ok := rr.(*dns.CAA); ok { // at the target of an alias too
 				set.records = append(set.records, caa)
 				set.owner = dns.CanonicalName(caa.Hdr.Name)
@@ -112,13 +114,13 @@ type verdict struct {
 	accounts []string
 }
 
-// judge reports whether the CA may issue by dns-01. accounts are the ACME accounts
+// decide reports whether the CA may issue by dns-01. accounts are the ACME accounts
 // that are known to be in use; with none, any account is taken to be right.
-func (s caaSet) judge(ca string, wildcard bool, accounts []string) verdict {
+func (s caaSet) decide(ca string, wildcard bool, accounts []string) verdict {
 	if len(s.records) == 0 {
 		return verdict{allowed: true, why: "there are no CAA records, so any CA may issue"}
 	}
-	at := plain(s.owner)
+	at := strings.TrimSuffix(s.owner, ".")
 	for _, r := range s.records {
 		if r.Flag&caaCritical != 0 && !slices.Contains(caaKnown, strings.ToLower(r.Tag)) {
 			return verdict{
@@ -148,7 +150,7 @@ func (s caaSet) judge(ca string, wildcard bool, accounts []string) verdict {
 		limits.otherAccount.params[paramAccount] = accounts[0]
 		return verdict{
 			why: fmt.Sprintf("the CAA records at %s let %s issue for the ACME account %s only, and the account in use is %s", at, ca, other, joinWords(accounts)),
-			do:  fmt.Sprintf("add this record at %s (or put it in the place of the other):", at), lines: []string{s.line(0, tag, limits.otherAccount.String())},
+			do:  fmt.Sprintf("add this record at %s (or replace the other with it):", at), lines: []string{s.line(0, tag, limits.otherAccount.String())},
 		}
 	}
 	var values []string
@@ -218,7 +220,7 @@ func (s caaSet) line(flag uint8, tag, value string) string {
 // checkCAA reports whether the domain's CAA records let the CA issue.
 func (c *checker) checkCAA(ctx context.Context, s subject) {
 	step := Step{Name: "caa", Status: OK}
-	set, err := c.findCAA(ctx, s.domain.String())
+	set, err := c.findCAA(ctx, s.domain)
 	if ctx.Err() != nil {
 		return
 	}
@@ -229,7 +231,7 @@ func (c *checker) checkCAA(ctx context.Context, s subject) {
 		step.Do = "see that the name servers of the domain, and of the zones above it, answer questions of type CAA (NOERROR or NXDOMAIN, where there are none)"
 		return
 	}
-	v := set.judge(c.CA, s.wildcard, c.Accounts)
+	v := set.decide(c.CA, s.wildcard, c.Accounts)
 	step.Found = v.why
 	if !v.allowed {
 		step.Status, step.Do, step.Lines = Wrong, v.do, v.lines
@@ -242,24 +244,24 @@ func (c *checker) checkCAA(ctx context.Context, s subject) {
 }
 
 // showAccount prints the CAA record that lets only the ACME account in use have
-// certificates, by DNS-01 alone (RFC 8657): without it, who can take over any one
+// certificates, by DNS-01 alone (RFC 8657): without it, an attacker who takes over any one
 // of the domain's addresses for a moment can have one too.
 func (c *checker) showAccount(s subject) {
 	step := Step{Name: "account", Status: Note}
 	owner := s.domain.String()
-	record := func(account string) string {
+	line := func(account string) string {
 		return fmt.Sprintf("%s CAA 0 issue %q", owner, c.CA+"; "+paramAccount+"="+account+"; "+paramMethods+"="+methodDNS)
 	}
 	if len(c.Accounts) == 0 {
-		step.Found = fmt.Sprintf("CAA can bind issuance for %s and all below it to DNS-01 and to the ACME account, whose URI is not known here", plain(owner))
-		step.Do, step.Lines = c.AccountHelp, []string{record("<account URI>")}
+		step.Found = fmt.Sprintf("CAA can bind issuance for %s and all below it to DNS-01 and to the ACME account, whose URI is not known here", s.domain.Plain())
+		step.Do, step.Lines = c.AccountHelp, []string{line("<account URI>")}
 		c.emit(step)
 		return
 	}
-	step.Found = fmt.Sprintf("CAA can bind issuance for %s and all below it to DNS-01 and to the ACME account", plain(owner))
-	step.Do = "to have that, create where the domain is hosted, in the place of other issue records:"
+	step.Found = fmt.Sprintf("CAA can bind issuance for %s and all below it to DNS-01 and to the ACME account", s.domain.Plain())
+	step.Do = "to have that, create where the domain is hosted, instead of other issue records:"
 	for _, account := range c.Accounts {
-		step.Lines = append(step.Lines, record(account))
+		step.Lines = append(step.Lines, line(account))
 	}
 	c.emit(step)
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-func TestJudgeCAA(t *testing.T) {
+func TestCAA(t *testing.T) {
 	const (
 		ca    = "letsencrypt.org"
 		ours  = "https://acme.example/acct/1"
@@ -28,7 +28,7 @@ func TestJudgeCAA(t *testing.T) {
 		"one of two":                  {records: `0 issue "ca.example"|0 issue "letsencrypt.org"`, allowed: true},
 		"another":                     {records: `0 issue "ca.example"`, line: `example.org. CAA 0 issue "letsencrypt.org"`},
 		"a name above":                {records: `0 issue "org"`, line: `example.org. CAA 0 issue "letsencrypt.org"`},
-		"nobody":                      {records: `0 issue ";"`, line: `example.org. CAA 0 issue "letsencrypt.org"`},
+		"no one":                      {records: `0 issue ";"`, line: `example.org. CAA 0 issue "letsencrypt.org"`},
 		"malformed":                   {records: `0 issue "letsencrypt.org; what"`, line: `example.org. CAA 0 issue "letsencrypt.org"`},
 		"a report address alone":      {records: `0 iodef "mailto:a@example.org"`, allowed: true},
 		"issuewild for no wildcard":   {records: `0 issuewild ";"`, allowed: true},
@@ -58,7 +58,7 @@ func TestJudgeCAA(t *testing.T) {
 				}
 				set.records = append(set.records, rr.(*dns.CAA))
 			}
-			v := set.judge(ca, test.wildcard, test.accounts)
+			v := set.decide(ca, test.wildcard, test.accounts)
 			if line := strings.Join(v.lines, "|"); v.allowed != test.allowed || line != test.line || (v.do == "") != v.allowed {
 				t.Errorf("allowed %t: %s\n%s %s", v.allowed, v.why, v.do, line)
 			}

@@ -9,14 +9,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/libdns/libdns"
+	"github.com/miekg/dns"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/nsquery"
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/caddy-dns/bestdns/internal/text"
 )
@@ -44,12 +45,12 @@ type Options struct {
 
 	// Dial opens the connections to resolvers and name servers; nil: as a
 	// [net.Dialer] does.
-	Dial Dialer
-	// Report is told of each step as it ends, one at a time; nil: nobody is.
+	Dial nsquery.Dialer
+	// Report is called with each step as it ends, one at a time; it may be nil.
 	Report func(Step)
 
-	// patience is how long is waited for a record to arrive where it should.
-	patience time.Duration
+	// arrivalTimeout is the time in which a record has to be at every name server.
+	arrivalTimeout time.Duration
 }
 
 // Service is where records are written and read again.
@@ -91,13 +92,11 @@ type NameServer struct {
 // ctx ends too. The error says why it could not begin.
 func Run(ctx context.Context, options Options) (*Report, error) {
 	c := &checker{Options: options, report: &Report{Domain: text.Brief(options.Domain, mostOfText)}}
-	if c.Dial == nil {
-		c.Dial = new(net.Dialer).DialContext
+	if c.arrivalTimeout == 0 {
+		c.arrivalTimeout = defaultArrivalTimeout
 	}
-	if c.patience == 0 {
-		c.patience = arrivalTime
-	}
-	c.walk = &walker{dial: c.Dial, resolvers: c.Resolvers}
+	c.client = &nsquery.Client{Dial: c.Dial, AlsoTCP: true}
+	c.resolver = &nsquery.Resolver{Client: c.client, Addresses: c.Resolvers}
 	subject, err := parseSubject(options.Domain)
 	if err != nil {
 		return nil, err
@@ -122,8 +121,9 @@ func Run(ctx context.Context, options Options) (*Report, error) {
 // checker is one run.
 type checker struct {
 	Options
-	report *Report
-	walk   *walker
+	report   *Report
+	client   *nsquery.Client
+	resolver *nsquery.Resolver
 }
 
 // emit reports a step.
@@ -155,7 +155,7 @@ func parseSubject(text string) (s subject, err error) {
 		return s, err
 	}
 	if challenge, ok := record.ChallengeOf(s.domain); ok {
-		return s, fmt.Errorf("%q is where the challenge of a domain stands: give the domain, %q", text, plain(challenge.Domain.String()))
+		return s, fmt.Errorf("%q is where the challenge of a domain stands: give the domain, %q", text, challenge.Domain.Plain())
 	}
 	if !s.domain.IsHostName() {
 		return s, fmt.Errorf("%q is no domain that a certificate can be had for: it needs two labels or more, of letters, digits and hyphens", text)
@@ -164,12 +164,26 @@ func parseSubject(text string) (s subject, err error) {
 	return s, err
 }
 
-// plain returns a name without its final dot, for sentences; records have it.
-func plain(name string) string {
-	if name == "." {
-		return "the root zone"
+// checkResolver reports whether any resolver answers: without one there is nothing
+// to begin with.
+func (c *checker) checkResolver(ctx context.Context) bool {
+	for i, resolver := range c.Resolvers {
+		if answer := c.client.Ask(ctx, resolver, nsquery.Question{Name: record.Root, Type: dns.TypeNS, Recurse: true}); answer.Err == nil {
+			// One that is silent would cost its time with each question.
+			c.resolver.Addresses = c.Resolvers[i:]
+			c.emit(Step{Name: "resolver", Status: OK, Found: fmt.Sprintf("%s answers", resolver)})
+			return true
+		}
 	}
-	return strings.TrimSuffix(name, ".")
+	if ctx.Err() != nil {
+		return false
+	}
+	c.emit(Step{
+		Name: "resolver", Status: Unknown,
+		Found: fmt.Sprintf("no answer from %s", joinWords(c.Resolvers)),
+		Do:    "name a resolver that this machine can reach with --resolver ADDRESS",
+	})
+	return false
 }
 
 // checkDomain walks the chain for one domain. The challenge record is written
@@ -191,8 +205,8 @@ func (c *checker) checkDomain(ctx context.Context, s subject) {
 	}
 	if zone, ok := c.zoneOfTarget(ctx, target, service); ok && ctx.Err() == nil {
 		servers := c.checkZone(ctx, zone)
-		if probe != nil && ctx.Err() == nil && c.checkSeen(ctx, probe, servers, plain(zone)) {
-			probe.silence = c.listen(ctx, s, servers)
+		if probe != nil && ctx.Err() == nil && c.checkSeen(ctx, probe, servers, zone) {
+			probe.masked = c.findMasked(ctx, s, servers)
 			c.checkSeenByResolver(ctx, s, probe)
 		}
 	}

@@ -57,9 +57,9 @@ func newSetup(t *testing.T) *setup {
 	t.Cleanup(s.api.Close)
 	s.options = Options{
 		Domain: "www.example.org", Resolvers: []string{resolverAddress}, CA: "letsencrypt.org", AccountHelp: "find it in the log",
-		Endpoint: Endpoint{URL: s.api.URL, Identity: api.Identity{Token: s.service.token}, Source: "Caddyfile"},
-		Dial:     w.dial,
-		patience: 500 * time.Millisecond,
+		Endpoint:       Endpoint{URL: s.api.URL, Identity: api.Identity{Token: s.service.token}, Source: "Caddyfile"},
+		Dial:           w.dial,
+		arrivalTimeout: 500 * time.Millisecond,
 	}
 	return s
 }

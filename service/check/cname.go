@@ -8,6 +8,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/caddy-dns/bestdns/internal/nsquery"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
@@ -17,8 +18,8 @@ const longestChain = 10
 // chain returns the names to which CNAMEs lead from name, name itself first, as
 // far as end. It asks the name servers of each zone: a resolver would remember,
 // perhaps for hours, that a record about to be created was not there.
-func (c *checker) chain(ctx context.Context, name, end string) ([]string, error) {
-	names := []string{dns.CanonicalName(name)}
+func (c *checker) chain(ctx context.Context, name, end record.Name) ([]record.Name, error) {
+	names := []record.Name{name}
 	for {
 		last := names[len(names)-1]
 		if last == end && len(names) > 1 {
@@ -32,58 +33,33 @@ func (c *checker) chain(ctx context.Context, name, end string) ([]string, error)
 			return names, err
 		}
 		if slices.Contains(names, target) || len(names) > longestChain {
-			return append(names, target), fmt.Errorf("the CNAMEs from %s lead in a circle, or too far, by %s", plain(name), plain(target))
+			return append(names, target), fmt.Errorf("the CNAMEs from %s lead in a circle, or too far, by %s", name.Plain(), target.Plain())
 		}
 		names = append(names, target)
 	}
 }
 
 // cnameAt returns the target of the CNAME at a name, "" if there is none.
-func (c *checker) cnameAt(ctx context.Context, name string) (string, error) {
-	q := query{name: name, typ: dns.TypeCNAME}
-	if apex, err := c.walk.zoneOf(ctx, parentOf(name)); err == nil {
-		servers, _ := c.walk.nameServers(ctx, apex) // without any, the resolver is left
-		servers = oneEach(servers)
-		answers := make([]*dns.Msg, len(servers))
-		inParallel(len(servers), func(i int) {
-			if answer, err := c.Dial.ask(ctx, servers[i].address(), q); err == nil && !isFailure(answer) {
-				answers[i] = answer
-			}
-		})
-		for _, answer := range answers {
-			switch {
-			case answer == nil:
+func (c *checker) cnameAt(ctx context.Context, name record.Name) (record.Name, error) {
+	if apex, err := c.resolver.ZoneOf(ctx, name.Parent()); err == nil {
+		servers, _ := c.resolver.NameServers(ctx, apex) // without any, the resolver is left
+		for _, answer := range c.client.AskAll(ctx, nsquery.OneEach(servers), nsquery.Question{Name: name, Type: dns.TypeCNAME}) {
+			switch _, referral := answer.NameServers(); {
+			case answer.Failed():
 			case answer.Authoritative:
-				return cnameIn(answer, name), nil
-			case isReferral(answer, name):
-				return "", nil // a zone of its own, whose apex can be no alias
+				return answer.CNAME(), nil
+			case answer.Rcode == dns.RcodeSuccess && len(answer.Records) == 0 && len(referral) > 0:
+				return "", nil // a zone of its own, whose apex can have no CNAME
 			}
 		}
 	}
-	answer, err := c.walk.found(ctx, name, dns.TypeCNAME)
-	if err != nil {
-		return "", err
-	}
-	return cnameIn(answer, name), nil
-}
-
-func cnameIn(answer *dns.Msg, name string) string {
-	for _, rr := range answer.Answer {
-		if cname, ok := rr.(*dns.CNAME); ok && dns.CanonicalName(cname.Hdr.Name) == name {
-			return dns.CanonicalName(cname.Target)
-		}
-	}
-	return ""
-}
-
-// isReferral reports whether the answer refers to the name servers of name itself.
-func isReferral(answer *dns.Msg, name string) bool {
-	return answer.Rcode == dns.RcodeSuccess && len(answer.Answer) == 0 && len(targetsOf(answer.Ns, name)) > 0
+	answer, err := c.resolver.Find(ctx, name, dns.TypeCNAME)
+	return answer.CNAME(), err
 }
 
 // destination returns where the challenge has to be found, as far as the service
 // or its configuration tells: the owner itself where the service hosts it.
-func (c *checker) destination(s subject, r *reached, p *probe) (want string, known bool) {
+func (c *checker) destination(s subject, r *reached, p *probe) (want record.Name, known bool) {
 	if p != nil {
 		return p.at, true
 	}
@@ -93,13 +69,13 @@ func (c *checker) destination(s subject, r *reached, p *probe) (want string, kno
 		_, hosted = r.zones.Of(s.owner)
 	}
 	if hosted {
-		return s.owner.String(), true
+		return s.owner, true
 	}
 	if marked == "" {
 		return "", false
 	}
 	target, err := record.Challenge{Domain: s.domain}.Target(marked)
-	return target.String(), err == nil
+	return target, err == nil
 }
 
 // configured returns the zones of the configuration at hand, and the one of them
@@ -119,10 +95,10 @@ func (c *checker) configured() (zones record.Zones, marked record.Name) {
 	return zones, marked
 }
 
-// checkCNAME reports whether who looks for the challenge at _acme-challenge.DOMAIN
+// checkCNAME reports whether a look-up of the challenge at _acme-challenge.DOMAIN
 // arrives where the service writes it, and returns that name.
-func (c *checker) checkCNAME(ctx context.Context, s subject, r *reached, p *probe) (target string) {
-	owner := s.owner.String()
+func (c *checker) checkCNAME(ctx context.Context, s subject, r *reached, p *probe) (target record.Name) {
+	owner := s.owner
 	want, known := c.destination(s, r, p)
 	names, err := c.chain(ctx, owner, want)
 	if ctx.Err() != nil {
@@ -139,30 +115,30 @@ func (c *checker) checkCNAME(ctx context.Context, s subject, r *reached, p *prob
 			step.Status = Wrong
 		}
 		if known && want != owner {
-			step.Do, step.Lines = "this is the record to create where "+plain(s.domain.String())+" is hosted:", []string{owner + " CNAME " + want}
+			step.Do, step.Lines = "this is the record to create where "+s.domain.Plain()+" is hosted:", []string{cname(owner, want)}
 		}
 	case !known && len(names) == 1:
-		step.Found = fmt.Sprintf("%s is no alias: challenges are looked for in the domain's own zone", plain(owner))
+		step.Found = fmt.Sprintf("%s has no CNAME: challenges are looked for in the domain's own zone", owner.Plain())
 		return end
 	case !known:
 		step.Found = fmt.Sprintf("%s: challenges are looked for there", arrives)
 		return end
 	case end == want && end == owner:
-		step.Found = fmt.Sprintf("%s is hosted by the service and needs no CNAME", plain(owner))
+		step.Found = fmt.Sprintf("%s is hosted by the service and needs no CNAME", owner.Plain())
 	case end == want:
 		step.Found = fmt.Sprintf("%s, where the service writes", arrives)
 	case want == owner:
 		step.Status = Wrong
-		step.Found = fmt.Sprintf("%s: the CA looks there, and the service writes at %s itself", arrives, plain(owner))
-		step.Do, step.Lines = "remove this record, for the service hosts the name:", []string{owner + " CNAME " + names[1]}
+		step.Found = fmt.Sprintf("%s: the CA looks there, and the service writes at %s itself", arrives, owner.Plain())
+		step.Do, step.Lines = "remove this record, for the service hosts the name:", []string{cname(owner, names[1])}
 	case len(names) == 1:
 		step.Status = Wrong
-		step.Found = fmt.Sprintf("%s is no alias, so nobody finds the challenges that the service writes at %s", plain(owner), plain(want))
-		step.Do, step.Lines = "create this record where "+plain(s.domain.String())+" is hosted:", []string{owner + " CNAME " + want}
+		step.Found = fmt.Sprintf("%s has no CNAME, so no one finds the challenges that the service writes at %s", owner.Plain(), want.Plain())
+		step.Do, step.Lines = "create this record where "+s.domain.Plain()+" is hosted:", []string{cname(owner, want)}
 	default:
 		step.Status = Wrong
-		step.Found = fmt.Sprintf("%s: that is elsewhere than at %s, where the service writes", arrives, plain(want))
-		step.Do, step.Lines = "replace the CNAME, where "+plain(s.domain.String())+" is hosted, by:", []string{owner + " CNAME " + want}
+		step.Found = fmt.Sprintf("%s: that is elsewhere than at %s, where the service writes", arrives, want.Plain())
+		step.Do, step.Lines = "replace the CNAME, where "+s.domain.Plain()+" is hosted, by:", []string{cname(owner, want)}
 	}
 	if !known {
 		return end
@@ -170,28 +146,29 @@ func (c *checker) checkCNAME(ctx context.Context, s subject, r *reached, p *prob
 	return want
 }
 
-func plainAll(names []string) []string {
+// cname is the record that leads from one name to the other.
+func cname(owner, target record.Name) string { return owner.String() + " CNAME " + target.String() }
+
+func plainAll(names []record.Name) []string {
 	texts := make([]string, len(names))
 	for i, name := range names {
-		texts[i] = plain(name)
+		texts[i] = name.Plain()
 	}
 	return texts
 }
 
 // zoneOfTarget returns the zone in which the challenge is looked for.
-func (c *checker) zoneOfTarget(ctx context.Context, target string, r *reached) (apex string, ok bool) {
-	name, err := record.ParseName(target)
-	if err == nil {
-		if apex, ok := r.zones.Of(name); ok {
-			return apex.String(), true
-		}
-		zones, _ := c.configured()
-		if apex, ok := zones.Of(name); ok {
-			return apex.String(), true
-		}
+func (c *checker) zoneOfTarget(ctx context.Context, target record.Name, r *reached) (apex record.Name, ok bool) {
+	if apex, ok := r.zones.Of(target); ok {
+		return apex, true
 	}
-	if apex, err = c.walk.zoneOf(ctx, target); err != nil {
-		if broken, errBroken := c.walk.brokenZone(ctx, target); errBroken == nil {
+	zones, _ := c.configured()
+	if apex, ok := zones.Of(target); ok {
+		return apex, true
+	}
+	apex, err := c.resolver.ZoneOf(ctx, target)
+	if err != nil {
+		if broken, errBroken := c.resolver.ZoneByReferral(ctx, target); errBroken == nil {
 			apex, err = broken, nil
 		}
 	}
@@ -199,12 +176,12 @@ func (c *checker) zoneOfTarget(ctx context.Context, target string, r *reached) (
 	case ctx.Err() != nil:
 		return "", false
 	case err != nil:
-		c.emit(Step{Name: "delegation", Status: Unknown, Found: fmt.Sprintf("the zone of %s was not found: %s", plain(target), err),
+		c.emit(Step{Name: "delegation", Status: Unknown, Found: fmt.Sprintf("the zone of %s was not found: %s", target.Plain(), err),
 			Do: "ask another resolver with --resolver ADDRESS"})
 		return "", false
-	case dns.CountLabel(apex) < 2 && !c.walk.exists(ctx, target) && !c.walk.exists(ctx, parentOf(target)):
+	case apex.Labels() < 2 && !c.resolver.Exists(ctx, target) && !c.resolver.Exists(ctx, target.Parent()):
 		// A zone of one label can hold the domain itself, in a network of one's own.
-		c.emit(Step{Name: "delegation", Status: Wrong, Found: fmt.Sprintf("no zone holds %s: the first that exists above it is %s", plain(target), plain(apex)),
+		c.emit(Step{Name: "delegation", Status: Wrong, Found: fmt.Sprintf("no zone holds %s: the first that exists above it is %s", target.Plain(), apex.Plain()),
 			Do: "see that the domain is written right, registered, and delegated to name servers by its registrar"})
 		return "", false
 	}

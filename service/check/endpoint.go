@@ -10,10 +10,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/nsquery"
 )
 
 // Endpoint is the service's API as a client has it configured.
@@ -25,7 +27,7 @@ type Endpoint struct {
 	NoToken error
 	// Roots verify the endpoint's certificate; nil: the system's.
 	Roots *x509.CertPool
-	// Source says where the URL stands, for the one who has to change it.
+	// Source says where the URL is configured, for the one who has to change it.
 	Source string
 }
 
@@ -114,13 +116,14 @@ func (c *checker) health(ctx context.Context, base string) (*tls.ConnectionState
 	return nil, notBestDNSError{response.Status}
 }
 
-// endpointReason says what went wrong without the URL, which stands before it.
+// endpointReason says what went wrong without the URL, which is printed before it.
 func endpointReason(err error) string {
 	var lookup *net.DNSError
 	var certificate *tls.CertificateVerificationError
 	var problem *api.Problem
 	var other notBestDNSError
 	var notTLS tls.RecordHeaderError
+	var request *url.Error
 	switch {
 	case errors.As(err, &problem):
 		return problem.Error()
@@ -132,8 +135,10 @@ func endpointReason(err error) string {
 		return "its certificate is not accepted: " + certificate.Err.Error()
 	case errors.As(err, &notTLS), isPlainHTTP(err):
 		return "it does not speak TLS"
+	case errors.As(err, &request): // it repeats the URL
+		return nsquery.Reason(request.Err)
 	}
-	return reason(err)
+	return nsquery.Reason(err)
 }
 
 // isPlainHTTP reports whether HTTP came back where TLS was expected: net/http has
@@ -165,7 +170,7 @@ func endpointAdvice(err error, host string) (do string, lines []string) {
 		return "the site has to hand the API's paths to the handler, or the endpoint lacks the path before them; in the service's Caddyfile:", []string{host + " {", "\tbestdns", "}"}
 	case errors.As(err, &notTLS), isPlainHTTP(err):
 		return "the port serves plain HTTP: name the one that serves HTTPS in the endpoint", nil
-	case isTimeout(err):
+	case nsquery.IsTimeout(err):
 		return "let TCP to the endpoint's port through the firewalls between here and " + host, nil
 	}
 	return "start the service, or correct the endpoint's host and port", nil

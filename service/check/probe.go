@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/libdns/libdns"
-	"github.com/miekg/dns"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/record"
 )
 
 // changeTimeout is the time for one change: the service gives it ten seconds.
@@ -21,12 +21,12 @@ const changeTimeout = 12 * time.Second
 // probe is what was written to see whether it arrives.
 type probe struct {
 	service Service
-	asked   string // the owner name that the service was asked for, absolute
-	at      string // the owner name at which the records are
+	asked   record.Name // the owner name that the service was asked for
+	at      record.Name // the owner name at which the records are
 	values  []string
 	cnames  []api.CNAME
 	step    Step // what the steps about it have in common
-	silence *silence
+	masked  *masked
 }
 
 // randomValue is a TXT value of the only form that a challenge has.
@@ -46,11 +46,11 @@ func (p *probe) records() []api.Record {
 	return records
 }
 
-// append writes the probe. What an error leaves open is taken away again.
+// append writes the probe. What an error leaves open is deleted again.
 func (p *probe) append(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
-	answer, err := p.service.Change(limited, p.asked, api.Change{Append: p.records()})
+	answer, err := p.service.Change(limited, p.asked.String(), api.Change{Append: p.records()})
 	if err != nil {
 		var failure *api.Error
 		if !errors.As(err, &failure) || !failure.Unchanged {
@@ -60,18 +60,20 @@ func (p *probe) append(ctx context.Context) error {
 	}
 	p.cnames = answer.CNAMEs
 	for _, cname := range answer.CNAMEs {
-		if dns.CanonicalName(cname.Name) == p.asked {
-			p.at = dns.CanonicalName(cname.Target)
+		name, errName := record.ParseName(cname.Name)
+		target, err := record.ParseName(cname.Target)
+		if err == nil && errName == nil && name == p.asked {
+			p.at = target
 		}
 	}
 	return nil
 }
 
-// delete takes the probe away, in time of its own: ctx may have ended.
+// delete deletes the probe, in time of its own: ctx may have ended.
 func (p *probe) delete(ctx context.Context) (deleted int, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), changeTimeout)
 	defer cancel()
-	answer, err := p.service.Change(ctx, p.asked, api.Change{Delete: p.records()})
+	answer, err := p.service.Change(ctx, p.asked.String(), api.Change{Delete: p.records()})
 	return len(answer.Records), err
 }
 
@@ -88,11 +90,10 @@ func (p *probe) withdraw(ctx context.Context) {
 // write writes a challenge-like record for the domain. It returns nil if none is there.
 func (c *checker) write(ctx context.Context, r *reached, s subject) *probe {
 	if r.service == nil || r.denied {
-		c.emit(Step{Name: "write", Status: Skipped, Found: "no challenge is written, for want of a service that would take it"})
+		c.emit(Step{Name: "write", Status: Skipped, Found: "no challenge is written: there is no service to write to"})
 		return nil
 	}
-	owner := s.owner.String()
-	p := &probe{service: r.service, asked: owner, at: owner, values: []string{randomValue()}}
+	p := &probe{service: r.service, asked: s.owner, at: s.owner, values: []string{randomValue()}}
 	if err := p.append(ctx); err != nil {
 		if ctx.Err() == nil {
 			do, lines := writeAdvice(err, r, s)
@@ -100,9 +101,9 @@ func (c *checker) write(ctx context.Context, r *reached, s subject) *probe {
 		}
 		return nil
 	}
-	found := "a challenge was written at " + plain(owner)
-	if p.at != owner {
-		found = fmt.Sprintf("a challenge was written at %s, to which a CNAME has to lead", plain(p.at))
+	found := "a challenge was written at " + s.owner.Plain()
+	if p.at != s.owner {
+		found = fmt.Sprintf("a challenge was written at %s, to which a CNAME has to lead", p.at.Plain())
 	}
 	c.emit(Step{Name: "write", Status: OK, Found: found})
 	return p
@@ -124,7 +125,7 @@ func writeAdvice(err error, r *reached, s subject) (do string, lines []string) {
 		}
 		return "the service takes challenges of domains hosted elsewhere when one of its zones is marked for them and the client has the right; or give it the zone itself:", lines
 	case api.Conflict:
-		return fmt.Sprintf("remove the record that stands in the way at %s from the service's zone:", plain(s.owner.String())), []string{s.owner.String() + " CNAME …"}
+		return fmt.Sprintf("remove the record that is in the way at %s from the service's zone:", s.owner.Plain()), []string{s.owner.String() + " CNAME …"}
 	case api.ProviderFailed, api.ProviderTimeout, api.Unavailable, api.Internal:
 		do := "the service's log says what its DNS provider or its disk reported"
 		if problem.RequestID != "" {
@@ -137,7 +138,7 @@ func writeAdvice(err error, r *reached, s subject) (do string, lines []string) {
 	return "do what the message says, and try again", nil
 }
 
-// remove takes the probe away and says so.
+// remove deletes the probe and says so.
 func (c *checker) remove(ctx context.Context, p *probe) {
 	if p == nil {
 		return
@@ -152,18 +153,17 @@ func (c *checker) remove(ctx context.Context, p *probe) {
 		}
 	}
 	c.emit(step)
-	if p.silence != nil && step.Status == OK && ctx.Err() == nil {
-		c.reportSilence(ctx, p.silence)
+	if p.masked != nil && step.Status == OK && ctx.Err() == nil {
+		c.reportMasked(ctx, p.masked)
 	}
 }
 
-// texts returns those of the probe's values that records have.
-func (p *probe) texts(records []libdns.Record) []string {
-	var found []string
-	for _, r := range records {
-		if rr := r.RR(); rr.Type == "TXT" && slices.Contains(p.values, rr.Data) {
-			found = append(found, rr.Data)
+// count returns how many of the probe's values records have.
+func (p *probe) count(records []libdns.Record) (n int) {
+	for _, value := range p.values {
+		if slices.ContainsFunc(records, func(r libdns.Record) bool { return r.RR().Type == "TXT" && r.RR().Data == value }) {
+			n++
 		}
 	}
-	return sorted(found)
+	return n
 }

@@ -4,41 +4,40 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/caddy-dns/bestdns/internal/nsquery"
+	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// Patience with servers and resolvers until a record is there. A failure of the
-// resolver is remembered by it for a while (RFC 9520), so there is less for that.
+// How long a record may take to every server and resolver. A failure of the resolver
+// is remembered by it for a while (RFC 9520), so there is less time for that.
 const (
-	arrivalTime = 10 * time.Second
-	arrivalWait = 300 * time.Millisecond
-	failureTime = 2 * time.Second
+	defaultArrivalTimeout = 10 * time.Second
+	resolverPause         = 300 * time.Millisecond
+	failureTimeout        = 2 * time.Second
 )
 
 // checkSeen reports whether every name server has what was written. It waits a
 // little: a DNS provider needs time to carry a record to its servers.
-func (c *checker) checkSeen(ctx context.Context, p *probe, servers []server, zone string) bool {
+func (c *checker) checkSeen(ctx context.Context, p *probe, servers []nsquery.Server, zone record.Name) bool {
 	step := p.step
-	step.Name, step.Zone = "seen", zone
+	step.Name, step.Zone = "seen", zone.Plain()
 	if len(servers) == 0 {
 		step.Status, step.Found = Skipped, "no name server answers for the zone, so none was asked for what was written"
 		c.emit(step)
 		return false
 	}
 	began := time.Now()
-	missing := servers
-	for {
-		missing = c.missing(ctx, p, missing)
-		if ctx.Err() != nil {
-			return false
-		}
-		if len(missing) == 0 || time.Since(began) > c.patience || !sleep(ctx, arrivalWait) {
-			break
-		}
+	lagging, silent := c.client.Until(ctx, servers, nsquery.Question{Name: p.at, Type: dns.TypeTXT}, p.isIn, c.arrivalTimeout)
+	if ctx.Err() != nil {
+		return false
 	}
+	missing := slices.DeleteFunc(slices.Clone(servers), func(s nsquery.Server) bool {
+		return !slices.Contains(lagging, s) && !slices.Contains(silent, s)
+	})
 	took := time.Since(began)
 	if len(missing) > 0 {
 		step.Status = Wrong
@@ -63,76 +62,55 @@ func (c *checker) checkSeen(ctx context.Context, p *probe, servers []server, zon
 	return true
 }
 
-// missing returns the servers that do not have all of the probe.
-func (c *checker) missing(ctx context.Context, p *probe, servers []server) (missing []server) {
-	has := make([]bool, len(servers))
-	inParallel(len(servers), func(i int) {
-		answer, err := c.Dial.ask(ctx, servers[i].address(), query{name: p.at, typ: dns.TypeTXT})
-		has[i] = err == nil && len(p.textsIn(answer)) == len(p.values)
-	})
-	for i, ok := range has {
-		if !ok {
-			missing = append(missing, servers[i])
-		}
-	}
-	return missing
-}
-
-// textsIn returns those of the probe's values that an answer has.
-func (p *probe) textsIn(answer *dns.Msg) (found []string) {
-	for _, rr := range answer.Answer {
-		if txt, ok := rr.(*dns.TXT); ok {
-			if text := strings.Join(txt.Txt, ""); slices.Contains(p.values, text) {
-				found = append(found, text)
-			}
-		}
-	}
-	return sorted(found)
+// isIn reports whether an answer has all of the probe's values.
+func (p *probe) isIn(answer nsquery.Answer) bool {
+	texts := answer.Texts()
+	return !slices.ContainsFunc(p.values, func(value string) bool { return !slices.Contains(texts, value) })
 }
 
 // checkSeenByResolver asks as a CA does: for the challenge's own name, through
 // whatever CNAMEs there are.
 func (c *checker) checkSeenByResolver(ctx context.Context, s subject, p *probe) {
-	q := query{name: s.owner.String(), typ: dns.TypeTXT, recurse: true}
+	q := nsquery.Question{Name: s.owner, Type: dns.TypeTXT}
 	broken := c.report.count(Wrong) > 0 // then there is nothing to wait for
 	for began := time.Now(); ; {
-		answer, err := c.walk.resolve(ctx, q)
+		answer := c.resolver.Ask(ctx, q)
 		waited := time.Since(began)
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err == nil && len(p.textsIn(answer)) == len(p.values):
-			c.emit(Step{Name: "resolved", Status: OK, Found: fmt.Sprintf("a resolver finds it at %s, as a CA would", plain(q.name))})
+		case answer.Err == nil && p.isIn(answer):
+			c.emit(Step{Name: "resolved", Status: OK, Found: fmt.Sprintf("a resolver finds it at %s, as a CA would", q.Name.Plain())})
 			return
-		// It is not waited for what it remembers for longer than that.
-		case !broken && waited < c.patience && (err != nil || remembers(answer) <= c.patience && (!isFailure(answer) || waited < failureTime)):
-			if !sleep(ctx, arrivalWait) {
+		// What it remembers for longer than that is not waited for.
+		case !broken && waited < c.arrivalTimeout && (answer.Err != nil || remembers(answer) <= c.arrivalTimeout && (!answer.Failed() || waited < failureTimeout)):
+			if !nsquery.Sleep(ctx, resolverPause) {
 				return
 			}
 			continue
 		}
-		c.emit(c.notResolved(ctx, q, answer, err, broken))
+		c.emit(c.notResolved(ctx, q, answer, broken))
 		return
 	}
 }
 
 // notResolved says why a resolver may not find what every name server has.
-func (c *checker) notResolved(ctx context.Context, q query, answer *dns.Msg, err error, broken bool) Step {
+func (c *checker) notResolved(ctx context.Context, q nsquery.Question, answer nsquery.Answer, broken bool) Step {
 	step := Step{Name: "resolved", Status: Wrong}
 	switch {
-	case err != nil:
-		step.Status, step.Found = Unknown, "the resolver did not answer: "+err.Error()
+	case answer.Err != nil:
+		step.Status, step.Found = Unknown, "the resolver did not answer: "+answer.Err.Error()
 	case answer.Rcode == dns.RcodeServerFailure:
 		step.Found = fmt.Sprintf("the resolver answers SERVFAIL for %s", q)
 		step.Do = "mend what is wrong above; if nothing is, look at the zone's name servers from where the resolver is"
-		q.unchecked = true
-		if again, err := c.walk.resolve(ctx, q); err == nil && again.Rcode == dns.RcodeSuccess {
+		q.NoValidation = true
+		if again := c.resolver.Ask(ctx, q); again.Err == nil && again.Rcode == dns.RcodeSuccess {
 			step.Found += ", and an answer where it is told not to validate: DNSSEC is broken on the way there"
 			step.Do = "if the step ds is right, it is another zone on that way, such as the domain's own: find it, and have its DS record removed or its keys mended; this shows where it breaks:"
-			step.Lines = []string{"delv +vtrace " + plain(q.name) + " TXT"}
+			step.Lines = []string{"delv +vtrace " + q.Name.Plain() + " TXT"}
 		}
 	case broken:
-		step.Found = fmt.Sprintf("the resolver answers %s for %s, and what was written is not in it", rcode(answer), q)
+		step.Found = fmt.Sprintf("the resolver %s for %s, and what was written is not in it", answer.Failure(), q)
 		step.Do = "mend what is wrong above, from which this follows"
 	case remembers(answer) > 0:
 		step.Status = Warning
@@ -140,23 +118,18 @@ func (c *checker) notResolved(ctx context.Context, q query, answer *dns.Msg, err
 		step.Do = "try again then; if it is so still, this resolver has a view of its own of the domain (split horizon): name others to clients:"
 		step.Lines = []string{"resolvers 1.1.1.1 9.9.9.9"}
 	default:
-		step.Found = fmt.Sprintf("the resolver answers %s for %s, and what was written is not in it", rcode(answer), q)
+		step.Found = fmt.Sprintf("the resolver %s for %s, and what was written is not in it", answer.Failure(), q)
 		step.Do = "if the CNAME above is right, this resolver has a view of its own of the domain (split horizon): ask another with --resolver, and name it to clients too:"
 		step.Lines = []string{"resolvers 1.1.1.1 9.9.9.9"}
 	}
 	return step
 }
 
-// isFailure reports whether a resolver could not find out.
-func isFailure(answer *dns.Msg) bool {
-	return answer.Rcode != dns.RcodeSuccess && answer.Rcode != dns.RcodeNameError
-}
-
 // remembers returns how long a resolver keeps this answer: the TTL that is left of
 // its records, or of the SOA record where there are none (RFC 2308 §5).
-func remembers(answer *dns.Msg) time.Duration {
+func remembers(answer nsquery.Answer) time.Duration {
 	least := time.Duration(-1)
-	for _, rr := range slices.Concat(answer.Answer, answer.Ns) {
+	for _, rr := range slices.Concat(answer.Records, answer.Authority) {
 		switch rr.Header().Rrtype {
 		case dns.TypeTXT, dns.TypeSOA, dns.TypeCNAME:
 			if ttl := time.Duration(rr.Header().Ttl) * time.Second; least < 0 || ttl < least {

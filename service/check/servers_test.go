@@ -7,6 +7,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
+
+	"github.com/caddy-dns/bestdns/internal/nsquery"
+	"github.com/caddy-dns/bestdns/internal/record"
 )
 
 // TestJudgeSOA tells servers that follow from one that stands still.
@@ -25,11 +28,11 @@ func TestJudgeSOA(t *testing.T) {
 		"still, round the end": {[]uint32{wrapped, last}, []uint32{wrapped, last}, Wrong},
 		"following, round":     {[]uint32{last, last - 1}, []uint32{wrapped, last}, Warning},
 	} {
-		servers := make([]server, 2)
-		soas := func(serials []uint32) map[server]*dns.SOA {
-			found := make(map[server]*dns.SOA)
+		servers := make([]nsquery.Server, 2)
+		soas := func(serials []uint32) map[nsquery.Server]*dns.SOA {
+			found := make(map[nsquery.Server]*dns.SOA)
 			for i, serial := range serials {
-				servers[i] = server{fmt.Sprintf("ns%d.example.", i), netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})}
+				servers[i] = nsquery.At(record.Name(fmt.Sprintf("\x03ns%d\x07example\x00", i)), netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}))
 				if serial != 0 {
 					found[servers[i]] = &dns.SOA{Ns: "ns0.example.", Serial: serial}
 				}
@@ -37,7 +40,7 @@ func TestJudgeSOA(t *testing.T) {
 			return found
 		}
 		before, after := soas(test.before), soas(test.after)
-		if step, ok := judgeSOA("example.", servers, before, after); !ok || step.Status != test.want || (step.Do == "") != (step.Status == OK) {
+		if step, ok := judgeSOA("\x07example\x00", servers, before, after); !ok || step.Status != test.want || (step.Do == "") != (step.Status == OK) {
 			t.Errorf("%s: %v", name, step)
 		}
 	}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
@@ -20,46 +23,39 @@ func (c *checker) checkService(ctx context.Context) {
 	if len(zones) == 0 {
 		zones, _ = c.configured()
 	}
-	var names []string
-	for apex := range zones {
-		names = append(names, apex.String())
-	}
-	for _, name := range sorted(names) {
+	byName := func(a, b record.Name) int { return strings.Compare(a.String(), b.String()) }
+	for _, apex := range slices.SortedFunc(maps.Keys(zones), byName) {
 		if ctx.Err() != nil {
 			return
 		}
-		c.checkHosted(ctx, name, r)
+		c.checkHosted(ctx, apex, r)
 	}
 }
 
 // checkHosted checks one zone: its way in from above, its servers, and that it
 // takes changes.
-func (c *checker) checkHosted(ctx context.Context, name string, r *reached) {
-	servers := c.checkZone(ctx, name)
+func (c *checker) checkHosted(ctx context.Context, apex record.Name, r *reached) {
+	servers := c.checkZone(ctx, apex)
 	if ctx.Err() != nil {
 		return
 	}
-	p := c.writeTwo(ctx, name, r)
+	p := c.writeTwo(ctx, apex, r)
 	if p == nil {
 		return
 	}
 	defer c.remove(ctx, p)
 	if ctx.Err() == nil && c.readBack(ctx, p) && ctx.Err() == nil {
-		c.checkSeen(ctx, p, servers, plain(name))
+		c.checkSeen(ctx, p, servers, apex)
 	}
 }
 
 // writeTwo writes two values at one name, as certificates for a domain and its
 // wildcard need them at the same time.
-func (c *checker) writeTwo(ctx context.Context, name string, r *reached) *probe {
-	step := Step{Name: "write", Zone: plain(name)}
-	apex, err := record.ParseName(name)
-	if err != nil {
-		return nil
-	}
+func (c *checker) writeTwo(ctx context.Context, apex record.Name, r *reached) *probe {
+	step := Step{Name: "write", Zone: apex.Plain()}
 	owner, ok := r.probeOwner(apex)
 	if !ok {
-		step.Status, step.Found = Skipped, "nothing is written, for want of a service that would take it"
+		step.Status, step.Found = Skipped, "nothing is written: there is no service to write to"
 		if r.service != nil {
 			step.Found = fmt.Sprintf("nothing is written: client %q may write challenges nowhere in it", r.client)
 			step.Do = "run this on the machine of the service, without a token, for the rest"
@@ -68,8 +64,8 @@ func (c *checker) writeTwo(ctx context.Context, name string, r *reached) *probe 
 		return nil
 	}
 	p := &probe{
-		service: r.service, asked: owner.String(), at: owner.String(),
-		values: []string{randomValue(), randomValue()}, step: Step{Zone: plain(name)},
+		service: r.service, asked: owner, at: owner,
+		values: []string{randomValue(), randomValue()}, step: Step{Zone: apex.Plain()},
 	}
 	if err := p.append(ctx); err != nil {
 		if ctx.Err() == nil {
@@ -79,7 +75,7 @@ func (c *checker) writeTwo(ctx context.Context, name string, r *reached) *probe 
 		}
 		return nil
 	}
-	step.Status, step.Found = OK, fmt.Sprintf("two values were written at %s", plain(p.at))
+	step.Status, step.Found = OK, fmt.Sprintf("two values were written at %s", p.at.Plain())
 	c.emit(step)
 	return p
 }
@@ -136,7 +132,7 @@ func (c *checker) readBack(ctx context.Context, p *probe) (ok bool) {
 	step.Name, step.Status, step.Found = "read back", OK, "both values are read again"
 	limited, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
-	records, err := p.service.GetRecords(limited, p.asked)
+	records, err := p.service.GetRecords(limited, p.asked.String())
 	if ctx.Err() != nil {
 		return false
 	}
@@ -148,10 +144,10 @@ func (c *checker) readBack(ctx context.Context, p *probe) (ok bool) {
 	case err != nil:
 		step.Status, step.Found = Wrong, "what was written could not be read: "+err.Error()
 		step.Do = "look into the service's log: most often the provider's credentials may write and not read"
-	case len(p.texts(records)) < len(p.values):
+	case p.count(records) < len(p.values):
 		step.Status = Wrong
-		step.Found = fmt.Sprintf("of two values at a name, %d can be read", len(p.texts(records)))
-		step.Do = "its DNS provider puts one value in the place of the other, so a domain and its wildcard cannot be validated at the same time: update the provider's module, or let the domain's CNAME lead to a zone of the built-in name server:"
+		step.Found = fmt.Sprintf("of two values at a name, %d can be read", p.count(records))
+		step.Do = "its DNS provider replaces one value with the other, so a domain and its wildcard cannot be validated at the same time: update the provider's module, or let the domain's CNAME lead to a zone of the built-in name server:"
 		step.Lines = zoneLines("acme." + step.Zone)
 	}
 	return step.Status != Wrong

@@ -27,9 +27,9 @@ type reached struct {
 }
 
 // hostedZone returns what is known of a zone.
-func (c *checker) hostedZone(name string) (HostedZone, bool) {
+func (c *checker) hostedZone(name record.Name) (HostedZone, bool) {
 	for _, z := range c.Hosted {
-		if z.Name == name {
+		if z.Name == name.String() {
 			return z, true
 		}
 	}
@@ -79,14 +79,16 @@ func (c *checker) askRunning(ctx context.Context) *reached {
 	c.Hosted = zones
 	var names []string
 	for _, z := range zones {
+		name := z.Name
 		if apex, err := record.ParseName(z.Name); err == nil {
 			r.zones[apex] = struct{}{}
+			name = apex.Plain()
 		}
 		where := "built in"
 		if z.Provider != "" {
 			where = z.Provider
 		}
-		names = append(names, fmt.Sprintf("%s (%s)", plain(z.Name), where))
+		names = append(names, fmt.Sprintf("%s (%s)", name, where))
 	}
 	step := Step{Name: "service", Status: OK, Found: fmt.Sprintf("%s serves %s", c.Running, joinWords(names))}
 	if len(names) == 0 {
@@ -205,21 +207,21 @@ func (c *checker) checkRight(r *reached, s subject) {
 		allowed = r.mayWrite(apex, s.owner)
 	}
 	if allowed {
-		c.emit(Step{Name: "right", Status: OK, Found: fmt.Sprintf("client %q may write challenges at %s", r.client, plain(s.owner.String()))})
+		c.emit(Step{Name: "right", Status: OK, Found: fmt.Sprintf("client %q may write challenges at %s", r.client, s.owner.Plain())})
 		return
 	}
 	r.denied = true
 	do, lines := rightAdvice(r.client, s)
 	c.emit(Step{
 		Name: "right", Status: Wrong,
-		Found: fmt.Sprintf("client %q has no right to certificates of %s", r.client, plain(s.domain.String())),
+		Found: fmt.Sprintf("client %q has no right to certificates of %s", r.client, s.domain.Plain()),
 		Do:    do, Lines: lines,
 	})
 }
 
 func rightAdvice(client string, s subject) (do string, lines []string) {
 	return "add the right to the client's block in the service's configuration, and reload:",
-		[]string{"client " + client + " {", "\tcertificates " + plain(s.domain.String()), "}"}
+		[]string{"client " + client + " {", "\tcertificates " + s.domain.Plain(), "}"}
 }
 
 func joinRights(rights []string) string {

@@ -140,7 +140,7 @@ func (w *world) dial(ctx context.Context, network, address string) (net.Conn, er
 	s := w.servers[at.Addr().String()]
 	switch {
 	case at.Port() != 53:
-		w.t.Errorf("somebody dials port %d", at.Port())
+		w.t.Errorf("port %d is dialed, not 53", at.Port())
 		return nil, refused(syscall.ECONNREFUSED)
 	case at.Addr().Is6() && !w.ipv6:
 		return nil, refused(syscall.ENETUNREACH)
@@ -331,8 +331,15 @@ func (w *world) addressesOf(referral *dns.Msg, cut string, depth int) (addresses
 			found = part.Answer
 		}
 		for _, rr := range found {
-			if addr, ok := addressOf(rr); ok && dns.CanonicalName(rr.Header().Name) == name {
-				addresses = append(addresses, addr.String())
+			switch rr := rr.(type) {
+			case *dns.A:
+				if rr.Hdr.Name == name {
+					addresses = append(addresses, rr.A.String())
+				}
+			case *dns.AAAA:
+				if rr.Hdr.Name == name {
+					addresses = append(addresses, rr.AAAA.String())
+				}
 			}
 		}
 	}
@@ -351,4 +358,19 @@ func (w *world) bogus(apex string) bool {
 		}
 	}
 	return false
+}
+
+// targetsOf returns the names in the NS records at owner.
+func targetsOf(rrs []dns.RR, owner string) (names []string) {
+	for _, rr := range rrs {
+		if ns, ok := rr.(*dns.NS); ok && ns.Hdr.Name == owner {
+			names = append(names, ns.Ns)
+		}
+	}
+	return names
+}
+
+func parentOf(name string) string {
+	next, _ := dns.NextLabel(name, 0)
+	return dns.Fqdn(name[next:])
 }
