@@ -25,8 +25,8 @@ func init() {
 var (
 	// activity is what this process has seen its callers do.
 	activity = hosting.NewActivity()
-	// inspector is what name servers and DNS providers have told it.
-	inspector = hosting.NewInspector(64)
+	// statuses is what name servers and DNS providers have told it.
+	statuses = hosting.NewStatusCache(64)
 )
 
 // App is the BestDNS service: it keeps DNS records for ACME DNS challenges (and
@@ -155,7 +155,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 // provisionHosting makes what the configuration hosts, and for whom.
 func (a *App) provisionHosting(ctx caddy.Context, repl *caddy.Replacer) error {
 	config := hosting.Config{
-		Activity: activity, Inspector: inspector, Logger: a.logger, Audit: a.logger.Named("audit"), ProcessLog: processLog(),
+		Activity: activity, Statuses: statuses, Logger: a.logger, Audit: a.logger.Named("audit"), ProcessLog: processLog(),
 	}
 	for _, zone := range a.Zones {
 		if err := zone.provision(ctx, repl); err != nil {

@@ -40,10 +40,10 @@ func checkCommand() *cobra.Command {
 	var options checkOptions
 	cmd := &cobra.Command{
 		Use:   "check [DOMAIN]",
-		Short: "Finds out why a certificate does not come, and what to change",
-		Long: `Walks the whole chain on which a DNS-01 challenge for DOMAIN (or *.DOMAIN)
-hangs, and says at each step what is right, what is wrong, and which record or
-setting to write: the API, its certificate, the token and its rights, the CNAME of
+		Short: "Diagnoses why a certificate is not issued, and says what to change",
+		Long: `Checks everything that a DNS-01 challenge for DOMAIN (or *.DOMAIN) depends on,
+and says at each step what is right, what is wrong, and which record or setting
+to write: the API, its certificate, the token and its rights, the CNAME of
 _acme-challenge, the zone's delegation, each of its name servers, DNSSEC, CAA. It
 writes a challenge, looks whether every name server and a resolver have it, and
 removes it again, also when it is interrupted.
@@ -96,7 +96,7 @@ func (o *checkOptions) bind(cmd *cobra.Command) {
 	flags.StringArrayVar(&o.resolvers, "resolver", nil, "The address of a resolver, with its port if it is not 53; by default the system's")
 	flags.StringVar(&o.ca, "ca", "letsencrypt.org", "The CA's domain name, as its CAA records have it")
 	flags.StringArrayVar(&o.accounts, "account-uri", nil, "The URI of the ACME account; by default those in Caddy's storage")
-	flags.BoolVar(&o.json, "json", false, "Print one JSON document when it is through")
+	flags.BoolVar(&o.json, "json", false, "Print one JSON document at the end")
 }
 
 // exitUnknown is what the command ends with when it could not check.
@@ -266,8 +266,8 @@ func readToken(file string) (string, error) {
 	return token, nil
 }
 
-// running returns the service in the Caddy of this machine. Where nobody said
-// that there is one, it is looked for.
+// running returns the service in the Caddy of this machine. Where no flag or
+// configuration says that there is one, it is looked for.
 func (o *checkOptions) running(ctx context.Context, config *checkedConfig, domain string) (check.Running, error) {
 	address, err := caddycmd.DetermineAdminAPIAddress(o.admin.address, config.text, config.file, o.admin.adapter)
 	if err != nil {

@@ -76,7 +76,7 @@ func renderPage(ctx context.Context, req request) ([]byte, error) {
 // view returns what a client may see. It waits for name servers until the context ends.
 func (a *App) view(ctx context.Context, visitor *access.Client) page.View {
 	zones, more := first(a.zonesSeenBy(visitor), pageZones)
-	found := a.hosting.Inspect(ctx, zones)
+	found := a.hosting.Statuses(ctx, zones)
 	now := time.Now()
 	v := page.View{Now: now, Visitor: viewClient(visitor), Watches: visitor.MayWatch(), MoreZones: more}
 	for i, zone := range zones {
@@ -114,7 +114,7 @@ func (a *App) zonesSeenBy(client *access.Client) []*hosting.Zone {
 	return a.hosting.ZonesOf(client)
 }
 
-func viewZone(zone *hosting.Zone, found hosting.Findings) page.Zone {
+func viewZone(zone *hosting.Zone, found hosting.ZoneStatus) page.Zone {
 	v := page.Zone{Name: shown(zone.Apex), Provider: page.Text(zone.ProviderName), CNAMETarget: zone.CNAMETarget, Asked: found.Asked}
 	for _, s := range found.Servers {
 		server := page.Server{Name: page.Text(strings.TrimSuffix(s.Name, ".")), Serial: s.Serial, Fault: page.Text(s.Fault)}
@@ -129,7 +129,7 @@ func viewZone(zone *hosting.Zone, found hosting.Findings) page.Zone {
 
 // stateOf sums up the answers of name servers. Those that this machine cannot reach, such as
 // those with IPv6 addresses where there is no IPv6, are ignored.
-func stateOf(f hosting.Findings) page.State {
+func stateOf(f hosting.ZoneStatus) page.State {
 	switch {
 	case f.Asked.IsZero():
 		return page.NotAsked
@@ -141,7 +141,7 @@ func stateOf(f hosting.Findings) page.State {
 		switch {
 		case s.Fault == "":
 			serials[s.Serial] = true
-		case !s.Elsewhere:
+		case !s.Unreachable:
 			return page.Faulty
 		}
 	}
@@ -157,7 +157,7 @@ func stateOf(f hosting.Findings) page.State {
 // challengesSeenBy returns the names at which challenges are answered and which a client may
 // see, as many as fit on the page, and how many there are more. The name server knows which
 // records expire; others are recognized as challenges by their name and value.
-func (a *App) challengesSeenBy(client *access.Client, zones []*hosting.Zone, found []hosting.Findings) (list []page.Challenge, more int) {
+func (a *App) challengesSeenBy(client *access.Client, zones []*hosting.Zone, found []hosting.ZoneStatus) (list []page.Challenge, more int) {
 	add := func(c page.Challenge) {
 		if len(list) < pageChallenges {
 			list = append(list, c)

@@ -119,7 +119,7 @@ func (w *pageWorld) own(client string, names []string) (own []string) {
 // zones in which it has a right, the challenges at names that it may read, its own
 // changes, and itself; and with the right watch, everything.
 func TestPageShowsOwn(t *testing.T) {
-	inspectAnew(t, 0) // no name server is asked
+	forgetStatuses(t, 0) // no name server is asked
 	s := newService(t)
 	watchers, others := 0, 0
 	for seed := range uint64(8) {
@@ -200,7 +200,7 @@ func zoneOfPage(name string) string {
 // TestWatchGivesNothingElse checks that a client with the right watch alone sees others on
 // the page and can neither read nor change a record, by whatever request.
 func TestWatchGivesNothingElse(t *testing.T) {
-	inspectAnew(t, 8)
+	forgetStatuses(t, 8)
 	s := newService(t)
 	s.token["watcher"] = api.NewToken()
 	s.load(t, s.standard()+fmt.Sprintf("\nclient watcher {\ntoken %s\nwatch\n}\n", s.digest("watcher")))

@@ -18,12 +18,12 @@ import (
 	"github.com/caddy-dns/bestdns/service/page"
 )
 
-// inspectAnew forgets what name servers were asked, which outlives configurations.
-func inspectAnew(t testing.TB, atOnce int) {
+// forgetStatuses forgets what name servers were asked, which outlives configurations.
+func forgetStatuses(t testing.TB, atOnce int) {
 	t.Helper()
-	old := inspector
-	inspector = hosting.NewInspector(atOnce)
-	t.Cleanup(func() { inspector = old })
+	old := statuses
+	statuses = hosting.NewStatusCache(atOnce)
+	t.Cleanup(func() { statuses = old })
 }
 
 // sight is what a client sees, a line for each thing.
@@ -63,7 +63,7 @@ func sightOf(v page.View, started time.Time) sight {
 // TestPageSight checks what each client sees of the same service, and that it is all
 // that it sees.
 func TestPageSight(t *testing.T) {
-	inspectAnew(t, 8)
+	forgetStatuses(t, 8)
 	memory.reset(libdns.TXT{Name: "_acme-challenge.shop", Text: challengeValue, TTL: time.Minute},
 		libdns.TXT{Name: "_acme-challenge.other", Text: challengeValue},
 		libdns.NS{Name: "@", Target: "ns1.page.test."})
@@ -226,7 +226,7 @@ func TestPageSight(t *testing.T) {
 
 // TestPageAnswers checks what a browser gets, with a token and without.
 func TestPageAnswers(t *testing.T) {
-	inspectAnew(t, 8)
+	forgetStatuses(t, 8)
 	s := startStandard(t)
 	ask := func(method, password string) answer {
 		request, err := http.NewRequest(method, s.api+"/", nil)
@@ -266,7 +266,7 @@ func TestPageAnswers(t *testing.T) {
 // TestPageWaitsNoLonger checks that a page for a client that is gone waits for no name
 // server, and has what is known without them.
 func TestPageWaitsNoLonger(t *testing.T) {
-	inspectAnew(t, 0) // no inspection ever begins
+	forgetStatuses(t, 0) // nothing is ever asked
 	startStandard(t)
 	app := liveApps.newest(nil)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -340,7 +340,7 @@ func TestProviderReportsNothing(t *testing.T) {
 			t.Errorf("error: %v", err)
 		}
 	}
-	if found := app.hosting.Inspect(t.Context(), app.hosting.Zones()); !found[0].Unread() {
+	if found := app.hosting.Statuses(t.Context(), app.hosting.Zones()); !found[0].Unread() {
 		t.Errorf("the page found %v", found)
 	}
 }

@@ -36,10 +36,10 @@ type Config struct {
 	// Port is the one at which the built-in name server listens, zero if it is not known.
 	Port uint16
 
-	// Activity is what the process has seen, Inspector what name servers have told it; they
+	// Activity is what the process has seen, Statuses what name servers have told it; they
 	// outlive configurations.
-	Activity  *Activity
-	Inspector *Inspector
+	Activity *Activity
+	Statuses *StatusCache
 	// Logger is for what the service does, Audit has a line for each change.
 	Logger, Audit *zap.Logger
 	// ProcessLog is for what outlives the configuration.
