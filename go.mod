@@ -20,6 +20,7 @@ require (
 	go.uber.org/zap/exp v0.3.0
 	golang.org/x/net v0.59.0
 	golang.org/x/time v0.16.0
+	golang.org/x/tools v0.50.0
 )
 
 require (

@@ -56,7 +56,7 @@ func TestHostileTexts(t *testing.T) {
 		}, "token"},
 		"CAA": {func(t *testing.T, s *setup) {
 			record := &dns.CAA{Hdr: dns.RR_Header{Name: "example.org.", Rrtype: dns.TypeCAA, Class: dns.ClassINET, Ttl: 60}, Tag: "issue", Value: "ca" + evil}
-			s.org.records = append(s.org.records, record)
+			s.zones["example.org."].records = append(s.zones["example.org."].records, record)
 		}, "caa"},
 	} {
 		t.Run(name, func(t *testing.T) {

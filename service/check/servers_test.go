@@ -50,13 +50,13 @@ func TestJudgeSOA(t *testing.T) {
 func TestCopyOnItsWay(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)
-	s.second.serial = 7
+	s.named["ns2"].serial = 7
 	var soa []Step
 	s.options.Report = func(step Step) {
 		switch step.Name {
 		case "server": // all have been asked
 			s.mu.Lock()
-			s.second.serial = 0
+			s.named["ns2"].serial = 0
 			s.mu.Unlock()
 		case "soa":
 			soa = append(soa, step)

@@ -20,9 +20,10 @@ import (
 type world struct {
 	t *testing.T
 
-	mu      sync.Mutex // guards all that follows, the servers and zones included
-	servers map[string]*nameserver
-	zones   map[string]*zonefile
+	mu      sync.Mutex             // guards all that follows, the servers and zones included
+	servers map[string]*nameserver // by address
+	named   map[string]*nameserver
+	zones   map[string]*zonefile // by the name of their file
 	// ipv6 is whether this machine reaches IPv6 addresses.
 	ipv6 bool
 	// stale are answers that the resolver remembers, by question.
@@ -33,12 +34,12 @@ type world struct {
 type nameserver struct {
 	zones []*zonefile
 	// How it is broken.
-	noUDP, noTCP, silent, lame bool
-	serial                     uint32 // other than the zone's
-	primary                    string // other than the zone's
-	old                        bool   // it has no copy of what was written since
-	failing                    uint16 // the type of questions that it answers SERVFAIL
-	late                       int    // how many more questions for TXT records until it has one
+	noUDP, noTCP, silent, noAuthority bool
+	serial                            uint32 // other than the zone's
+	primary                           string // other than the zone's
+	old                               bool   // it has no copy of what was written since
+	failing                           uint16 // the type of questions that it answers SERVFAIL
+	late                              int    // how many more questions for TXT records until it has one
 
 	udp, tcp string
 }
@@ -50,51 +51,55 @@ type zonefile struct {
 	written []dns.RR // by the service
 }
 
-const resolverAddress = "192.0.2.53:53"
+const (
+	resolverAddress = "192.0.2.53:53"
+	rootAddress     = "192.0.2.1" // where the resolver begins
+)
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, servers: make(map[string]*nameserver), zones: make(map[string]*zonefile), stale: make(map[string]*dns.Msg), ipv6: true}
-	w.serve(dns.HandlerFunc(w.resolver), "192.0.2.53", new(nameserver))
+	w := &world{t: t, servers: make(map[string]*nameserver), named: make(map[string]*nameserver), zones: make(map[string]*zonefile), stale: make(map[string]*dns.Msg), ipv6: true}
+	w.serve(dns.HandlerFunc(w.resolver), []string{"192.0.2.53"}, new(nameserver))
 	return w
 }
 
-// zone makes a zone of records in presentation format.
-func (w *world) zone(apex string, records ...string) *zonefile {
-	z := &zonefile{apex: apex}
-	w.zones[apex] = z
-	z.add(w.t, apex+" 300 SOA ns1.primary. hostmaster.primary. 1 3600 600 1209600 5")
-	z.add(w.t, records...)
-	return z
+// zone makes a zone of a master file. It is that of its first record.
+func (w *world) zone(name, text string) {
+	z := new(zonefile)
+	z.add(w.t, text)
+	z.apex = z.records[0].Header().Name
+	z.add(w.t, z.apex+" SOA ns1.primary. hostmaster.primary. 1 3600 600 1209600 5")
+	w.zones[name] = z
 }
 
-func (z *zonefile) add(t *testing.T, records ...string) {
+func (z *zonefile) add(t *testing.T, text string) {
 	t.Helper()
-	for _, text := range records {
-		rr, err := dns.NewRR(text)
-		if err != nil || rr == nil {
-			t.Fatalf("record %q: %v", text, err)
-		}
+	parser := dns.NewZoneParser(strings.NewReader(text), ".", "")
+	parser.SetDefaultTTL(300)
+	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
 		z.records = append(z.records, rr)
 	}
-}
-
-// remove takes away the records that begin with one of the texts.
-func (z *zonefile) remove(t *testing.T, beginnings ...string) {
-	t.Helper()
-	for _, beginning := range beginnings {
-		before := len(z.records)
-		z.records = slices.DeleteFunc(slices.Clone(z.records), func(rr dns.RR) bool {
-			return strings.HasPrefix(strings.Join(strings.Fields(rr.String()), " "), beginning)
-		})
-		if len(z.records) == before {
-			t.Fatalf("no record begins with %q", beginning)
-		}
+	if err := parser.Err(); err != nil {
+		t.Fatalf("%s: %v", text, err)
 	}
 }
 
-// nameserver starts a name server for zones at some addresses.
-func (w *world) nameserver(addresses string, zones ...*zonefile) *nameserver {
+// remove takes away the records that begin with a text: name, type, data.
+func (z *zonefile) remove(t *testing.T, beginning string) {
+	t.Helper()
+	before := len(z.records)
+	z.records = slices.DeleteFunc(z.records, func(rr dns.RR) bool {
+		fields := slices.Delete(strings.Fields(rr.String()), 1, 3)
+		return strings.HasPrefix(strings.Join(fields, " "), beginning)
+	})
+	if len(z.records) == before {
+		t.Fatalf("no record begins with %q", beginning)
+	}
+}
+
+// nameserver starts a name server at some addresses.
+func (w *world) nameserver(name string, addresses []string, zones ...*zonefile) {
 	s := &nameserver{zones: zones}
+	w.named[name] = s
 	handler := dns.HandlerFunc(func(rw dns.ResponseWriter, query *dns.Msg) {
 		w.mu.Lock()
 		reply := s.reply(query)
@@ -104,10 +109,9 @@ func (w *world) nameserver(addresses string, zones ...*zonefile) *nameserver {
 		}
 	})
 	w.serve(handler, addresses, s)
-	return s
 }
 
-func (w *world) serve(handler dns.Handler, addresses string, s *nameserver) {
+func (w *world) serve(handler dns.Handler, addresses []string, s *nameserver) {
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		w.t.Fatal(err)
@@ -124,7 +128,7 @@ func (w *world) serve(handler dns.Handler, addresses string, s *nameserver) {
 		<-started
 		w.t.Cleanup(func() { server.Shutdown() })
 	}
-	for address := range strings.FieldsSeq(addresses) {
+	for _, address := range addresses {
 		w.servers[netip.MustParseAddr(address).String()] = s
 	}
 }
@@ -176,7 +180,7 @@ func (s *nameserver) reply(query *dns.Msg) *dns.Msg {
 		}
 		return reply
 	}
-	reply.Authoritative = !s.lame
+	reply.Authoritative = !s.noAuthority
 	reply.Answer = s.own(z, name, q.Qtype)
 	if len(reply.Answer) == 0 {
 		reply.Ns = s.own(z, z.apex, dns.TypeSOA)
@@ -306,7 +310,7 @@ func referredTo(answer *dns.Msg) string {
 	return ""
 }
 
-// askOne asks the servers in turn until one is of use.
+// askOne asks one server after the other until one is of use.
 func (w *world) askOne(addresses []string, name string, typ uint16) *dns.Msg {
 	for _, address := range addresses {
 		s := w.servers[address]

@@ -1,0 +1,121 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-dns/bestdns/internal/api"
+)
+
+// TestInterrupt ends a check as soon as it has written: what it wrote goes.
+func TestInterrupt(t *testing.T) {
+	for name, prepare := range map[string]func(*setup){
+		"domain":  func(*setup) {},
+		"service": func(s *setup) { s.changeService("running"); s.options.Domain = "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetup(t)
+			prepare(s)
+			ctx, cancel := context.WithCancel(t.Context())
+			s.service.onAppend = cancel
+			report, err := Run(ctx, s.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(s.service.left) > 0 {
+				t.Errorf("%d values were left over", len(s.service.left))
+			}
+			var names []string
+			for _, step := range report.Steps {
+				names = append(names, step.Name)
+			}
+			if got := strings.Join(names, " "); !strings.HasSuffix(got, "interrupted") || report.ExitCode() != 2 {
+				t.Errorf("exit code %d after the steps %s", report.ExitCode(), got)
+			}
+		})
+	}
+}
+
+// TestOutcomeUnknown loses the answer to an append: the record may be there, and
+// must not stay.
+func TestOutcomeUnknown(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.changeService("running")
+	s.options.Running = lossy{fakeRunning{fakeService: s.service}}
+	if report := s.run(t); report.Outcome != Wrong {
+		t.Errorf("outcome %s", report.Outcome)
+	}
+}
+
+// lossy is a service whose answers to appends are lost.
+type lossy struct{ fakeRunning }
+
+func (l lossy) Change(ctx context.Context, zone string, change api.Change) (api.Records, error) {
+	answer, err := l.fakeRunning.Change(ctx, zone, change)
+	if change.Append != nil {
+		return api.Records{}, errors.New("unexpected EOF")
+	}
+	return answer, err
+}
+
+// TestCannotBegin has options with which nothing can be checked.
+func TestCannotBegin(t *testing.T) {
+	for name, options := range map[string]Options{
+		"no resolver":       {Domain: "www.example.org"},
+		"one label":         {Domain: "localhost", Resolvers: []string{resolverAddress}},
+		"no host name":      {Domain: "_dmarc.example.org", Resolvers: []string{resolverAddress}},
+		"two wildcards":     {Domain: "*.*.example.org", Resolvers: []string{resolverAddress}},
+		"an empty label":    {Domain: "www..example.org", Resolvers: []string{resolverAddress}},
+		"too long a domain": {Domain: strings.Repeat("a23456789.", 25) + "org", Resolvers: []string{resolverAddress}},
+	} {
+		if report, err := Run(t.Context(), options); err == nil {
+			t.Errorf("%s: %v", name, report)
+		}
+	}
+}
+
+// TestNoDomain gives what is no domain and what somebody may take for one.
+func TestNoDomain(t *testing.T) {
+	for text, want := range map[string]string{
+		"192.0.2.1":                       "is an address",
+		"2001:db8::1":                     "is an address",
+		"_acme-challenge.www.example.org": `give the domain, "www.example.org"`,
+		"https://www.example.org":         "two labels or more",
+	} {
+		if _, err := Run(t.Context(), Options{Domain: text, Resolvers: []string{resolverAddress}}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// TestPatience has a record arrive late: that is told, with the delay to set.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.options.arrivalTimeout = 10 * time.Second
+	s.named["ns2"].late = int(2*time.Second/(300*time.Millisecond)) + 1
+	if step := only(t, s.run(t), "seen"); step.Status != Warning || !strings.HasPrefix(step.Lines[0], "propagation_delay ") {
+		t.Errorf("%v", step)
+	}
+}
+
+// only returns the step of that name, of which there has to be one.
+func only(t *testing.T, r *Report, name string) (found Step) {
+	t.Helper()
+	n := 0
+	for _, step := range r.Steps {
+		if step.Name == name {
+			found = step
+			n++
+		}
+	}
+	if n != 1 {
+		t.Fatalf("%d steps %q in %v", n, name, r.Steps)
+	}
+	return found
+}
