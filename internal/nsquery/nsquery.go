@@ -83,10 +83,11 @@ func (c *Client) AskOver(ctx context.Context, network, address string, q Questio
 			timeout = defaultUDPTimeout
 		}
 	}
+	question := q.message() // of one id, by which a server may know a datagram that it had already
 	var m *dns.Msg
 	err := context.DeadlineExceeded
 	for try := 0; try < tries && ctx.Err() == nil && IsTimeout(err); try++ {
-		m, err = c.exchange(ctx, network, address, q, timeout)
+		m, err = c.exchange(ctx, network, address, question, timeout)
 	}
 	if err != nil {
 		return Answer{Question: q, Err: err}
@@ -97,7 +98,7 @@ func (c *Client) AskOver(ctx context.Context, network, address string, q Questio
 	}
 }
 
-func (c *Client) exchange(ctx context.Context, network, address string, q Question, timeout time.Duration) (*dns.Msg, error) {
+func (c *Client) exchange(ctx context.Context, network, address string, question *dns.Msg, timeout time.Duration) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	dial := c.Dial
@@ -111,7 +112,6 @@ func (c *Client) exchange(ctx context.Context, network, address string, q Questi
 	defer conn.Close()
 	// The library goes by the deadline alone: closing ends it when ctx is cancelled.
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	question := q.message()
 	client := &dns.Client{Net: network, Timeout: timeout}
 	answer, _, err := client.ExchangeWithConnContext(ctx, question, &dns.Conn{Conn: conn}) // compares the ids
 	switch {
@@ -119,11 +119,14 @@ func (c *Client) exchange(ctx context.Context, network, address string, q Questi
 		return nil, ctx.Err()
 	case err != nil:
 		return nil, err
-	case !answer.Response || len(answer.Question) != 1 || nameOf(answer.Question[0].Name) != q.Name ||
-		answer.Question[0].Qtype != q.Type || answer.Question[0].Qclass != question.Question[0].Qclass:
+	case !answer.Response || len(answer.Question) != 1 || !isSame(answer.Question[0], question.Question[0]):
 		return nil, errors.New("the answer is to another question")
 	}
 	return answer, nil
+}
+
+func isSame(a, b dns.Question) bool {
+	return nameOf(a.Name) == nameOf(b.Name) && a.Qtype == b.Qtype && a.Qclass == b.Qclass
 }
 
 // IsTimeout reports whether an error is that nothing came in time.

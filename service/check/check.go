@@ -1,6 +1,6 @@
-// Package check is "caddy bestdns check": it walks the chain that a DNS-01
-// challenge hangs on, link by link, and says of each what is right, what is wrong
-// and what to change, with the very record or setting to write.
+// Package check is "caddy bestdns check": it checks everything that a DNS-01 challenge
+// depends on, step by step, and says of each what is right, what is wrong and what to
+// change, with the very record or setting to write.
 //
 // It knows no Caddy: the command reads configurations and hands in what they say.
 package check
@@ -82,7 +82,7 @@ type HostedZone struct {
 }
 
 // NameServer is a name server of a built-in zone. It has addresses if its name
-// lies in the zone.
+// is in the zone.
 type NameServer struct {
 	Name      string   `json:"name"`
 	Addresses []string `json:"addresses,omitempty"`
@@ -155,7 +155,7 @@ func parseSubject(text string) (s subject, err error) {
 		return s, err
 	}
 	if challenge, ok := record.ChallengeOf(s.domain); ok {
-		return s, fmt.Errorf("%q is where the challenge of a domain stands: give the domain, %q", text, challenge.Domain.Plain())
+		return s, fmt.Errorf("%q is where the challenge of a domain is: give the domain, %q", text, challenge.Domain.Plain())
 	}
 	if !s.domain.IsHostName() {
 		return s, fmt.Errorf("%q is no domain that a certificate can be had for: it needs two labels or more, of letters, digits and hyphens", text)
@@ -186,7 +186,7 @@ func (c *checker) checkResolver(ctx context.Context) bool {
 	return false
 }
 
-// checkDomain walks the chain for one domain. The challenge record is written
+// checkDomain checks everything that the challenge of one domain depends on. The challenge record is written
 // before any resolver is asked for it, so that none remembers that it was not there.
 func (c *checker) checkDomain(ctx context.Context, s subject) {
 	service := c.reachService(ctx, s)

@@ -58,7 +58,7 @@ func (c *checker) cnameAt(ctx context.Context, name record.Name) (record.Name, e
 }
 
 // destination returns where the challenge has to be found, as far as the service
-// or its configuration tells: the owner itself where the service hosts it.
+// or its configuration says: the owner itself where the service hosts it.
 func (c *checker) destination(s subject, r *reached, p *probe) (want record.Name, known bool) {
 	if p != nil {
 		return p.at, true

@@ -53,7 +53,7 @@ func (p *Printer) Step(s Step) {
 	p.write(b.String())
 }
 
-// Summary writes what it all comes to.
+// Summary writes how many steps are not right.
 func (p *Printer) Summary(r *Report) {
 	wrong, warnings, unknown := r.count(Wrong), r.count(Warning), r.count(Unknown)
 	var parts []string
@@ -83,5 +83,5 @@ func counted(n int, one, many string) string {
 	return fmt.Sprintf("%d steps %s", n, many)
 }
 
-// write has nobody to tell of an error: the output is gone.
+// write ignores an error: the output is gone, and with it its reader.
 func (p *Printer) write(s string) { _, _ = io.WriteString(p.Out, s) }

@@ -84,7 +84,7 @@ func (p *probe) withdraw(ctx context.Context) {
 		return
 	}
 	time.Sleep(onItsWay)
-	_, _ = p.delete(ctx) // the append's own error is what is told
+	_, _ = p.delete(ctx) // the append's own error is returned
 }
 
 // write writes a challenge-like record for the domain. It returns nil if none is there.

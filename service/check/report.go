@@ -15,7 +15,7 @@ const (
 	OK      Status = "ok"
 	Warning Status = "warning" // it works, and something is to be said about it
 	Wrong   Status = "wrong"
-	Note    Status = "note" // nothing is checked, something is told
+	Note    Status = "note" // information, nothing is checked
 	// Skipped: there was nothing to check, or nothing to check it with, and that is
 	// no fault of what is checked.
 	Skipped Status = "not checked"
@@ -23,7 +23,7 @@ const (
 	Unknown Status = "unknown"
 )
 
-// Step is one link of the chain, checked.
+// Step is one thing that was checked.
 type Step struct {
 	// Name says which step it is; the same word always means the same step.
 	Name string `json:"step"`

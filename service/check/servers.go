@@ -160,14 +160,14 @@ func (c *checker) checkSOA(ctx context.Context, zone record.Name, answers []serv
 		}
 		soas = c.askSOA(ctx, zone, servers)
 	}
-	if step, ok := judgeSOA(zone, servers, first, soas); ok {
+	if step, ok := compareSOA(zone, servers, first, soas); ok {
 		c.emit(step)
 	}
 }
 
-// judgeSOA compares the SOA records of the servers, as they are and as they were a
+// compareSOA compares the SOA records of the servers, as they are and as they were a
 // few seconds before.
-func judgeSOA(zone record.Name, servers []nsquery.Server, before, soas map[nsquery.Server]*dns.SOA) (step Step, ok bool) {
+func compareSOA(zone record.Name, servers []nsquery.Server, before, soas map[nsquery.Server]*dns.SOA) (step Step, ok bool) {
 	step = Step{Name: "soa", Zone: zone.Plain(), Status: OK}
 	primaries := make(map[string]bool)
 	for _, soa := range soas {

@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// TestJudgeSOA tells servers that follow from one that stands still.
-func TestJudgeSOA(t *testing.T) {
+// TestCompareSOA distinguishes servers that follow from one that does not.
+func TestCompareSOA(t *testing.T) {
 	const last, wrapped = 1<<32 - 1, 3 // serials go round (RFC 1982)
 	for name, test := range map[string]struct {
 		before, after []uint32 // by server; 0: no answer
@@ -40,7 +40,7 @@ func TestJudgeSOA(t *testing.T) {
 			return found
 		}
 		before, after := soas(test.before), soas(test.after)
-		if step, ok := judgeSOA("\x07example\x00", servers, before, after); !ok || step.Status != test.want || (step.Do == "") != (step.Status == OK) {
+		if step, ok := compareSOA("\x07example\x00", servers, before, after); !ok || step.Status != test.want || (step.Do == "") != (step.Status == OK) {
 			t.Errorf("%s: %v", name, step)
 		}
 	}

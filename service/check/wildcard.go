@@ -51,7 +51,7 @@ func (c *checker) reportMasked(ctx context.Context, m *masked) {
 			m.domain.Plain(), dns.TypeToString[typ], wildcard.Plain())
 		step.Do = "give it a record of its own, if it must be found during a challenge too:"
 		if !has {
-			step.Found = fmt.Sprintf("%s has no address, and the wildcard %s, which has one, does not answer for it: there is a record at that name or below it (RFC 4592), such as a challenge that was left behind",
+			step.Found = fmt.Sprintf("%s has no address, and the wildcard %s, which has one, does not answer for it: there is a record at that name or below it (RFC 4592), such as a challenge that was left over",
 				m.domain.Plain(), wildcard.Plain())
 			step.Do = "remove what is below it, or give it a record of its own:"
 		}

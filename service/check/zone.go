@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// checkZone walks the chain of one zone, from the zone above to each of its name
+// checkZone checks one zone, from the delegation above to each of its name
 // servers, and returns those that answer for it.
 func (c *checker) checkZone(ctx context.Context, zone record.Name) []nsquery.Server {
 	d := c.checkDelegation(ctx, zone)

@@ -79,7 +79,7 @@ func TestCannotBegin(t *testing.T) {
 	}
 }
 
-// TestNoDomain gives what is no domain and what somebody may take for one.
+// TestNoDomain gives what may be taken for a domain.
 func TestNoDomain(t *testing.T) {
 	for text, want := range map[string]string{
 		"192.0.2.1":                       "is an address",
@@ -93,8 +93,8 @@ func TestNoDomain(t *testing.T) {
 	}
 }
 
-// TestPatience has a record arrive late: that is told, with the delay to set.
-func TestPatience(t *testing.T) {
+// TestLateArrival has a record arrive late: the step says so, with the delay to set.
+func TestLateArrival(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)
 	s.options.arrivalTimeout = 10 * time.Second
