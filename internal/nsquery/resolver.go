@@ -64,9 +64,12 @@ func (r *Resolver) ZoneOf(ctx context.Context, name record.Name) (record.Name, e
 // ZoneByReferral returns the zone that holds name where the resolver fails below it: the
 // servers of the last zone that it can find say to whom they delegate.
 func (r *Resolver) ZoneByReferral(ctx context.Context, name record.Name) (record.Name, error) {
-	for at := name.Parent(); at != record.Root && ctx.Err() == nil; at = at.Parent() {
+	const mostFailures = 10 // each may take the resolver's time to give up
+	failures := 0
+	for at := name.Parent(); at != record.Root && failures < mostFailures; at = at.Parent() {
 		above, err := r.ZoneOf(ctx, at)
 		if err != nil {
+			failures++
 			continue
 		}
 		servers, err := r.NameServers(ctx, above)

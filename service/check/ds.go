@@ -16,7 +16,7 @@ import (
 // every CA, refuse all that is in it (RFC 4035 §5.2).
 func (c *checker) checkDS(ctx context.Context, d *nsquery.Delegation, answers []serverAnswer) {
 	step := Step{Name: "ds", Zone: d.Zone.Plain(), Status: OK}
-	records, err := askInTurn[*dns.DS](ctx, c.client, d.Answered, nsquery.Question{Name: d.Zone, Type: dns.TypeDS})
+	records, err := recordsOf[*dns.DS](ctx, c.client, d.Answered, nsquery.Question{Name: d.Zone, Type: dns.TypeDS})
 	if ctx.Err() != nil {
 		return
 	}
@@ -29,7 +29,7 @@ func (c *checker) checkDS(ctx context.Context, d *nsquery.Delegation, answers []
 		step.Found = fmt.Sprintf("%s has no DS record of it, so no one expects it to be signed", d.Parent.Plain())
 		return
 	}
-	keys, err := askInTurn[*dns.DNSKEY](ctx, c.client, authoritative(answers), nsquery.Question{Name: d.Zone, Type: dns.TypeDNSKEY})
+	keys, err := recordsOf[*dns.DNSKEY](ctx, c.client, authoritative(answers), nsquery.Question{Name: d.Zone, Type: dns.TypeDNSKEY})
 	if err != nil {
 		step.Status, step.Found = Unknown, fmt.Sprintf("%s has a DS record of it, and its DNSKEY records could not be read: %s", d.Parent.Plain(), err)
 		return
@@ -55,17 +55,16 @@ func (c *checker) checkDS(ctx context.Context, d *nsquery.Delegation, answers []
 	step.Do = fmt.Sprintf("in the zone %s (or at the registrar of the domain), replace these by the DS records of the zone's present keys:", d.Parent.Plain())
 }
 
-// askInTurn returns the records that the first server has which can tell: DS records belong
-// to the zone above, keys to the zone itself.
-func askInTurn[T dns.RR](ctx context.Context, client *nsquery.Client, servers []nsquery.Server, q nsquery.Question) ([]T, error) {
+// recordsOf returns the records of the first server that does not fail. DS records belong to
+// the zone above, keys to the zone itself.
+func recordsOf[T dns.RR](ctx context.Context, client *nsquery.Client, servers []nsquery.Server, q nsquery.Question) ([]T, error) {
 	err := errors.New("no name server answers for it")
-	for _, s := range servers {
-		answer := client.Ask(ctx, s.Address.String(), q)
+	for i, answer := range client.AskAll(ctx, servers, q) {
 		switch {
 		case answer.Err != nil:
 			err = answer.Err
-		case answer.Failed(): // it says nothing of whether there are any
-			err = fmt.Errorf("%s %s", s, answer.Failure())
+		case answer.Failed():
+			err = fmt.Errorf("%s %s", servers[i], answer.Failure())
 		default:
 			return nsquery.Of[T](answer.Records, q.Name), nil
 		}

@@ -87,18 +87,21 @@ type zoneView struct {
 	addrs map[record.Name][]netip.Addr
 }
 
-// ownView asks the first server that answers for the zone.
+// ownView returns what the first server says that answers.
 func (c *checker) ownView(ctx context.Context, zone record.Name, answers []serverAnswer) zoneView {
-	for _, s := range authoritative(answers) {
-		answer := c.client.Ask(ctx, s.Address.String(), nsquery.Question{Name: zone, Type: dns.TypeNS})
+	servers := authoritative(answers)
+	for i, answer := range c.client.AskAll(ctx, servers, nsquery.Question{Name: zone, Type: dns.TypeNS}) {
 		if answer.Err != nil {
 			continue
 		}
 		view := zoneView{known: true, addrs: make(map[record.Name][]netip.Addr)}
 		view.names, _ = answer.NameServers()
-		for _, name := range view.names {
-			if name.In(zone) {
-				view.addrs[name] = c.client.AddressesOf(ctx, s, name)
+		inside := slices.DeleteFunc(slices.Clone(view.names), func(name record.Name) bool { return !name.In(zone) })
+		for _, s := range nsquery.Servers(ctx, inside, func(ctx context.Context, name record.Name) []netip.Addr {
+			return c.client.AddressesOf(ctx, servers[i], name)
+		}) {
+			if s.Address.IsValid() {
+				view.addrs[s.Name] = append(view.addrs[s.Name], s.Addr())
 			}
 		}
 		return view
