@@ -183,23 +183,15 @@ func parsePresentation(t Type, text string) (string, error) {
 	if err := checkPresentation(text); err != nil {
 		return "", fmt.Errorf("%s data %q: %w", t, shorten(text), err)
 	}
-	// A name without a final dot takes the origin; two origins give it away.
-	rr, err := parseWithOrigin(t, text, "a.")
+	// Without an origin, a name that is not absolute is refused.
+	rr, err := parseWithOrigin(t, text, "")
 	if err != nil {
+		if _, other := parseWithOrigin(t, text, "."); other == nil {
+			err = fmt.Errorf("%s data %q: a name in it is not absolute; write it in full, with a dot at its end", t, shorten(text))
+		}
 		return "", err
 	}
-	data, err := packParsed(t, rr)
-	if err != nil {
-		return "", err
-	}
-	other, err := parseWithOrigin(t, text, "b.")
-	if err != nil {
-		return "", err
-	}
-	if otherData, err := packData(t, other); err != nil || otherData != data {
-		return "", fmt.Errorf("%s data %q: a name in it is not absolute; write it in full, with a dot at its end", t, shorten(text))
-	}
-	return data, nil
+	return packParsed(t, rr)
 }
 
 func parseWithOrigin(t Type, text, origin string) (dns.RR, error) {
