@@ -71,6 +71,18 @@ func PlaceholdersIn(setting string) string {
 	return strings.Join(found, " and ")
 }
 
+// PlaceholderValue returns the value of one of Caddy's placeholders, which must have one. The
+// error names the placeholder, but only of a kind that cannot be a mistyped secret.
+func PlaceholderValue(key string, value any) (any, error) {
+	if value != nil && value != "" {
+		return value, nil
+	}
+	if source := PlaceholdersIn("{" + key + "}"); source != "" {
+		return nil, fmt.Errorf("is empty: there is nothing in %s", source)
+	}
+	return nil, errors.New("has braces around something that is no placeholder")
+}
+
 func isToken(s string) bool {
 	return len(s) == tokenLen && strings.HasPrefix(s, tokenPrefix) && tokenCheck(s[:tokenLen-tokenCheckLen]) == s[tokenLen-tokenCheckLen:]
 }

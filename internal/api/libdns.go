@@ -1,27 +1,55 @@
 package api
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/libdns/libdns"
+	"github.com/miekg/dns"
+
+	"github.com/caddy-dns/bestdns/internal/record"
 )
 
 // type16 is TXT by number (RFC 3597 §5). JSON carries Unicode only, so text that
-// is none travels under this type, as hexadecimal RDATA.
+// is not UTF-8 travels under this type, as hexadecimal RDATA.
 const type16 = "TYPE16"
 
-// maxRDATA is the length of RDATA at most, in octets.
-const maxRDATA = 65535
+// NewChange returns the change that libdns' method of the same name makes with recs.
+func NewChange(op record.Op, recs []libdns.Record) (Change, error) {
+	list := make([]Record, len(recs))
+	for i, rec := range recs {
+		var err error
+		if list[i], err = FromLibdns(rec); err != nil {
+			return Change{}, err
+		}
+		if op != record.Delete && list[i].Type == "TXT" && list[i].Data == nil {
+			list[i].Data = new("") // to libdns, an empty text is one, except in a delete
+		}
+	}
+	switch op {
+	case record.Append:
+		return Change{Append: list}, nil
+	case record.Set:
+		return Change{Set: list}, nil
+	}
+	return Change{Delete: list}, nil
+}
 
-// maxTTL is the highest TTL, in seconds (RFC 2181 §8).
-const maxTTL = 1<<31 - 1
+// Libdns returns the records as [Record.Libdns] does.
+func (r Records) Libdns() []libdns.Record {
+	list := make([]libdns.Record, len(r.Records))
+	for i, rec := range r.Records {
+		list[i] = rec.Libdns()
+	}
+	return list
+}
 
 // FromLibdns returns rec as the API carries it.
 //
@@ -96,7 +124,7 @@ func fromRR(rr libdns.RR) (Record, error) {
 // fromTarget converts a record whose data are numbers, if any, and a name.
 // numbers reports whether one of them is set, so that the name may not be empty.
 func fromTarget(rr libdns.RR, target string, numbers bool) (Record, error) {
-	if target == "" && numbers || !oneToken(target) {
+	if target == "" && numbers || !isWord(target) {
 		return Record{}, fmt.Errorf("the %s record at %q has %q for a target, which is no name", rr.Type, rr.Name, target)
 	}
 	return fromRR(rr)
@@ -116,16 +144,19 @@ func fromCAA(c libdns.CAA) (Record, error) {
 	if err != nil || c.Flags == 0 && c.Tag == "" && c.Value == "" {
 		return r, err
 	}
-	if c.Tag == "" || strings.ContainsFunc(c.Tag, func(b rune) bool { return !isAlphanumeric(b) }) {
+	if !isTag(c.Tag) {
 		return Record{}, fmt.Errorf("the CAA record at %q has the tag %q: it must be letters and digits (RFC 8659 §4.1)", c.Name, c.Tag)
 	}
-	data := make([]byte, 0, len("255 ")+len(c.Tag)+len(` ""`)+len(c.Value))
-	data = strconv.AppendUint(data, uint64(c.Flags), 10)
-	data = append(data, ' ')
-	data = append(data, c.Tag...)
-	data = append(data, ' ')
-	r.Data = new(string(appendQuoted(data, c.Value)))
+	caa := &dns.CAA{Flag: c.Flags, Tag: c.Tag, Value: strings.ReplaceAll(c.Value, `\`, `\\`)}
+	r.Data = new(strings.TrimPrefix(caa.String(), caa.Hdr.String()))
 	return r, nil
+}
+
+// isTag reports whether s can be the tag of a CAA record.
+func isTag(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(b rune) bool {
+		return !('0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z')
+	})
 }
 
 func fromServiceBinding(s libdns.ServiceBinding) (Record, error) {
@@ -150,33 +181,55 @@ func fromServiceBinding(s libdns.ServiceBinding) (Record, error) {
 	if err != nil || s.Priority == 0 && s.Target == "" && len(s.Params) == 0 {
 		return r, err
 	}
-	if s.Target == "" || !oneToken(s.Target) {
+	if s.Target == "" || !isWord(s.Target) {
 		return Record{}, fmt.Errorf(`the %s record at %q has %q for a target, which is no name: the owner itself is "."`, typ, name, s.Target)
 	}
-	data := strconv.AppendUint(nil, uint64(s.Priority), 10)
-	data = append(data, ' ')
-	data = append(data, s.Target...)
-	if data, err = appendSvcParams(data, s.Params); err != nil {
+	params, err := svcParams(s.Params)
+	if err != nil {
 		return Record{}, fmt.Errorf("the %s record at %q: %w", typ, name, err)
 	}
-	r.Data = new(string(data))
+	r.Data = new(fmt.Sprintf("%d %s%s", s.Priority, s.Target, params))
 	return r, nil
+}
+
+// svcParams returns parameters in presentation format (RFC 9460 §2.1), in the order of
+// their keys, each after a blank.
+func svcParams(params libdns.SvcParams) (string, error) {
+	values := make(map[string]dns.SVCBKeyValue, len(params))
+	for key, items := range params {
+		key = strings.ToLower(key)
+		switch {
+		case !isSvcParamKey(key):
+			return "", fmt.Errorf("%q is not a key of a service parameter (RFC 9460 §2.1)", key)
+		case values[key] != nil:
+			return "", fmt.Errorf("the service parameter %s is given twice", key)
+		case key == "alpn": // has items with commas in them
+			values[key] = &dns.SVCBAlpn{Alpn: items}
+		default:
+			values[key] = &dns.SVCBLocal{Data: []byte(strings.Join(items, ","))}
+		}
+	}
+	var text strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		fmt.Fprintf(&text, ` %s="%s"`, key, values[key])
+	}
+	return text.String(), nil
+}
+
+func isSvcParamKey(s string) bool {
+	return s != "" && len(s) <= 63 && !strings.ContainsFunc(s, func(b rune) bool {
+		return b != '-' && !('a' <= b && b <= 'z') && !('0' <= b && b <= '9')
+	})
 }
 
 // fromRawText writes text that is not UTF-8 as RDATA of unknown format.
 func fromRawText(r Record, text string) (Record, error) {
-	length := len(text) + (len(text)+254)/255
-	if length > maxRDATA {
-		return Record{}, fmt.Errorf("the text of the TXT record at %q has %d octets, more than a record can hold", r.Name, len(text))
+	stored, err := record.At(record.Root, "TXT", 0, text)
+	if err != nil {
+		return Record{}, fmt.Errorf("the text of the TXT record at %q has %d bytes, more than a record can hold", r.Name, len(text))
 	}
-	rdata := make([]byte, 0, length)
-	for len(text) > 0 {
-		n := min(len(text), 255)
-		rdata = append(append(rdata, byte(n)), text[:n]...)
-		text = text[n:]
-	}
-	r.Type = type16
-	r.Data = new(fmt.Sprintf(`\# %d %X`, length, rdata))
+	typ, data := stored.Text()
+	r.Type, r.Data = typ, &data
 	return r, nil
 }
 
@@ -225,34 +278,19 @@ func (r Record) Libdns() libdns.Record {
 // ttl is the TTL as libdns has it. One that no server may answer is as good as
 // none; without this, seconds could overflow to a negative duration.
 func (r Record) ttl() time.Duration {
-	if r.TTL == nil || *r.TTL < 0 || *r.TTL > maxTTL {
+	if r.TTL == nil || *r.TTL < 0 || *r.TTL > record.MaxTTL {
 		return 0
 	}
 	return time.Duration(*r.TTL) * time.Second
 }
 
 func toRawText(rr libdns.RR) libdns.Record {
-	fields := strings.Fields(rr.Data)
-	if len(fields) < 2 || fields[0] != `\#` {
+	data, err := record.ParseGenericData(record.TypeTXT, rr.Data)
+	text := record.JoinStrings(data)
+	if err != nil || text == "" { // as a TXT, it would mean any text
 		return rr
 	}
-	rdata, err := hex.DecodeString(strings.Join(fields[2:], ""))
-	if err != nil || strconv.Itoa(len(rdata)) != fields[1] || len(rdata) > maxRDATA {
-		return rr
-	}
-	text := make([]byte, 0, len(rdata))
-	for len(rdata) > 0 {
-		n := 1 + int(rdata[0])
-		if n > len(rdata) {
-			return rr
-		}
-		text = append(text, rdata[1:n]...)
-		rdata = rdata[n:]
-	}
-	if len(text) == 0 {
-		return rr // as a TXT, it would mean any text
-	}
-	return libdns.TXT{Name: rr.Name, TTL: rr.TTL, Text: string(text)}
+	return libdns.TXT{Name: rr.Name, TTL: rr.TTL, Text: text}
 }
 
 func toAddress(rr libdns.RR) libdns.Record {
@@ -263,31 +301,44 @@ func toAddress(rr libdns.RR) libdns.Record {
 	return libdns.Address{Name: rr.Name, TTL: rr.TTL, IP: ip}
 }
 
+// parse reads the data of a record, nil where that fails.
+func parse(rr libdns.RR) dns.RR {
+	r, err := record.At(record.Root, rr.Type, 0, rr.Data)
+	if err != nil {
+		return nil
+	}
+	header := dns.RR_Header{Name: ".", Rrtype: uint16(r.Type), Class: dns.ClassINET, Rdlength: uint16(len(r.Data))}
+	parsed, _, err := dns.UnpackRRWithHeader(header, []byte(r.Data), 0)
+	if err != nil {
+		return nil
+	}
+	return parsed
+}
+
 func toCAA(rr libdns.RR) libdns.Record {
-	flags, rest, ok := nextUint(rr.Data, 8)
-	tag, rest := nextToken(rest)
-	value, rest, valid := nextString(rest)
-	if !ok || !valid || rest != "" || strings.ContainsFunc(tag, func(b rune) bool { return !isAlphanumeric(b) }) {
+	caa, ok := parse(rr).(*dns.CAA)
+	if !ok || !isTag(caa.Tag) {
 		return rr
 	}
-	return libdns.CAA{Name: rr.Name, TTL: rr.TTL, Flags: uint8(flags), Tag: tag, Value: value}
+	return libdns.CAA{Name: rr.Name, TTL: rr.TTL, Flags: caa.Flag, Tag: caa.Tag, Value: caa.Value}
 }
 
 // toTarget reads CNAME, NS, MX and SRV: zero, one or three numbers and a name.
 func toTarget(rr libdns.RR) libdns.Record {
 	var numbers [3]uint16
-	rest := rr.Data
-	for i := range map[string]int{"MX": 1, "SRV": 3}[rr.Type] {
-		n, r, ok := nextUint(rest, 16)
-		if !ok {
-			return rr
-		}
-		numbers[i], rest = uint16(n), r
-	}
-	target, rest := nextToken(rest)
-	if target == "" || rest != "" || !oneToken(target) {
+	count := map[string]int{"MX": 1, "SRV": 3}[rr.Type]
+	words := splitWords(rr.Data)
+	if len(words) != count+1 || !isWord(words[count]) {
 		return rr
 	}
+	for i, word := range words[:count] {
+		n, err := strconv.ParseUint(word, 10, 16)
+		if err != nil {
+			return rr
+		}
+		numbers[i] = uint16(n)
+	}
+	target := words[count]
 	switch rr.Type {
 	case "CNAME":
 		return libdns.CNAME{Name: rr.Name, TTL: rr.TTL, Target: target}
@@ -310,18 +361,18 @@ func toTarget(rr libdns.RR) libdns.Record {
 }
 
 func toServiceBinding(rr libdns.RR) libdns.Record {
-	priority, rest, ok := nextUint(rr.Data, 16)
-	target, rest := nextToken(rest)
-	if !ok || target == "" || !oneToken(target) {
-		return rr
-	}
-	params, err := parseSvcParams(rest)
-	if err != nil {
+	var svcb *dns.SVCB
+	switch parsed := parse(rr).(type) {
+	case *dns.SVCB:
+		svcb = parsed
+	case *dns.HTTPS:
+		svcb = &parsed.SVCB
+	default:
 		return rr
 	}
 	s := libdns.ServiceBinding{
 		Name: rr.Name, TTL: rr.TTL,
-		Priority: uint16(priority), Target: target, Params: params,
+		Priority: svcb.Priority, Target: svcb.Target, Params: toSvcParams(svcb.Value),
 	}
 	if rr.Type == "HTTPS" {
 		s.Scheme = "https"
@@ -344,6 +395,28 @@ func toServiceBinding(rr libdns.RR) libdns.Record {
 		return s
 	}
 	return rr
+}
+
+func toSvcParams(pairs []dns.SVCBKeyValue) libdns.SvcParams {
+	params := make(libdns.SvcParams, len(pairs))
+	for _, pair := range pairs {
+		var items []string
+		switch pair := pair.(type) {
+		case *dns.SVCBAlpn:
+			items = pair.Alpn
+		case *dns.SVCBDoHPath:
+			items = []string{pair.Template}
+		case *dns.SVCBLocal:
+			items = []string{string(pair.Data)}
+		default:
+			items = strings.Split(pair.String(), ",")
+		}
+		if len(items) == 1 && items[0] == "" {
+			items = []string{}
+		}
+		params[pair.Key().String()] = items
+	}
+	return params
 }
 
 func isSVCBScheme(s string) bool {
@@ -388,8 +461,4 @@ func cutPort(name string) (port uint16, rest string, ok bool) {
 		return 0, name, false
 	}
 	return uint16(n), rest, true
-}
-
-func isAlphanumeric(b rune) bool {
-	return '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-dns/bestdns/internal/record"
 )
 
 // schema is what a type and its definition must have in common.
@@ -92,7 +94,7 @@ func TestOpenAPIProblems(t *testing.T) {
 }
 
 func TestOpenAPILimits(t *testing.T) {
-	for _, want := range []string{fmt.Sprintf("maxItems: %d\n", MaxRecords), "1 MiB (1,048,576 bytes) and 1,000 records", fmt.Sprintf("maximum: %d\n", maxTTL)} {
+	for _, want := range []string{fmt.Sprintf("maxItems: %d\n", MaxRecords), "1 MiB (1,048,576 bytes) and 1,000 records", fmt.Sprintf("maximum: %d\n", record.MaxTTL)} {
 		if !strings.Contains(string(OpenAPI), want) {
 			t.Errorf("the definition does not say %q", want)
 		}

@@ -3,6 +3,8 @@
 // openapi.yaml in this folder defines the same for everybody else.
 package api
 
+import "time"
+
 // Limits of one request. The service refuses what exceeds them with status 413.
 const (
 	// MaxBodyBytes is the size of a request's body at most.
@@ -93,6 +95,10 @@ type Token struct {
 	// Empty: it does not expire.
 	Expires string `json:"expires,omitempty"`
 }
+
+// ExpiryNotice is how long before a client's access ends that is announced: in the log, on
+// the page, and by a check.
+const ExpiryNotice = 14 * 24 * time.Hour
 
 // Health is the answer to GET /v1/health.
 type Health struct {

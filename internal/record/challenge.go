@@ -102,7 +102,7 @@ func IsChallengeValue(r Record) bool {
 	if r.Type != TypeTXT {
 		return false
 	}
-	text := joinStrings(r.Data)
+	text := JoinStrings(r.Data)
 	return len(text) == challengeValueLen && strings.Trim(text, base64URL) == ""
 }
 
@@ -114,7 +114,7 @@ const (
 // ChallengeValueFault says why the value of a TXT record is not one for which
 // [IsChallengeValue] holds, "" where it is: briefly, however long the value.
 func ChallengeValueFault(r Record) string {
-	text := joinStrings(r.Data)
+	text := JoinStrings(r.Data)
 	wrong := strings.IndexFunc(text, func(c rune) bool { return !strings.ContainsRune(base64URL, c) })
 	if wrong < 0 && len(text) == challengeValueLen {
 		return ""

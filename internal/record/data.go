@@ -270,7 +270,7 @@ func checkPresentation(text string) error {
 func (r Record) Text() (typ, data string) {
 	switch r.Type {
 	case TypeTXT:
-		text := joinStrings(r.Data)
+		text := JoinStrings(r.Data)
 		if utf8.ValidString(text) {
 			return "TXT", text
 		}
@@ -318,8 +318,8 @@ func genericText(data string) string {
 	return strings.TrimSuffix(fmt.Sprintf(`\# %d %x`, len(data), data), " ")
 }
 
-// joinStrings joins the strings of TXT RDATA.
-func joinStrings(data string) string {
+// JoinStrings joins the strings of TXT RDATA.
+func JoinStrings(data string) string {
 	if len(data) > 0 && int(data[0]) == len(data)-1 {
 		return data[1:]
 	}

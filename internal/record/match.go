@@ -224,7 +224,7 @@ func (at *matchesAt) enter(key matchKey, i int) {
 // comparableData returns the form of RDATA in which the same data is equal.
 func comparableData(t Type, data string) string {
 	if t == TypeTXT {
-		return joinStrings(data)
+		return JoinStrings(data)
 	}
 	return data
 }

@@ -72,7 +72,7 @@ func sameData(t Type, a, b string) bool {
 	if a == b {
 		return true
 	}
-	return t == TypeTXT && joinStrings(a) == joinStrings(b)
+	return t == TypeTXT && JoinStrings(a) == JoinStrings(b)
 }
 
 // String returns the record as a line of a master file, for logs and tests.
