@@ -226,25 +226,11 @@ func (p *Provider) newResolved() (*remote, error) {
 	}
 	for _, s := range all {
 		var err error
-		if *s.value, err = resolve(s.what, *s.value); err != nil {
-			return nil, err
+		if *s.value, err = caddy.NewReplacer().ReplaceFunc(*s.value, api.PlaceholderValue); err != nil {
+			return nil, fmt.Errorf("%s %w", s.what, err)
 		}
 	}
 	return newRemote(set)
-}
-
-// resolve replaces the placeholders in s. Each must have a value. The error
-// names the placeholder, but only of a kind that can be no mistyped secret.
-func resolve(what, s string) (string, error) {
-	return caddy.NewReplacer().ReplaceFunc(s, func(key string, value any) (any, error) {
-		if caddy.ToString(value) != "" {
-			return value, nil
-		}
-		if source := api.PlaceholdersIn("{" + key + "}"); source != "" {
-			return nil, fmt.Errorf("%s is empty: there is nothing in %s", what, source)
-		}
-		return nil, fmt.Errorf("%s has braces around something that is no placeholder", what)
-	})
 }
 
 // findService returns the app bestdns of this Caddy.

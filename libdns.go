@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/owed"
+	"github.com/caddy-dns/bestdns/internal/record"
 )
 
 var (
@@ -44,11 +45,11 @@ func (p *Provider) AppendRecords(ctx context.Context, zone string, recs []libdns
 		return nil, err
 	}
 	if err := p.withdrawals.Spare(ctx, zone, recs); err != nil {
-		return nil, failed(appending.describe(recs, zone), err)
+		return nil, failed(describe(record.Append, recs, zone), err)
 	}
 	end, err := p.owes.Begin(owing{s}, zone, recs)
 	if err != nil {
-		return nil, failed(appending.describe(recs, zone), err)
+		return nil, failed(describe(record.Append, recs, zone), err)
 	}
 	appended, err := s.AppendRecords(ctx, zone, recs)
 	switch {
@@ -71,7 +72,7 @@ func (p *Provider) SetRecords(ctx context.Context, zone string, recs []libdns.Re
 		return nil, err
 	}
 	if err := p.withdrawals.Spare(ctx, zone, recs); err != nil {
-		return nil, failed(setting.describe(recs, zone), err)
+		return nil, failed(describe(record.Set, recs, zone), err)
 	}
 	return s.SetRecords(ctx, zone, recs)
 }
@@ -142,52 +143,27 @@ func (r *remote) GetRecords(ctx context.Context, zone string) ([]libdns.Record, 
 }
 
 func (r *remote) AppendRecords(ctx context.Context, zone string, recs []libdns.Record) ([]libdns.Record, error) {
-	return r.change(ctx, appending, zone, recs)
+	return r.change(ctx, record.Append, zone, recs)
 }
 
 func (r *remote) SetRecords(ctx context.Context, zone string, recs []libdns.Record) ([]libdns.Record, error) {
-	return r.change(ctx, setting, zone, recs)
+	return r.change(ctx, record.Set, zone, recs)
 }
 
 func (r *remote) DeleteRecords(ctx context.Context, zone string, recs []libdns.Record) ([]libdns.Record, error) {
-	return r.change(ctx, deleting, zone, recs)
+	return r.change(ctx, record.Delete, zone, recs)
 }
 
-// action is one of the three kinds of change: a format for what is being done, to
-// which records and zone.
-type action string
-
-const (
-	appending action = "appending %s to zone %q"
-	setting   action = "setting %s in zone %q"
-	deleting  action = "deleting %s from zone %q"
-)
-
-func (r *remote) change(ctx context.Context, act action, zone string, recs []libdns.Record) ([]libdns.Record, error) {
-	sent := make([]api.Record, len(recs))
-	for i, rec := range recs {
-		var err error
-		if sent[i], err = api.FromLibdns(rec); err != nil {
-			return nil, failed(act.describe(recs, zone), err)
-		}
-		if act != deleting && sent[i].Type == "TXT" && sent[i].Data == nil {
-			sent[i].Data = new("") // to libdns, an empty text is one, except in a delete
-		}
-	}
-	var change api.Change
-	switch act {
-	case appending:
-		change.Append = sent
-	case setting:
-		change.Set = sent
-	case deleting:
-		change.Delete = sent
+func (r *remote) change(ctx context.Context, op record.Op, zone string, recs []libdns.Record) ([]libdns.Record, error) {
+	change, err := api.NewChange(op, recs)
+	if err != nil {
+		return nil, failed(describe(op, recs, zone), err)
 	}
 	answer, err := r.client.Change(ctx, zone, change)
 	if err != nil {
-		return nil, failed(act.describe(recs, zone), err)
+		return nil, failed(describe(op, recs, zone), err)
 	}
-	if act != deleting && r.onCNAME != nil {
+	if op != record.Delete && r.onCNAME != nil {
 		for _, cname := range answer.CNAMEs[:min(len(answer.CNAMEs), len(recs))] { // each record has one at most
 			r.onCNAME(cname)
 		}
@@ -197,15 +173,11 @@ func (r *remote) change(ctx context.Context, act action, zone string, recs []lib
 			r.onSilenced(s)
 		}
 	}
-	out := make([]libdns.Record, len(answer.Records))
-	for i, rec := range answer.Records {
-		out[i] = rec.Libdns()
-	}
-	return out, nil
+	return answer.Libdns(), nil
 }
 
-// describe says what is done, for an error.
-func (act action) describe(recs []libdns.Record, zone string) string {
+// describe says what is being done, for an error.
+func describe(op record.Op, recs []libdns.Record, zone string) string {
 	what := "records"
 	if recs[0] != nil {
 		rr := recs[0].RR()
@@ -214,7 +186,12 @@ func (act action) describe(recs []libdns.Record, zone string) string {
 	if len(recs) > 1 {
 		what += fmt.Sprintf(" and %d more", len(recs)-1)
 	}
-	return fmt.Sprintf(string(act), what, zone)
+	format := map[record.Op]string{
+		record.Append: "appending %s to zone %q",
+		record.Set:    "setting %s in zone %q",
+		record.Delete: "deleting %s from zone %q",
+	}[op]
+	return fmt.Sprintf(format, what, zone)
 }
 
 // failed makes an [*Error] of err, which came up while doing something.

@@ -126,11 +126,7 @@ func (s runningService) GetRecords(ctx context.Context, zone string) ([]libdns.R
 	if err != nil {
 		return nil, err
 	}
-	records := make([]libdns.Record, len(answer.Records))
-	for i, r := range answer.Records {
-		records[i] = r.Libdns()
-	}
-	return records, nil
+	return answer.Libdns(), nil
 }
 
 // Change implements [check.Service].

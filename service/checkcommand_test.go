@@ -14,6 +14,7 @@ import (
 	"github.com/libdns/libdns"
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-dns/bestdns"
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/service/check"
 )
@@ -220,11 +221,12 @@ func TestCheckOptions(t *testing.T) {
 	}
 }
 
-// TestCheckSecret prints no token that somebody has put into braces.
+// TestCheckSecret prints no token that someone has put into braces.
 func TestCheckSecret(t *testing.T) {
 	token := api.NewToken()
-	if _, err := resolveToken("{" + token + "}"); err == nil || strings.Contains(err.Error(), token) {
-		t.Error(err)
+	e, _ := new(checkedConfig).endpoint(&bestdns.Provider{APIToken: "{" + token + "}"})
+	if e.NoToken == nil || strings.Contains(e.NoToken.Error(), token) {
+		t.Error(e.NoToken)
 	}
 	empty := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(empty, []byte("\r\n"), 0o600); err != nil {

@@ -2,11 +2,9 @@ package service
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -157,9 +155,9 @@ func (c *checkedConfig) endpoint(p *bestdns.Provider) (e check.Endpoint, err err
 	if e.URL, err = replace(repl, p.Endpoint); err != nil {
 		return e, fmt.Errorf("the endpoint in %s: %w", c.file, err)
 	}
-	if e.Identity.Token, err = resolveToken(p.APIToken); err != nil {
+	if e.Identity.Token, err = repl.ReplaceFunc(p.APIToken, api.PlaceholderValue); err != nil {
 		// Caddy may well have a variable that this shell does not.
-		e.Identity.Token, e.NoToken = "", fmt.Errorf("the token of %s is not known here: %w", c.file, err)
+		e.Identity.Token, e.NoToken = "", fmt.Errorf("the token of %s is not known here: it %w", c.file, err)
 	}
 	var roots []string
 	for _, root := range p.TrustedRoots {
@@ -179,18 +177,4 @@ func (c *checkedConfig) endpoint(p *bestdns.Provider) (e check.Endpoint, err err
 	}
 	e.Identity.Certificate = api.CertificateIn(files[0], files[1])
 	return e, nil
-}
-
-// resolveToken replaces placeholders. The error names one only where it can be no
-// token with braces around it.
-func resolveToken(text string) (string, error) {
-	return caddy.NewReplacer().ReplaceFunc(text, func(key string, value any) (any, error) {
-		switch {
-		case caddy.ToString(value) != "":
-			return value, nil
-		case strings.HasPrefix(key, "env."), strings.HasPrefix(key, "file."):
-			return nil, fmt.Errorf("there is nothing in {%s}", key)
-		}
-		return nil, errors.New("it has braces around something that is no placeholder")
-	})
 }

@@ -5,11 +5,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/text"
 )
-
-// expiryNotice is how long before its end a client is announced.
-const expiryNotice = 14 * 24 * time.Hour
 
 // announceExpiry warns of clients whose access ends soon or has ended: now, and then
 // at each midnight in UTC, which is when access ends, until the app is cleaned up.
@@ -48,7 +46,7 @@ func midnightAfter(now time.Time) time.Time {
 func (a *App) warnOfExpiry(now time.Time) {
 	for client := range a.hosting.Clients().All() {
 		end := client.Expires()
-		if end.IsZero() || end.Sub(now) > expiryNotice {
+		if end.IsZero() || end.Sub(now) > api.ExpiryNotice {
 			continue
 		}
 		fields := []zap.Field{

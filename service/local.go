@@ -102,7 +102,7 @@ func (a *App) ListZones(context.Context) ([]libdns.Zone, error) {
 
 func (a *App) localChange(ctx context.Context, zone string, op record.Op, records []libdns.Record) ([]libdns.Record, error) {
 	who := a.localCaller()
-	body, err := changeOf(op, records)
+	body, err := api.NewChange(op, records)
 	if err != nil {
 		return nil, public(hosting.Errorf(hosting.InvalidRecord, "zone %q: %w", zone, err), hosting.Caller{})
 	}
@@ -125,32 +125,7 @@ func (a *App) localChange(ctx context.Context, zone string, op record.Op, record
 		a.logger.Info(fmt.Sprintf("for this challenge to be found, a CNAME must exist where the domain is hosted: %s CNAME %s", c.Name, c.Target),
 			zap.String("name", c.Name), zap.String("target", c.Target))
 	}
-	outgoing := make([]libdns.Record, len(answer.Records))
-	for i, r := range answer.Records {
-		outgoing[i] = r.Libdns()
-	}
-	return outgoing, nil
-}
-
-// changeOf writes libdns' records as the body of an API call.
-func changeOf(op record.Op, records []libdns.Record) (api.Change, error) {
-	body := make([]api.Record, len(records))
-	for i, r := range records {
-		var err error
-		if body[i], err = api.FromLibdns(r); err != nil {
-			return api.Change{}, err
-		}
-		if op != record.Delete && body[i].Type == "TXT" && body[i].Data == nil {
-			body[i].Data = new("") // to libdns an empty text is one, except in a delete
-		}
-	}
-	switch op {
-	case record.Append:
-		return api.Change{Append: body}, nil
-	case record.Set:
-		return api.Change{Set: body}, nil
-	}
-	return api.Change{Delete: body}, nil
+	return answer.Libdns(), nil
 }
 
 // Interface guard: what `dns bestdns` without a token asks for.

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/fair"
 	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -78,7 +79,7 @@ func (a *App) view(ctx context.Context, visitor *access.Client) page.View {
 	zones, more := first(a.zonesSeenBy(visitor), pageZones)
 	found := a.hosting.Statuses(ctx, zones)
 	now := time.Now()
-	v := page.View{Now: now, Visitor: viewClient(visitor), Watches: visitor.MayWatch(), MoreZones: more}
+	v := page.View{Now: now, Visitor: viewClient(visitor), Watches: visitor.MayWatch(), ExpiryNotice: api.ExpiryNotice, MoreZones: more}
 	for i, zone := range zones {
 		v.Zones = append(v.Zones, viewZone(zone, found[i]))
 		if !zone.Builtin() && found[i].Unread() {

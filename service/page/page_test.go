@@ -99,6 +99,7 @@ func TestMoment(t *testing.T) {
 }
 
 func TestNotice(t *testing.T) {
+	const soon = 14 * 24 * time.Hour
 	now := time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC)
 	for _, test := range []struct {
 		name    string
@@ -113,7 +114,7 @@ func TestNotice(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := ""
-			if sign := (View{Now: now}).Notice(Client{Expires: test.expires}); sign != nil {
+			if sign := (View{Now: now, ExpiryNotice: soon}).Notice(Client{Expires: test.expires}); sign != nil {
 				got = sign.Text
 			}
 			if got != test.want {

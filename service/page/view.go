@@ -13,6 +13,8 @@ import (
 type View struct {
 	// Now is when it was made. All times are shown relative to it.
 	Now time.Time
+	// ExpiryNotice is how long before its end a client's access is marked.
+	ExpiryNotice time.Duration
 	// Visitor is the client whose token was given.
 	Visitor Client
 	// Watches is set if the visitor sees the whole service, not only what is its own.
@@ -147,9 +149,6 @@ type Client struct {
 	Expires time.Time
 }
 
-// soon is how long before its expiry a client is marked. The log warns as early.
-const soon = 14 * 24 * time.Hour
-
 // Notice is the sign of a client that has expired or expires soon, nil for any other.
 func (v View) Notice(c Client) *Sign {
 	switch {
@@ -157,7 +156,7 @@ func (v View) Notice(c Client) *Sign {
 		return nil
 	case !v.Now.Before(c.Expires):
 		return &Sign{"expired", "✗", "bad"}
-	case c.Expires.Sub(v.Now) <= soon:
+	case c.Expires.Sub(v.Now) <= v.ExpiryNotice:
 		return &Sign{"expires soon", "!", "wait"}
 	}
 	return nil
