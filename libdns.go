@@ -44,10 +44,7 @@ func (p *Provider) AppendRecords(ctx context.Context, zone string, recs []libdns
 	if err != nil || len(recs) == 0 {
 		return nil, err
 	}
-	if err := p.withdrawals.Spare(ctx, zone, recs); err != nil {
-		return nil, failed(describe(record.Append, recs, zone), err)
-	}
-	end, err := p.owes.Begin(owing{s}, zone, recs)
+	end, err := p.owes.Begin(ctx, owing{s}, zone, recs)
 	if err != nil {
 		return nil, failed(describe(record.Append, recs, zone), err)
 	}
@@ -59,7 +56,7 @@ func (p *Provider) AppendRecords(ctx context.Context, zone string, recs []libdns
 		end(owed.NotWritten)
 	default:
 		end(owed.Unknown)
-		p.withdrawals.Withdraw(ctx, s, zone, recs)
+		p.owes.Withdraw(ctx, owing{s}, zone, recs)
 	}
 	return appended, err
 }
@@ -71,7 +68,7 @@ func (p *Provider) SetRecords(ctx context.Context, zone string, recs []libdns.Re
 	if err != nil || len(recs) == 0 {
 		return nil, err
 	}
-	if err := p.withdrawals.Spare(ctx, zone, recs); err != nil {
+	if err := p.owes.Rewrite(ctx, owing{s}, zone, recs); err != nil {
 		return nil, failed(describe(record.Set, recs, zone), err)
 	}
 	return s.SetRecords(ctx, zone, recs)

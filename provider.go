@@ -116,19 +116,17 @@ type Provider struct {
 
 	redacted
 
-	withdrawals owed.Withdrawals
-	// owes has what is to be deleted when the process ends; nil outside of Caddy, where
-	// the program decides how that is.
-	owes *owed.Book
-
 	once    sync.Once // guards what follows
 	service Service
-	err     error
+	// owes has what is to be deleted again; in Caddy, when the process ends too.
+	owes *owed.Book
+	err  error
 }
 
 // connect returns what answers the calls, and makes it at the first one.
 func (p *Provider) connect() (Service, error) {
 	p.once.Do(func() {
+		p.owes = new(owed.Book)
 		r, err := newRemote(settings{
 			endpoint: p.Endpoint, token: p.APIToken, roots: p.TrustedRoots, cert: p.ClientCertificate, key: p.ClientKey,
 		})

@@ -43,14 +43,14 @@ const (
 )
 
 // Book has the challenge records that were written and not deleted yet. The zero value has
-// none, and so has a nil one, which stays empty. It is safe for concurrent use.
+// none. It is safe for concurrent use.
 type Book struct {
 	mu      sync.Mutex // guards the following
 	debts   []*debt    // the oldest first
 	appends int        // under way
 	idle    chan struct{}
 	settled chan struct{} // made when the settlement begins, closed at its end
-	paid    []*debt       // by the settlement
+	paid    map[key]bool  // by the settlement
 }
 
 // Deleter is what the records were written through. It is comparable.
@@ -63,20 +63,26 @@ type Deleter interface {
 
 // debt is a challenge record that has to be deleted.
 type debt struct {
-	deleter Deleter
+	key
 	zone    string
 	rec     libdns.Record
 	certain bool // that the record is there
 	refused bool // for good
+	deleted bool
+	// again is set where the record is written again, so that no withdrawal deletes it.
+	again bool
 	// ended is when an append ended whose outcome is unknown.
 	ended time.Time
+	// try is closed when the deletion that is under way ends; nil: none is.
+	try chan struct{}
 }
 
 // Begin notes an append that is about to be sent. The caller calls end with its outcome.
-// It fails with [ErrEnding] once Settle was called.
-func (b *Book) Begin(d Deleter, zone string, recs []libdns.Record) (end func(Outcome), err error) {
-	if b == nil {
-		return func(Outcome) {}, nil
+// It waits for deletions as [Book.Rewrite] does, and fails with [ErrEnding] once Settle
+// was called.
+func (b *Book) Begin(ctx context.Context, d Deleter, zone string, recs []libdns.Record) (end func(Outcome), err error) {
+	if err := b.Rewrite(ctx, d, zone, recs); err != nil {
+		return nil, err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -85,9 +91,9 @@ func (b *Book) Begin(d Deleter, zone string, recs []libdns.Record) (end func(Out
 	}
 	var noted []*debt
 	for _, rec := range recs {
-		if isChallenge(rec) {
-			b.remove(d, zone, rec) // it may be there from an earlier try
-			noted = append(noted, &debt{deleter: d, zone: zone, rec: rec})
+		if k, ok := keyOf(d, zone, rec); ok {
+			b.remove(k) // it may be there from an earlier try
+			noted = append(noted, &debt{key: k, zone: zone, rec: rec})
 		}
 	}
 	b.debts = append(b.debts, noted...)
@@ -113,28 +119,34 @@ func (b *Book) end(noted []*debt, o Outcome) {
 
 // Deleted notes that records were deleted.
 func (b *Book) Deleted(d Deleter, zone string, recs []libdns.Record) {
-	if b == nil {
-		return
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, rec := range recs {
-		b.remove(d, zone, rec)
+		if k, ok := keyOf(d, zone, rec); ok {
+			b.remove(k)
+		}
 	}
 }
 
-func (b *Book) remove(d Deleter, zone string, rec libdns.Record) {
-	b.debts = slices.DeleteFunc(b.debts, func(other *debt) bool {
-		return other.deleter == d && sameText(other.rec, other.zone, rec, zone)
-	})
+func (b *Book) remove(k key) {
+	b.debts = slices.DeleteFunc(b.debts, func(d *debt) bool { return d.key == k })
+}
+
+// among returns what is owed of these records. The caller has the lock.
+func (b *Book) among(d Deleter, zone string, recs []libdns.Record) (found []*debt) {
+	for _, rec := range recs {
+		if k, ok := keyOf(d, zone, rec); ok {
+			if i := slices.IndexFunc(b.debts, func(d *debt) bool { return d.key == k }); i >= 0 {
+				found = append(found, b.debts[i])
+			}
+		}
+	}
+	return found
 }
 
 // Paid reports whether the settlement has deleted all of these records, for callers that
 // are about to delete them. It waits for a settlement that is under way.
 func (b *Book) Paid(d Deleter, zone string, recs []libdns.Record) bool {
-	if b == nil {
-		return false
-	}
 	b.mu.Lock()
 	settled := b.settled
 	b.mu.Unlock()
@@ -145,7 +157,8 @@ func (b *Book) Paid(d Deleter, zone string, recs []libdns.Record) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return !slices.ContainsFunc(recs, func(rec libdns.Record) bool {
-		return !slices.ContainsFunc(b.paid, func(p *debt) bool { return p.deleter == d && sameText(p.rec, p.zone, rec, zone) })
+		k, _ := keyOf(d, zone, rec)
+		return !b.paid[k]
 	})
 }
 
@@ -159,7 +172,7 @@ func (b *Book) Settle() error {
 		<-under
 		return nil
 	}
-	b.settled = make(chan struct{})
+	b.settled, b.paid = make(chan struct{}), make(map[key]bool)
 	defer close(b.settled)
 	idle := make(chan struct{})
 	if b.appends == 0 {
@@ -221,25 +234,32 @@ func (b *Book) pay(ctx context.Context) {
 
 // payTogether tries to delete records by one call, and reports whether that is refused.
 func (b *Book) payTogether(ctx context.Context, debts []*debt) (refused bool) {
-	began := time.Now()
+	began, try := time.Now(), make(chan struct{})
+	defer close(try)
 	deleter, zone := debts[0].deleter, debts[0].zone
 	recs := make([]libdns.Record, len(debts))
+	b.mu.Lock()
 	for i, d := range debts {
-		recs[i] = d.rec
+		recs[i], d.try = d.rec, try
 	}
-	deleted, err := deleter.DeleteRecords(ctx, zone, recs)
+	b.mu.Unlock()
+	gone, err := deleter.DeleteRecords(ctx, zone, recs)
 	refused = err != nil && deleter.Refused(err)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	settling := b.settled != nil
 	for _, d := range debts {
-		d.refused = refused
-		seen := slices.ContainsFunc(deleted, func(rec libdns.Record) bool { return sameText(rec, zone, d.rec, zone) })
+		d.refused, d.try = refused && settling && len(debts) == 1, nil
+		seen := slices.ContainsFunc(gone, func(rec libdns.Record) bool { k, _ := keyOf(deleter, zone, rec); return k == d.key })
 		arrived := !d.ended.IsZero() && began.Sub(d.ended) > onItsWay
 		if err != nil || !seen && !d.certain && !arrived {
 			continue
 		}
+		d.deleted = true
 		b.debts = slices.DeleteFunc(b.debts, func(other *debt) bool { return other == d })
-		b.paid = append(b.paid, d)
+		if settling {
+			b.paid[d.key] = true
+		}
 	}
 	return refused
 }

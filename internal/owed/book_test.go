@@ -77,7 +77,7 @@ func txt(name, text string) []libdns.Record {
 // append has the book follow an append that ends as it is told.
 func (s *store) append(t *testing.T, b *Book, zone string, recs []libdns.Record, o Outcome) {
 	t.Helper()
-	end, err := b.Begin(s, zone, recs)
+	end, err := b.Begin(t.Context(), s, zone, recs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestSettle(t *testing.T) {
 		{
 			name: "an append under way",
 			do: func(t *testing.T, b *Book, s *store) {
-				end, err := b.Begin(s, "example.org.", txt("_acme-challenge.a", challenge(1)))
+				end, err := b.Begin(t.Context(), s, "example.org.", txt("_acme-challenge.a", challenge(1)))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -176,7 +176,7 @@ func TestSettle(t *testing.T) {
 		{
 			name: "an append that does not end",
 			do: func(t *testing.T, b *Book, s *store) {
-				if _, err := b.Begin(s, "example.org.", txt("_acme-challenge.a", challenge(1))); err != nil {
+				if _, err := b.Begin(t.Context(), s, "example.org.", txt("_acme-challenge.a", challenge(1))); err != nil {
 					t.Fatal(err)
 				}
 				s.put("_acme-challenge.a.example.org " + challenge(1))
@@ -262,8 +262,8 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// TestAfterSettling: who comes to delete what is deleted already is told so, and no append
-// is begun any more.
+// TestAfterSettling: a caller that comes to delete what is deleted already is told so, and no
+// append is begun any more.
 func TestAfterSettling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, s := new(Book), &store{delay: time.Second}
@@ -280,22 +280,8 @@ func TestAfterSettling(t *testing.T) {
 		if b.Paid(s, "example.org.", other) || b.Paid(s, "example.org.", append(other, one...)) || b.Paid(new(store), "example.org.", one) {
 			t.Error("paid, and it was not in the book")
 		}
-		if _, err := b.Begin(s, "example.org.", other); !errors.Is(err, ErrEnding) {
+		if _, err := b.Begin(t.Context(), s, "example.org.", other); !errors.Is(err, ErrEnding) {
 			t.Errorf("an append after the settlement: %v", err)
 		}
 	})
-}
-
-// TestNoBook: outside of Caddy nothing is kept.
-func TestNoBook(t *testing.T) {
-	var b *Book
-	end, err := b.Begin(nil, "example.org.", txt("_acme-challenge.a", challenge(1)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	end(Written)
-	b.Deleted(nil, "example.org.", txt("_acme-challenge.a", challenge(1)))
-	if b.Paid(nil, "example.org.", txt("_acme-challenge.a", challenge(1))) {
-		t.Error("paid")
-	}
 }
