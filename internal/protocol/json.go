@@ -2,14 +2,13 @@ package protocol
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
-	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/hosting"
@@ -46,20 +45,18 @@ func countObjects(text []byte) (n int) {
 	return n
 }
 
-// parseChange reads a change as openapi.yaml defines it, and nothing that Go's
-// decoder would make one of.
+// parseChange reads a change as openapi.yaml defines it. encoding/json would take what
+// others read in another way: duplicate fields and those in another case, and half of a
+// surrogate pair (RFC 8259 §8.2).
 func parseChange(text []byte) (change api.Change, err error) {
 	if !utf8.Valid(text) {
-		return change, errors.New("it is not UTF-8; a text that is not travels as type TYPE16")
+		return change, errors.New("it is not UTF-8; " + otherText)
 	}
-	if escape, ok := halfSurrogate(text); ok {
-		return change, fmt.Errorf("%s is half of a character: a surrogate without its other half (RFC 8259 §8.2); a text that is not UTF-8 travels as type TYPE16", escape)
-	}
-	if err := json.Unmarshal(text, &change); err != nil {
+	if err := json.Unmarshal(text, &change, json.RejectUnknownMembers(true)); err != nil {
 		return change, err
 	}
-	if err := checkKeys(text); err != nil {
-		return change, err
+	if bytes.Contains(text, []byte("null")) && hasNull(text) { // which in a delete would mean anything
+		return change, errors.New("null is not a value: leave out what is not given")
 	}
 	kinds := 0
 	for _, records := range [...][]api.Record{change.Append, change.Set, change.Delete} {
@@ -78,118 +75,50 @@ func parseChange(text []byte) (change api.Change, err error) {
 	return change, nil
 }
 
-// The keys of a change and of its records.
-var (
-	changeKeys = []string{"append", "set", "delete"}
-	recordKeys = []string{"name", "type", "ttl", "data"}
-)
+// otherText says how to send what JSON cannot hold.
+const otherText = "a text that is not UTF-8 travels as type TYPE16"
 
-// checkKeys refuses what Go's decoder lets pass: a key that is unknown, in another
-// case, or there a second time, of which others may read the first; and null, which
-// would be nothing at all, and in a delete that means anything. The text has to be
-// what the decoder takes for a change, so that objects stand in no others than the
-// one of the change. (A decoder of tokens would do the same at five times the cost.)
-func checkKeys(text []byte) error {
-	depth := 0       // of objects that are open
-	var seen [2]uint // a bit for each key of the change, and of the record
-	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case 'n':
-			return errors.New("null is no value: leave out what is not given")
-		case '{':
-			if depth > 0 {
-				seen[1] = 0
-			}
-			depth++
-		case '}':
-			depth--
-		case '"':
-			begin := i
-			i = endOfString(text, begin)
-			if !isKey(text[i+1:]) {
-				continue
-			}
-			known, level := changeKeys, 0
-			if depth > 1 {
-				known, level = recordKeys, 1
-			}
-			name, err := unquote(text[begin : i+1])
-			if err != nil {
-				return err
-			}
-			bit := slices.Index(known, name)
-			if bit < 0 {
-				return fmt.Errorf("unknown field %q", name)
-			}
-			if seen[level]&(1<<bit) != 0 {
-				return fmt.Errorf("%q stands there twice in one object", name)
-			}
-			seen[level] |= 1 << bit
-		}
-	}
-	return nil
-}
-
-// halfSurrogate finds the escape of a surrogate that is no part of a pair. JSON that
-// has a backslash outside of a string is none, so it need not know where strings are.
-func halfSurrogate(text []byte) (escape string, found bool) {
-	const length = len(`\u0000`)
-	unit := func(at int) rune {
-		if at+length > len(text) || text[at] != '\\' || text[at+1] != 'u' {
-			return 0
-		}
-		n, err := strconv.ParseUint(string(text[at+2:at+length]), 16, 16)
+// hasNull reports whether JSON has a null in it.
+func hasNull(text []byte) bool {
+	tokens := jsontext.NewDecoder(bytes.NewReader(text))
+	for {
+		token, err := tokens.ReadToken()
 		if err != nil {
-			return 0 // the decoder says what is wrong with it
+			return false
 		}
-		return rune(n)
+		if token.Kind() == 'n' {
+			return true
+		}
 	}
-	for i := 0; i < len(text); i++ {
-		if text[i] != '\\' {
-			continue
-		}
-		r := unit(i)
-		if !utf16.IsSurrogate(r) {
-			i++ // what follows is escaped, another backslash too
-			continue
-		}
-		if utf16.DecodeRune(r, unit(i+length)) == utf8.RuneError {
-			return string(text[i : i+length]), true
-		}
-		i += 2*length - 1
-	}
-	return "", false
 }
 
-// endOfString returns where the string of JSON ends that begins at i.
-func endOfString(text []byte, i int) int {
-	for i++; text[i] != '"'; i++ {
-		if text[i] == '\\' {
-			i++
-		}
-	}
-	return i
-}
-
-// isKey tells by what follows a string of JSON whether it is a key.
-func isKey(rest []byte) bool {
-	return bytes.HasPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte(":"))
-}
-
-func unquote(text []byte) (string, error) {
-	if !bytes.ContainsRune(text, '\\') {
-		return string(text[1 : len(text)-1]), nil
-	}
-	var s string
-	err := json.Unmarshal(text, &s)
-	return s, err
-}
+var typeNames = map[jsontext.Kind]string{'[': "array", '{': "object", '"': "string", '0': "number", 't': "boolean", 'f': "boolean"}
 
 // jsonReason says what is wrong with a body in terms of JSON, not of Go.
 func jsonReason(err error) string {
-	var wrongType *json.UnmarshalTypeError
-	if errors.As(err, &wrongType) {
-		return fmt.Sprintf("%s is not of the right type for %q, at octet %d", wrongType.Value, wrongType.Field, wrongType.Offset)
+	var syntax *jsontext.SyntacticError
+	var meaning *json.SemanticError
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntax):
+		return fmt.Sprintf("duplicate field %q%s", syntax.JSONPointer.LastToken(), within(syntax.JSONPointer.Parent()))
+	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &meaning):
+		return fmt.Sprintf("unknown field %q%s", meaning.JSONPointer.LastToken(), within(meaning.JSONPointer.Parent()))
+	case errors.As(err, &meaning):
+		what := string(meaning.JSONValue) // of a number that does not fit
+		if what == "" {
+			what = "a value of type " + typeNames[meaning.JSONKind]
+		}
+		return what + " is not of the right type" + within(meaning.JSONPointer)
+	case errors.As(err, &syntax) && strings.Contains(err.Error(), "surrogate"):
+		return strings.TrimPrefix(err.Error(), "jsontext: ") + "; " + otherText
 	}
-	return strings.TrimPrefix(err.Error(), "json: ")
+	return strings.TrimPrefix(err.Error(), "jsontext: ")
+}
+
+// within names a place in a change, if it is not the whole.
+func within(place jsontext.Pointer) string {
+	if place == "" {
+		return ""
+	}
+	return fmt.Sprintf(" in %q", place)
 }

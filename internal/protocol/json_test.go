@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -14,9 +15,9 @@ import (
 // would read in another way.
 func TestParseChangeStrict(t *testing.T) {
 	tests := []struct{ name, body, want string }{
-		{"kind twice", `{"append":[],"append":[{"name":"x"}]}`, `"append" stands there twice`},
-		{"kind twice, once escaped", `{"append":[],"\u0061ppend":[]}`, `"append" stands there twice`},
-		{"key twice in a record", `{"append":[{"name":"x","name":"y","type":"A","data":"192.0.2.1"}]}`, `"name" stands there twice`},
+		{"kind twice", `{"append":[],"append":[{"name":"x"}]}`, `duplicate field "append"`},
+		{"kind twice, once escaped", `{"append":[],"\u0061ppend":[]}`, `duplicate field "append"`},
+		{"key twice in a record", `{"append":[{"name":"x","name":"y","type":"A","data":"192.0.2.1"}]}`, `duplicate field "name"`},
 		{"kind in another case", `{"Append":[]}`, `unknown field "Append"`},
 		{"key in another case", `{"append":[{"NAME":"x"}]}`, `unknown field "NAME"`},
 		{"key in both cases", `{"append":[{"name":"x","Name":"y"}]}`, `unknown field "Name"`},
@@ -29,16 +30,16 @@ func TestParseChangeStrict(t *testing.T) {
 		{"no name in the second", `{"delete":[{"name":"x"},{"type":"A"}]}`, "record 2 has no name"},
 		{"empty name", `{"delete":[{"name":""}]}`, "no name"},
 		{"not UTF-8", "{\"append\":[{\"name\":\"x\",\"type\":\"TXT\",\"data\":\"\xff\"}]}", "not UTF-8"},
-		{"half of a pair in data", `{"append":[{"name":"x","type":"TXT","data":"\ud800"}]}`, `\ud800 is half of a character`},
-		{"half of a pair in a name", `{"append":[{"name":"\uDFFFx","type":"TXT","data":"x"}]}`, `\uDFFF is half of a character`},
-		{"half of a pair in a delete", `{"delete":[{"name":"x","data":"a\udbffb"}]}`, "half of a character"},
-		{"half of a pair behind a pair", `{"delete":[{"name":"\ud83d\ude00\ude00"}]}`, `\ude00 is half`},
-		{"two first halves", `{"delete":[{"name":"\ud83d\ud83d\ude00"}]}`, `\ud83d is half`},
-		{"halves in the wrong order", `{"delete":[{"name":"\ude00\ud83d"}]}`, `\ude00 is half`},
-		{"halves with something between", `{"delete":[{"name":"\ud83dx\ude00"}]}`, `\ud83d is half`},
-		{"half of a pair behind a backslash", `{"delete":[{"name":"\\\ud83d"}]}`, `\ud83d is half`},
-		{"escape that is cut off", `{"delete":[{"name":"\ud83d\ude`, `\ud83d is half`},
-		{"escape that is none", `{"delete":[{"name":"\uZZZZ"}]}`, "invalid character"},
+		{"half of a pair in data", `{"append":[{"name":"x","type":"TXT","data":"\ud800"}]}`, "invalid surrogate pair `\\ud800"},
+		{"half of a pair in a name", `{"append":[{"name":"\uDFFFx","type":"TXT","data":"x"}]}`, "invalid surrogate pair `\\uDFFF"},
+		{"half of a pair in a delete", `{"delete":[{"name":"x","data":"a\udbffb"}]}`, "travels as type TYPE16"},
+		{"half of a pair behind a pair", `{"delete":[{"name":"\ud83d\ude00\ude00"}]}`, "invalid surrogate pair `\\ude00"},
+		{"two first halves", `{"delete":[{"name":"\ud83d\ud83d\ude00"}]}`, "invalid surrogate pair `\\ud83d"},
+		{"halves in the wrong order", `{"delete":[{"name":"\ude00\ud83d"}]}`, "invalid surrogate pair `\\ude00"},
+		{"halves with something between", `{"delete":[{"name":"\ud83dx\ude00"}]}`, "invalid surrogate pair `\\ud83d"},
+		{"half of a pair behind a backslash", `{"delete":[{"name":"\\\ud83d"}]}`, "invalid surrogate pair `\\ud83d"},
+		{"escape that is cut off", `{"delete":[{"name":"\ud83d\ude`, "unexpected EOF"},
+		{"escape that is none", `{"delete":[{"name":"\uZZZZ"}]}`, "invalid escape"},
 		{"key of a record outside", `{"name":"x"}`, "name"},
 		{"kind in a record", `{"append":[{"name":"x","append":[]}]}`, "append"},
 		{"list", `[]`, "array"},
@@ -48,15 +49,15 @@ func TestParseChangeStrict(t *testing.T) {
 		{"a second change behind", `{"append":[]}{"delete":[]}`, "after top-level value"},
 		{"unknown kind", `{"append":[],"more":{"append":[]}}`, `unknown field "more"`},
 		{"unknown key in a record", `{"append":[{"name":"x","more":[{"name":"y"}]}]}`, `unknown field "more"`},
-		{"key twice with space before its colon", "{\"append\":[{\"name\":\"x\",\"name\" \n:\"y\"}]}", `"name" stands there twice`},
-		{"key twice in the second record", `{"append":[{"name":"x"},{"name":"x","name":"y"}]}`, `"name" stands there twice`},
+		{"key twice with space before its colon", "{\"append\":[{\"name\":\"x\",\"name\" \n:\"y\"}]}", `duplicate field "name"`},
+		{"key twice in the second record", `{"append":[{"name":"x"},{"name":"x","name":"y"}]}`, `duplicate field "name"`},
 		{"byte order mark", "\ufeff{\"append\":[]}", "invalid character"},
 		{"comment", `{"append":[]/**/}`, "invalid character"},
 		{"comma at the end", `{"append":[],}`, "invalid character"},
 		{"TTL as text", `{"append":[{"name":"x","ttl":"60"}]}`, "ttl"},
 		{"TTL beyond 64 bits", `{"append":[{"name":"x","ttl":99999999999999999999}]}`, "ttl"},
-		{"very deep", strings.Repeat(`{"append":[`, 100_000), "max depth"},
-		{"very deep lists", strings.Repeat(`[`, 1_000_000), "max depth"},
+		{"very deep", strings.Repeat(`{"append":[`, 100_000), `unknown field "append" in "/append/0"`},
+		{"very deep lists", strings.Repeat(`[`, 1_000_000), "array"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -163,4 +164,21 @@ func FuzzParseChange(f *testing.F) {
 			t.Errorf("(-sent +read):\n%s", diff)
 		}
 	})
+}
+
+// BenchmarkReadChange reads a usual body and the largest one of usual records.
+func BenchmarkReadChange(b *testing.B) {
+	const record = `{"name":"_acme-challenge.host","type":"TXT","ttl":60,"data":"LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"}`
+	for _, count := range []int{1, api.MaxRecords} {
+		b.Run(strconv.Itoa(count), func(b *testing.B) {
+			body := []byte(`{"append":[` + record + strings.Repeat(","+record, count-1) + `]}`)
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := ReadChange(body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
