@@ -441,24 +441,45 @@ func (s *Server) Apply(ctx context.Context, zone record.Name, change record.Chan
 // ApplyFor is Apply on the account of a client, whose are the records that are appended
 // or set from then on. The change takes its turn among those of other clients.
 func (s *Server) ApplyFor(ctx context.Context, zone record.Name, change record.Change, account Account) (Result, error) {
-	err := checkNames(zone, change)
+	result, err := s.apply(ctx, &application{zone: zone, change: change, account: account})
+	if err != nil {
+		return Result{}, fmt.Errorf("%s in zone %q: %w", change.Op, zone, err)
+	}
+	return result, nil
+}
+
+// Replace makes the given records the only ones of a zone, in one commit, beside
+// those that the server makes itself and those that expire: they are challenges
+// that a client is waiting for, and stay beside records of the same name and type. It
+// fails as [Server.Apply] does.
+func (s *Server) Replace(ctx context.Context, zone record.Name, records []record.Record) (Result, error) {
+	change := record.Change{Op: record.Append, Records: records}
+	result, err := s.apply(ctx, &application{zone: zone, change: change, replaces: true})
+	if err != nil {
+		return Result{}, fmt.Errorf("replacing the records of zone %q: %w", zone, err)
+	}
+	return result, nil
+}
+
+func (s *Server) apply(ctx context.Context, a *application) (Result, error) {
+	err := checkNames(a.zone, a.change)
 	if err == nil {
 		err = s.Load()
 	}
-	a := &application{zone: zone, change: change, account: account}
+	change := a.change
 	for try := 0; err == nil; try++ {
-		err = s.submit(ctx, &job{client: account.Client, plan: a.plan})
+		err = s.submit(ctx, &job{client: a.account.Client, plan: a.plan})
 		if err == nil {
 			return Result{Records: a.answer, Serial: a.used.next.serial}, nil
 		}
 		if !errors.Is(err, record.ErrUnresolved) || try == mostResolves {
 			break
 		}
-		if snapshot, ok := s.Snapshot(zone); ok {
+		if snapshot, ok := s.Snapshot(a.zone); ok {
 			a.change, err = change.Resolve(snapshot.types), nil
 		}
 	}
-	return Result{}, fmt.Errorf("%s in zone %q: %w", change.Op, zone, err)
+	return Result{}, err
 }
 
 // mostResolves is how often data without a type is parsed anew, outside of the
@@ -471,6 +492,8 @@ type application struct {
 	zone    record.Name
 	change  record.Change
 	account Account
+	// replaces has the change be made in the zone without what it has now.
+	replaces bool
 
 	answer []record.Record
 	used   *draft
@@ -485,7 +508,7 @@ func (a *application) plan(b *batch) error {
 	for i := range a.change.Records {
 		a.change.Records[i].Client = number
 	}
-	effect, err := record.Plan(d.next, a.change)
+	effect, err := a.effect(d.next)
 	if err != nil {
 		return err
 	}
@@ -498,9 +521,20 @@ func (a *application) plan(b *batch) error {
 			return err
 		}
 	}
+	if a.replaces {
+		d.clear()
+	}
 	d.apply(effect.Nodes, keys)
 	a.answer, a.used = effect.Answer, d
 	return nil
+}
+
+// effect returns what the change does to a zone.
+func (a *application) effect(z *Snapshot) (record.Effect, error) {
+	if a.replaces {
+		return record.Plan(cleared{z}, a.change)
+	}
+	return record.Plan(z, a.change)
 }
 
 func checkNames(zone record.Name, change record.Change) error {
