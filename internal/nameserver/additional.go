@@ -13,7 +13,8 @@ import (
 // a referral (RFC 9471).
 //
 // One RRset has up to some thousand targets. So they are looked up one by one, when the
-// answer is written, and only while it has room for their records.
+// answer is written, and only while it has room for their records. Each time that it is
+// written, this begins anew, so that it is the same each time.
 
 // maxTargets is how many names are looked up for the additional section of an answer,
 // as many as there are root servers (and as BIND has it). The name servers of a referral
@@ -26,12 +27,12 @@ const leastRecord = 1 + rrFixedLen + 4
 
 // targets are the names that the records of an RRset lead to.
 type targets struct {
-	of      *answerSet
-	rest    rrset       // of its records, those whose targets have not been looked at
-	skip    int         // bytes of their data before the target
+	of      *answerSet  // nil if there are none
+	skip    int         // bytes of the records' data before the target
 	service bool        // they are SVCB or HTTPS records
 	cut     record.Name // of a referral, "" of an answer
 
+	rest rrset                   // of the records, those whose targets have not been looked at
 	seen [maxTargets]record.Name // those looked up
 	n    int
 
@@ -45,9 +46,12 @@ type targets struct {
 	room, given int
 }
 
-// none has the answer go without additional records.
-func (t *targets) none() {
+// begin goes back to the first target.
+func (t *targets) begin() {
 	t.rest, t.n, t.next, t.sets, t.given = "", 0, 0, 0, 0
+	if t.of != nil {
+		t.rest = t.of.set
+	}
 }
 
 // ofAnswer has records added for an answer's last RRset, if it is of the type that was
@@ -69,13 +73,19 @@ func (t *targets) ofAnswer(of *answerSet, asked record.Type) {
 	default:
 		return
 	}
-	t.of, t.rest, t.cut = of, of.set, ""
+	t.of, t.cut = of, ""
 }
 
 // ofReferral has the addresses of name servers added that are in the zone, below a cut
 // too (glue).
 func (t *targets) ofReferral(of *answerSet) {
-	t.of, t.rest, t.cut, t.skip, t.service = of, of.set, of.owner, 0, false
+	t.of, t.cut, t.skip, t.service = of, of.owner, 0, false
+}
+
+// beginAdditional has additional return the first RRset next.
+func (l *lookup) beginAdditional() {
+	l.work = l.found
+	l.targets.begin()
 }
 
 // additional returns the next RRset for the additional section, nil at its end. room

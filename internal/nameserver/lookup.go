@@ -2,6 +2,7 @@ package nameserver
 
 import (
 	"strings"
+	"time"
 	"unsafe"
 
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -45,6 +46,12 @@ type view struct {
 	nested  bool
 	deepest int   // the most labels that one of them has
 	price   int64 // of an answer over UDP, as limiter.charge has it
+	// now is the clock that answers go by, which tests turn.
+	now func() time.Time
+}
+
+func newView(price int64) *view {
+	return &view{zones: make(map[record.Name]*zone), above: make(map[record.Name]struct{}), price: price, now: time.Now}
 }
 
 // add has a zone served.
@@ -141,7 +148,8 @@ type lookup struct {
 	zone    *Snapshot // of it
 	key     []byte    // of the name at hand
 	wild    []byte    // of the wildcard that may stand for it
-	work    int       // done for the question
+	found   int       // the work that finding the answer was
+	work    int       // done for the question so far
 	targets targets   // whose records are additional
 }
 
@@ -178,8 +186,8 @@ func (l *lookup) isLarge() bool {
 // find answers a question.
 func (l *lookup) find(v *view, name record.Name, t record.Type) {
 	l.answer, l.authority = l.answer[:0], l.authority[:0]
-	l.view, l.work = v, 0
-	l.targets.none()
+	l.view, l.work, l.found = v, 0, 0
+	l.targets.of = nil
 	if l.hosted = v.find(name, t); l.hosted == nil {
 		l.zone, l.outcome = nil, refused
 		return
@@ -204,6 +212,7 @@ func (l *lookup) find(v *view, name record.Name, t record.Type) {
 	case referral:
 		l.targets.ofReferral(&l.authority[0])
 	}
+	l.found = l.work
 }
 
 // step answers for one name of a chain. It returns the next one, "" at the end.

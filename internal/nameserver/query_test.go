@@ -336,3 +336,23 @@ func TestUnusualMessages(t *testing.T) {
 		}
 	}
 }
+
+// What was looked up once can be built into the same answer any number of times.
+func TestAnswersAreBuiltTwice(t *testing.T) {
+	s, questions := dearest(t, allDear...)
+	r := &responder{server: s}
+	for _, limit := range []int{dns.MinMsgSize, maxUDPSize, dns.MaxMsgSize} {
+		for _, asked := range questions {
+			q, ok := r.parse(asked.message)
+			if !ok || q.rcode != dns.RcodeSuccess {
+				continue
+			}
+			q.limit = limit
+			r.lookup.find(s.view.Load(), q.name, q.typ)
+			first := r.write(&q, asked.message, nil)
+			if second := r.write(&q, asked.message, nil); string(second) != string(first) {
+				t.Errorf("%s: within %d bytes, first\n%.800s\nthen\n%.800s", asked.name, limit, unpacked(first), unpacked(second))
+			}
+		}
+	}
+}

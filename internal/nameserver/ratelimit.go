@@ -58,8 +58,8 @@ const credit = int64(time.Second)
 
 func newLimiter() *limiter { return &limiter{seed: maphash.MakeSeed(), began: time.Now()} }
 
-// now returns the time in the accounts' measure.
-func (l *limiter) now() int64 { return int64(time.Since(l.began)) }
+// since returns a time in the accounts' measure.
+func (l *limiter) since(now time.Time) int64 { return int64(now.Sub(l.began)) }
 
 // charge charges the network of an address for an answer. price is how many
 // nanoseconds one costs, 0 for nothing.

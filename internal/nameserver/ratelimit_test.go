@@ -174,6 +174,43 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
+// The credit of a network comes back by the clock of what is served.
+func TestCreditByTheClock(t *testing.T) {
+	const rate = 50
+	s := open(t, storePath(t))
+	if _, err := s.Push(Settings{Zones: []ZoneConfig{zoneConfig(t, "example.org")}, RateLimit: rate}); err != nil {
+		t.Fatal(err)
+	}
+	clock := time.Now()
+	turned := *s.view.Load()
+	turned.now = func() time.Time { return clock }
+	s.view.Store(&turned)
+	message := packed(t, question("example.org.", dns.TypeSOA))
+	for _, later := range []time.Duration{0, time.Second, time.Second / 2} {
+		clock = clock.Add(later)
+		whole := 0
+		f := &flood{
+			batches: 4 * rate / floodBatch,
+			query:   func(int) ([]byte, netip.Addr) { return message, netip.MustParseAddr("198.51.100.1") },
+			sent: func(_ netip.Addr, answer []byte) {
+				if answer[2]&flagTC == 0 {
+					whole++
+				}
+			},
+		}
+		if err := f.answer(s); !errors.Is(err, net.ErrClosed) {
+			t.Fatal(err)
+		}
+		want := rate
+		if later > 0 {
+			want = int(rate * later / time.Second)
+		}
+		if whole != want {
+			t.Errorf("after %v more, %d answers, want %d", later, whole, want)
+		}
+	}
+}
+
 // The limit is that of the newest configuration.
 func TestRateLimitOfConfigurations(t *testing.T) {
 	s := open(t, storePath(t))

@@ -179,6 +179,7 @@ func (r *response) fill() bool {
 	if r.lookup.hosted == nil {
 		return true
 	}
+	r.lookup.beginAdditional()
 	for {
 		set := r.lookup.additional(r.room())
 		if set == nil {

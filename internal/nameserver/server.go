@@ -125,7 +125,7 @@ func Open(o Options) (*Server, error) {
 		wake:  make(chan struct{}, 1),
 		ended: make(chan struct{}),
 	}
-	s.view.Store(new(view))
+	s.view.Store(newView(0))
 	s.zones.Store(new(map[record.Name]*zone))
 	s.ledger.Store(newLedger(nil))
 	if err := s.store.open(); err != nil {
@@ -398,7 +398,7 @@ func (s *Server) publishView() {
 		return
 	}
 	newest := s.configs[len(s.configs)-1]
-	v := &view{zones: make(map[record.Name]*zone), above: make(map[record.Name]struct{}), price: newest.price}
+	v := newView(newest.price)
 	for name := range newest.zones {
 		v.add(name, (*s.zones.Load())[name])
 	}

@@ -97,7 +97,8 @@ func (s *Socket) answerPackets(p packets) error {
 		if r.server != server {
 			r.server, r.shard = server, server.takeShard()
 		}
-		v, now := server.view.Load(), server.limiter.now()
+		v := server.view.Load()
+		now := server.limiter.since(v.now())
 		for i := range n {
 			message, from := p.message(i)
 			var answer []byte

@@ -45,7 +45,8 @@ func (w *writer) begin(buf, message []byte, q *query) {
 // fill fills the message up to its limit with what a lookup found, RRset by RRset (RFC
 // 2181 §9): the answer, the authority, then what is additional, of which anything but
 // needed glue may be missing. It reports whether the message has to be called truncated;
-// if its answer is, nothing is additional.
+// if its answer is, nothing is additional. Filling another message with the same lookup
+// has the same result.
 func (w *writer) fill(l *lookup) (truncated bool) {
 	for i := range l.answer {
 		if !w.add(&l.answer[i], &w.counts.answer) {
@@ -57,6 +58,7 @@ func (w *writer) fill(l *lookup) (truncated bool) {
 			return true
 		}
 	}
+	l.beginAdditional()
 	for {
 		set := l.additional(w.limit - len(w.buf))
 		if set == nil {
