@@ -1,6 +1,7 @@
 package nameserver
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -201,7 +202,15 @@ func TestEvictedLeaveTheQueue(t *testing.T) {
 		first, _ := all.admit(here)
 		first.setBusy()
 		answered := make(chan []byte)
-		go func() { answered <- first.answerTCP(s, packed(t, question("large.example.org.", dns.TypeTXT)), nil) }()
+		query := packed(t, question("large.example.org.", dns.TypeTXT))
+		next := func(r *responder, allowed bool) (message []byte, large, more bool) {
+			message, large = r.answerTCP(query, allowed)
+			return message, large, false
+		}
+		go func() {
+			answer, _ := first.makeMessage(s, next, nil)
+			answered <- answer
+		}()
 		if synctest.Wait(); first.waiting == nil {
 			t.Fatal("while it waits, it does not count as idle")
 		}
@@ -212,4 +221,78 @@ func TestEvictedLeaveTheQueue(t *testing.T) {
 			t.Errorf("%d bytes of an answer were made", len(answer))
 		}
 	})
+}
+
+// countedDeadlines counts how often a connection was given a time to take something.
+type countedDeadlines struct {
+	net.Conn
+	n int
+}
+
+func (c *countedDeadlines) SetWriteDeadline(t time.Time) error {
+	c.n++
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// TestAnswerOfSeveralMessages sends several messages for one query: each has a length and
+// a deadline of its own, and a large one is made in its turn. The last one is not sent,
+// since the socket is closed before.
+func TestAnswerOfSeveralMessages(t *testing.T) {
+	s := questionServer(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := NewTCPSocket(listener, "tcp", nil)
+	l := socket.reader.(*tcpListener)
+	client := dial(t, "tcp", listener.Addr().String())
+	accepted, err := l.accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := &countedDeadlines{Conn: accepted}
+	c, _ := s.connections.admit(counted)
+	defer c.release()
+	c.setBusy()
+
+	sizes := []int{20, 0xffff, 30, 5000, 40}
+	made := 0
+	next := func(r *responder, allowed bool) (message []byte, large, more bool) {
+		if r.server != s {
+			t.Error("a responder of another server")
+		}
+		if large = sizes[made] > 4096; large != allowed {
+			if allowed || len(largeAnswers) != 0 {
+				t.Errorf("message %d is made as a large one", made)
+			}
+			return nil, large, false
+		}
+		if large && len(largeAnswers) != 1 {
+			t.Errorf("message %d is made beside others", made)
+		}
+		message = bytes.Repeat([]byte{byte(made)}, sizes[made])
+		if made++; made == len(sizes)-1 {
+			socket.Close()
+		}
+		return message, large, true
+	}
+	ended := make(chan error)
+	go func() {
+		_, err := l.answer(c, s, next, nil)
+		ended <- err
+	}()
+	for i, size := range sizes[:len(sizes)-1] {
+		if message := readTCP(t, client); len(message) != size || message[0] != byte(i) {
+			t.Errorf("message %d has %d bytes and begins %x, want %d", i, len(message), message[:1], size)
+		}
+	}
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("it ended with %v", err)
+	}
+	if counted.n != len(sizes)-1 {
+		t.Errorf("%d deadlines for %d messages", counted.n, len(sizes)-1)
+	}
+	if made != len(sizes)-1 {
+		t.Errorf("%d messages were made", made)
+	}
 }

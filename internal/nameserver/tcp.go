@@ -111,10 +111,14 @@ func (l *tcpListener) shutdown() {
 // until it ends.
 func (l *tcpListener) serveConn(c *connection) {
 	reader := bufio.NewReaderSize(c, tcpReadAhead)
-	var query, answer []byte
-	for patience := tcpRead; ; patience = tcpIdle {
+	var query, buf []byte
+	next := func(r *responder, allowed bool) (message []byte, large, more bool) {
+		message, large = r.answerTCP(query, allowed)
+		return message, large, false
+	}
+	for timeout := tcpRead; ; timeout = tcpIdle {
 		var err error
-		if query, err = l.read(c, reader, query, patience); err != nil {
+		if query, err = l.read(c, reader, query, timeout); err != nil {
 			return
 		}
 		server := l.socket.current.Load()
@@ -122,25 +126,58 @@ func (l *tcpListener) serveConn(c *connection) {
 			return
 		}
 		c.setBusy()
-		answer = c.answerTCP(server, query, answer[:0])
-		if len(answer) == 0 {
-			return // who sends what cannot be answered is not one to wait for
-		}
-		_ = c.SetWriteDeadline(time.Now().Add(tcpWrite))
-		if _, err := c.Write(answer); err != nil {
+		if buf, err = l.answer(c, server, next, buf); err != nil {
 			return
-		}
-		if cap(answer) > maxQuery {
-			answer = nil // many connections must not keep what one large answer took
 		}
 		c.setIdle()
 	}
 }
 
+// nextMessage makes the next message of an answer, nil if there must be none, and
+// reports whether it is large and whether another one follows. A large one is made only
+// if it is allowed; if it is not, that it is large is all that is returned, and the same
+// one is asked for again. The bytes are those of the responder, until that makes another
+// message.
+type nextMessage func(r *responder, allowed bool) (message []byte, large, more bool)
+
+// errNoMessage ends the connection of a client that is not to be waited for: it sends
+// what cannot be answered, or had to make room.
+var errNoMessage = errors.New("no message to send")
+
+// answer sends all messages of a server's answer, each when the client has taken the one
+// before, so that memory has one of them. The buffer is used again.
+func (l *tcpListener) answer(c *connection, server *Server, next nextMessage, buf []byte) ([]byte, error) {
+	for {
+		var more bool
+		if buf, more = c.makeMessage(server, next, buf[:0]); len(buf) == 0 {
+			return nil, errNoMessage
+		}
+		_ = c.SetWriteDeadline(time.Now().Add(tcpWrite))
+		if _, err := c.Write(buf); err != nil {
+			return nil, err
+		}
+		if cap(buf) > maxQuery {
+			buf = nil // many connections must not keep what one large message took
+		}
+		if !more {
+			return buf, nil
+		}
+		if l.hasEnded() {
+			return nil, net.ErrClosed
+		}
+	}
+}
+
+func (l *tcpListener) hasEnded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ended
+}
+
 // read reads a message into buf, which it returns, another one where buf is too short.
-func (l *tcpListener) read(c *connection, reader *bufio.Reader, buf []byte, patience time.Duration) ([]byte, error) {
+func (l *tcpListener) read(c *connection, reader *bufio.Reader, buf []byte, timeout time.Duration) ([]byte, error) {
 	var length [2]byte
-	if err := l.extend(c, patience); err != nil {
+	if err := l.extend(c, timeout); err != nil {
 		return nil, err
 	}
 	if _, err := io.ReadFull(reader, length[:]); err != nil {
@@ -177,43 +214,42 @@ func (l *tcpListener) extend(c *connection, by time.Duration) error {
 // is being answered, so that many of them do not keep what large answers took.
 var responders = sync.Pool{New: func() any { return new(responder) }}
 
-// largeAnswers are those of several kilobytes that are being made, on half of the
+// largeAnswers are the messages of several kilobytes that are being made, on half of the
 // processors: one of 64 kB takes a good part of a millisecond, and a thousand
 // connections can ask for it at the same time. With all processors at them, whatever
 // else the process does would wait.
 var largeAnswers = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
 
-// answerTCP appends a server's answer to a message to buf with its length before it,
-// nothing where there must be none. Where it has to wait for others, the connection
-// counts as idle: it may make room for one that asks for less.
-func (c *connection) answerTCP(server *Server, message, buf []byte) []byte {
-	buf, large := appendAnswer(server, message, buf, false)
+// makeMessage appends the next message of a server's answer to buf with its length
+// before it, nothing if there must be none. While it waits for other large ones, the
+// connection counts as idle: it may make room for one that asks for less.
+func (c *connection) makeMessage(server *Server, next nextMessage, buf []byte) (_ []byte, more bool) {
+	buf, large, more := appendMessage(server, next, buf, false)
 	if !large {
-		return buf
+		return buf, more
 	}
 	// It waits without a responder, of which there may be as many as connections.
 	c.setIdle()
 	select {
 	case largeAnswers <- struct{}{}:
 	case <-c.evicted: // or those that wait would be more than there may be connections
-		return buf
+		return buf, false
 	}
 	defer func() { <-largeAnswers }()
 	c.setBusy()
-	buf, _ = appendAnswer(server, message, buf, true)
-	return buf
+	buf, _, more = appendMessage(server, next, buf, true)
+	return buf, more
 }
 
-// appendAnswer is [responder.answerTCP] by a responder of a server, with the length of
-// the answer before it.
-func appendAnswer(server *Server, message, buf []byte, allowed bool) ([]byte, bool) {
+// appendMessage has a responder of a server make the next message.
+func appendMessage(server *Server, next nextMessage, buf []byte, allowed bool) (_ []byte, large, more bool) {
 	r := responders.Get().(*responder)
 	r.server = server
-	answer, large := r.answerTCP(message, allowed)
-	if answer != nil {
-		buf = append(binary.BigEndian.AppendUint16(buf, uint16(len(answer))), answer...)
+	message, large, more := next(r, allowed)
+	if message != nil {
+		buf = append(binary.BigEndian.AppendUint16(buf, uint16(len(message))), message...)
 	}
 	r.server = nil // which may be closed before the next message
 	responders.Put(r)
-	return buf, large
+	return buf, large, more
 }
