@@ -35,7 +35,7 @@ func serveCorpus(t testing.TB, zones []corpusZone) (*nameserver.Server, string) 
 	for _, z := range zones {
 		configs = append(configs, z.config)
 	}
-	if _, err := s.Push(nameserver.Settings{Zones: configs}); err != nil {
+	if err := s.Serve(nameserver.Settings{Zones: configs}); err != nil {
 		t.Fatal(err)
 	}
 	for _, z := range zones {

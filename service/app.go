@@ -122,10 +122,8 @@ type App struct {
 	// shared is kept by Cleanup: certmagic cleans up through the instance that
 	// began, and what it deletes late must still reach the store.
 	shared  *sharedServer
-	held    bool // shared counts this app
-	config  *nameserver.Config
+	held    bool      // shared counts this app
 	sockets []*socket // kept by Cleanup too, for health, which takes no lock
-	unserve []func()  // has the sockets be answered by the configuration before
 	live    bool      // among the live apps
 }
 
@@ -324,31 +322,19 @@ func (a *App) Cleanup() error {
 		a.hosting.Close()
 	}
 	if a.live {
-		liveApps.remove(a)
+		a.stopServing()
 		activity.Keep(liveApps.services())
 		a.live = false
 	}
-	// The sockets first: the configuration before has the answers when this one has
-	// none any longer.
-	for _, unserve := range a.unserve {
-		unserve()
+	if !a.held {
+		return nil
 	}
-	a.unserve = nil
+	a.held = false
 	var errs []error
-	if a.held {
-		for _, s := range a.sockets {
-			errs = append(errs, openSockets.release(s))
-		}
+	for _, s := range a.sockets {
+		errs = append(errs, openSockets.release(s))
 	}
-	if a.config != nil {
-		a.config.Pop()
-		a.config = nil
-	}
-	if a.held {
-		errs = append(errs, releaseServer(a.storePath))
-		a.held = false
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, releaseServer(a.storePath))...)
 }
 
 // replace resolves the placeholders of a setting; one that is unknown or empty is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -83,14 +84,11 @@ func (a *App) publish() {
 		return
 	default:
 	}
-	if a.hasBuiltin() {
-		if err := a.serveZones(); err != nil {
-			a.logger.Error("this configuration's zones are not served yet; trying again", zap.Duration("in", publishRetry), zap.Error(err))
-			time.AfterFunc(publishRetry, a.publish)
-			return
-		}
+	if err := a.serve(); err != nil {
+		a.logger.Error("this configuration's zones are not served yet; trying again", zap.Duration("in", publishRetry), zap.Error(err))
+		time.AfterFunc(publishRetry, a.publish)
+		return
 	}
-	liveApps.push(a)
 	a.live = true
 	a.announceExpiry()
 	a.hosting.Begin(a.nameServer())
@@ -104,15 +102,50 @@ func (a *App) nameServer() *nameserver.Server {
 	return a.shared.Server
 }
 
+// serving is held while what is served changes, so that it is always what the newest of
+// the live apps has.
+var serving sync.Mutex
+
+// serve makes the app the newest of the live apps.
+func (a *App) serve() error {
+	serving.Lock()
+	defer serving.Unlock()
+	if a.hasBuiltin() {
+		if err := a.serveZones(); err != nil {
+			return err
+		}
+	}
+	liveApps.push(a)
+	return nil
+}
+
+// stopServing takes the app from the live apps. Its sockets and its store then serve the
+// newest of those that are left. If there is none, they go on, until they are closed: what
+// they answer to clients that still ask is better than silence.
+func (a *App) stopServing() {
+	serving.Lock()
+	defer serving.Unlock()
+	sameStore := func(other *App) bool { return other.shared == a.shared }
+	wasNewest := liveApps.newestOf(sameStore) == a
+	liveApps.remove(a)
+	for _, s := range a.sockets {
+		if next := liveApps.newestOf(func(other *App) bool { return slices.Contains(other.sockets, s) }); next != nil {
+			s.Serve(next.shared.Server)
+		}
+	}
+	if next := liveApps.newestOf(sameStore); next != nil && wasNewest && a.shared != nil {
+		a.shared.Revert(next.nameServerSettings())
+	}
+}
+
 // serveZones publishes the zones, and only then reads the first question.
 func (a *App) serveZones() error {
 	settings := a.nameServerSettings()
-	var err error
-	if a.config, err = a.shared.Push(settings); err != nil {
+	if err := a.shared.Serve(settings); err != nil {
 		return err
 	}
 	for _, s := range a.sockets {
-		a.unserve = append(a.unserve, s.Serve(a.shared.Server))
+		s.Serve(a.shared.Server)
 	}
 	a.logger.Info("the name server is up", zap.Stringers("listen", a.listen), zap.Int("zones", len(settings.Zones)), zap.String("store", a.storePath))
 	return nil
@@ -121,8 +154,8 @@ func (a *App) serveZones() error {
 // liveApps are the apps that serve, the newest last.
 var liveApps appStack
 
-// appStack lets a server that is still draining see the newest configuration,
-// so that what a reload revokes is revoked there too.
+// appStack says what is served, and lets a server that is still draining see the newest
+// configuration, so that what a reload revokes is revoked there too.
 type appStack struct {
 	mu   sync.RWMutex
 	apps []*App
@@ -137,12 +170,7 @@ func (s *appStack) push(a *App) {
 func (s *appStack) remove(a *App) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range s.apps {
-		if s.apps[i] == a {
-			s.apps = append(s.apps[:i:i], s.apps[i+1:]...)
-			return
-		}
-	}
+	s.apps = slices.DeleteFunc(slices.Clone(s.apps), func(other *App) bool { return other == a })
 }
 
 // services returns what the apps that serve host.
@@ -158,10 +186,20 @@ func (s *appStack) services() []*hosting.Service {
 
 // newest returns the newest app that serves, or own if there is none.
 func (s *appStack) newest(own *App) *App {
+	if newest := s.newestOf(func(*App) bool { return true }); newest != nil {
+		return newest
+	}
+	return own
+}
+
+// newestOf returns the newest app that serves among some, nil if there is none.
+func (s *appStack) newestOf(some func(*App) bool) *App {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if len(s.apps) == 0 {
-		return own
+	for _, a := range slices.Backward(s.apps) {
+		if some(a) {
+			return a
+		}
 	}
-	return s.apps[len(s.apps)-1]
+	return nil
 }

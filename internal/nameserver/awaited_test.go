@@ -99,7 +99,7 @@ func TestTargetIsReconfigured(t *testing.T) {
 	rcode := func() string { return readReply(ask(t, s, "missing.example.org", "TXT")).Rcode }
 	for _, marked := range []bool{true, false, true} {
 		zone.ChallengeTarget = marked
-		if _, err := s.Push(Settings{Zones: []ZoneConfig{zone}}); err != nil {
+		if err := s.Serve(Settings{Zones: []ZoneConfig{zone}}); err != nil {
 			t.Fatal(err)
 		}
 		if got, want := rcode(), map[bool]string{true: "NOERROR", false: "NXDOMAIN"}[marked]; got != want {
@@ -107,7 +107,7 @@ func TestTargetIsReconfigured(t *testing.T) {
 		}
 	}
 	zone.NegativeTTL = record.MaxTTL + 1
-	if _, err := s.Push(Settings{Zones: []ZoneConfig{zone}}); err == nil {
+	if err := s.Serve(Settings{Zones: []ZoneConfig{zone}}); err == nil {
 		t.Error("a TTL that is too high was accepted")
 	}
 }

@@ -54,7 +54,7 @@ func (s *Server) backupZones(ctx context.Context) (zones []zoneBackup, clients [
 		}
 		for name, z := range *s.zones.Load() {
 			b := zoneBackup{snapshot: z.current.Load(), stored: make(map[string]node)}
-			if m := b.snapshot.made; m != nil {
+			if m := b.snapshot.config; m != nil {
 				for _, set := range m.sets {
 					n, err := s.store.node(name, set.key)
 					if err != nil {
@@ -108,7 +108,7 @@ func (b zoneBackup) write(ctx context.Context, to *store) error {
 		return len(change.sets) < backupSets || flush()
 	}
 	z.tree.Scan(func(key string, n node) bool {
-		if _, made := b.stored[key]; made {
+		if _, hidden := b.stored[key]; hidden {
 			return true
 		}
 		return add(key, n)

@@ -56,7 +56,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	var serial uint32
 	for _, file := range files {
 		restored := open(t, file)
-		push(t, restored, config)
+		serve(t, restored, config)
 		z := snapshot(t, restored, config.Name)
 		if z.Serial() < serial {
 			t.Errorf("serial %d after %d", z.Serial(), serial)
@@ -89,9 +89,9 @@ func TestBackupIsTheWhole(t *testing.T) {
 	path := storePath(t)
 	s := open(t, path)
 	config := zoneConfig(t, "a.test", "ns1.example.net")
-	push(t, s, config)
+	serve(t, s, config)
 	apply(t, s, config.Name, appending(rr(t, config.Name, "ns1 300 A 192.0.2.9"), rr(t, config.Name, "www 300 A 192.0.2.1")))
-	push(t, s, zoneConfig(t, "a.test", "ns1.a.test 192.0.2.53")) // hides the first
+	serve(t, s, zoneConfig(t, "a.test", "ns1.a.test 192.0.2.53")) // hides the first
 	file := filepath.Join(t.TempDir(), "backup.db")
 	if err := s.Backup(t.Context(), file); err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ func filled(b *testing.B, path string, names int) (*Server, ZoneConfig) {
 	b.Helper()
 	s := open(b, path)
 	zone := zoneConfig(b, "acme.example.com")
-	push(b, s, zone)
+	serve(b, s, zone)
 	const most = 10_000
 	for from := 0; from < names; from += most {
 		change := record.Change{Op: record.Append}
@@ -137,7 +137,7 @@ func BenchmarkServeUDP(b *testing.B) {
 	const window = 32
 	for _, names := range sizes {
 		s, zone := filled(b, storePath(b), names)
-		if _, err := s.Push(Settings{Zones: []ZoneConfig{zone}, RateLimit: DefaultRateLimit}); err != nil {
+		if err := s.Serve(Settings{Zones: []ZoneConfig{zone}, RateLimit: DefaultRateLimit}); err != nil {
 			b.Fatal(err)
 		}
 		queries := challengeQueries(b, zone.Name, names, "_acme-challenge", edns(1232))

@@ -117,11 +117,13 @@ func (s *Server) runCommitter(ready chan<- struct{}) {
 		select {
 		case <-timer.C:
 			s.retry()
+			s.finishRevert()
 			timer.Reset(s.pause(s.expire()))
 		case <-s.wake:
 			again := true
 			for until := time.Now().Add(commitsInARow); again && time.Now().Before(until); again = s.commit(s.nextJob) {
-				// Who can run already may be about to join: goroutines that have read
+				s.finishRevert()
+				// Goroutines that can run may be about to join: those that have read
 				// their request go first. With one client, this costs nothing.
 				runtime.Gosched()
 			}
@@ -324,24 +326,23 @@ func (b *batch) draft(z *zone) *draft {
 	return d
 }
 
-// configure has the zone, which is made where there is none, hold what a
-// configuration makes of it.
-func (b *batch) configure(name record.Name, m *made) error {
+// configure has the zone, which is made if there is none, hold the records of a
+// configuration. The job must be alone.
+func (b *batch) configure(name record.Name, records *configRecords) error {
 	z := (*b.server.zones.Load())[name]
 	if z == nil {
 		z = &zone{name: name}
 	}
 	d := b.draft(z)
-	if d.next.made != nil && d.next.made.fingerprint == m.fingerprint && d.next.configured == m.fingerprint {
+	if d.next.config != nil && d.next.config.fingerprint == records.fingerprint && d.next.configured == records.fingerprint {
 		return nil
 	}
 	d.own()
-	stored := func(key string) (node, error) { return b.server.store.node(name, key) }
-	warn := b.server.warnShadowed
+	warn := b.server.warnHidden
 	if b.rehearsal { // it warns when it comes
 		warn = func(record.Name) {}
 	}
-	keys, err := d.next.setMade(m, stored, warn)
+	keys, err := d.next.configure(records, b.server.store, warn)
 	for _, key := range keys {
 		d.touch(key, false)
 	}
@@ -460,13 +461,13 @@ func (d *draft) changedSets() []setChange {
 // reconfigured reports whether the store has to learn of another configuration, or
 // of the zone itself.
 func (d *draft) reconfigured() bool {
-	return d.next.made != nil && d.next.made.fingerprint != d.next.configured
+	return d.next.config != nil && d.next.config.fingerprint != d.next.configured
 }
 
 // finish raises the serial.
 func (d *draft) finish(now time.Time) {
 	d.next.serial = nextSerial(d.base.serial, now)
-	if m := d.next.made; m != nil {
+	if m := d.next.config; m != nil {
 		d.next.configured = m.fingerprint
 		d.next.soa = m.soa(d.next.serial)
 	}

@@ -24,7 +24,7 @@ func TestApplyIsServedAndStored(t *testing.T) {
 	path := storePath(t)
 	s := open(t, path)
 	zone := zoneConfig(t, "example.org")
-	push(t, s, zone)
+	serve(t, s, zone)
 	text := rr(t, zone.Name, "www 60 TXT hello")
 
 	before := snapshot(t, s, zone.Name)
@@ -52,7 +52,7 @@ func TestApplyIsServedAndStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = open(t, path)
-	push(t, s, zone)
+	serve(t, s, zone)
 	if diff := cmp.Diff(want, lines(snapshot(t, s, zone.Name))); diff != "" {
 		t.Errorf("after opening again (-want +got):\n%s", diff)
 	}
@@ -276,7 +276,7 @@ func TestCloseFinishesWhatWaits(t *testing.T) {
 		path := storePath(t)
 		s := open(t, path)
 		zone := zoneConfig(t, "example.org")
-		push(t, s, zone)
+		serve(t, s, zone)
 		started, release, _ := pausedCommit(t, s)
 		wg, errs := applyBehind(t, s, zone, started, 10)
 		closed := make(chan error)
@@ -290,7 +290,7 @@ func TestCloseFinishesWhatWaits(t *testing.T) {
 		if err := errors.Join(append(errs, <-closed)...); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Push(Settings{Zones: []ZoneConfig{zone}}); !errors.Is(err, ErrClosed) {
+		if err := s.Serve(Settings{Zones: []ZoneConfig{zone}}); !errors.Is(err, ErrClosed) {
 			t.Errorf("a push after Close: %v", err)
 		}
 		s = open(t, path)
@@ -336,7 +336,7 @@ func TestIndexAndStoreAgree(t *testing.T) {
 	s := open(t, path)
 	zone := zoneConfig(t, "example.org", "ns1.example.org 192.0.2.53", "ns.sub.example.org 192.0.2.54")
 	other := zoneConfig(t, "example.org", "a.example.org 192.0.2.53")
-	push(t, s, zone)
+	serve(t, s, zone)
 
 	labels := []string{"a", "b", "*", "sub", "ns1", `\000`, `\001`, "c.d"}
 	expiry := time.Now().Unix() + 3600
@@ -352,7 +352,6 @@ func TestIndexAndStoreAgree(t *testing.T) {
 		}
 		return r
 	}
-	var configs []*Config
 	changed := 0
 	for i := range 600 {
 		change := record.Change{Op: []record.Op{record.Append, record.Append, record.Set, record.Delete}[random.IntN(4)]}
@@ -377,9 +376,9 @@ func TestIndexAndStoreAgree(t *testing.T) {
 		}
 		switch i % 50 {
 		case 10:
-			configs = append(configs, push(t, s, []ZoneConfig{zone, other}[random.IntN(2)]))
+			serve(t, s, []ZoneConfig{zone, other}[random.IntN(2)])
 		case 40:
-			configs[random.IntN(len(configs))].Pop()
+			s.Revert(Settings{Zones: []ZoneConfig{[]ZoneConfig{zone, other}[random.IntN(2)]}})
 		}
 	}
 	if changed < 100 {
@@ -427,14 +426,14 @@ func TestIndexAndStoreAgree(t *testing.T) {
 	}
 
 	newest := zone
-	if m := madeBy(s.configs, zone.Name); m != nil && m.fingerprint != mustMade(t, zone).fingerprint {
+	if s.served.records(zone.Name).fingerprint != configRecordsOf(t, zone).fingerprint {
 		newest = other
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, path)
-	push(t, s, newest)
+	serve(t, s, newest)
 	again := snapshot(t, s, zone.Name)
 	if diff := cmp.Diff(slices.Collect(z.Records(zone.Name)), slices.Collect(again.Records(zone.Name))); diff != "" {
 		t.Errorf("seed %d: opened again (-index +store):\n%s", seed, diff)
@@ -445,9 +444,9 @@ func TestIndexAndStoreAgree(t *testing.T) {
 	}
 }
 
-func mustMade(t *testing.T, c ZoneConfig) *made {
+func configRecordsOf(t *testing.T, c ZoneConfig) *configRecords {
 	t.Helper()
-	m, err := newMade(c)
+	m, err := newConfigRecords(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -483,7 +482,7 @@ func TestConcurrentUse(t *testing.T) {
 				return
 			default:
 			}
-			push(t, s, zone).Pop()
+			serve(t, s, zone)
 		}
 	})
 	for w := range 16 {
@@ -511,7 +510,7 @@ func TestFileHasWhatWasAnswered(t *testing.T) {
 	path := storePath(t)
 	s := open(t, path)
 	zone := zoneConfig(t, "example.org")
-	push(t, s, zone)
+	serve(t, s, zone)
 
 	type copied struct {
 		path     string

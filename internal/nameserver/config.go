@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -51,25 +52,25 @@ const (
 // does not rise at each start.
 type fingerprint [sha256.Size]byte
 
-// made is what a configuration makes of a zone. It never changes.
-type made struct {
-	sets        []madeSet
-	soaNames    string // MNAME and RNAME in wire form
+// configRecords are the records that a configuration makes in a zone. They never change.
+type configRecords struct {
+	sets        []configSet // without the SOA
+	soaNames    string      // MNAME and RNAME in wire form
 	negativeTTL uint32
 	target      bool // of challenges
 	fingerprint fingerprint
 }
 
-// madeSet is one RRset of a made.
-type madeSet struct {
+// configSet is an RRset that a configuration makes.
+type configSet struct {
 	name record.Name
 	key  string
 	typ  record.Type
 	set  rrset
 }
 
-// newMade makes the records of a zone, or says why its configuration is none.
-func newMade(c ZoneConfig) (*made, error) {
+// newConfigRecords makes the records of a zone, or says why its configuration is invalid.
+func newConfigRecords(c ZoneConfig) (*configRecords, error) {
 	if len(c.NameServers) == 0 {
 		return nil, errors.New("it has no name server; give it one at least")
 	}
@@ -82,7 +83,7 @@ func newMade(c ZoneConfig) (*made, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the name is too long for the contact in its SOA record: %w", err)
 	}
-	m := &made{
+	m := &configRecords{
 		soaNames:    string(c.NameServers[0].Name) + string(contact),
 		negativeTTL: c.NegativeTTL, target: c.ChallengeTarget,
 	}
@@ -107,7 +108,7 @@ func newMade(c ZoneConfig) (*made, error) {
 }
 
 // add adds a record, unless it is there already.
-func (m *made) add(name record.Name, t record.Type, ttl uint32, data string) {
+func (m *configRecords) add(name record.Name, t record.Type, ttl uint32, data string) {
 	r := rrset(appendPacked(nil, ttl, 0, data))
 	for i := range m.sets {
 		set := &m.sets[i]
@@ -123,10 +124,10 @@ func (m *made) add(name record.Name, t record.Type, ttl uint32, data string) {
 		set.set += r
 		return
 	}
-	m.sets = append(m.sets, madeSet{name: name, key: name.Key(), typ: t, set: r})
+	m.sets = append(m.sets, configSet{name: name, key: name.Key(), typ: t, set: r})
 }
 
-func (m *made) digest() fingerprint {
+func (m *configRecords) digest() fingerprint {
 	all := appendSet(nil, record.TypeSOA, m.soa(0).lasting)
 	if m.target {
 		all = append(all, 1)
@@ -146,7 +147,7 @@ type soaSets struct {
 }
 
 // soa makes the SOA record.
-func (m *made) soa(serial uint32) soaSets {
+func (m *configRecords) soa(serial uint32) soaSets {
 	if m == nil {
 		return soaSets{}
 	}
@@ -164,7 +165,7 @@ func (m *made) soa(serial uint32) soaSets {
 }
 
 // has reports whether an RRset other than the SOA is made.
-func (m *made) has(name record.Name, t record.Type) bool {
+func (m *configRecords) has(name record.Name, t record.Type) bool {
 	if m == nil {
 		return false
 	}
@@ -176,37 +177,56 @@ func (m *made) has(name record.Name, t record.Type) bool {
 	return false
 }
 
-// merge returns the node of stored and made records at a name. Made ones take the
-// place of stored ones of their type, and of a CNAME, beside which they could not
-// stand; hidden reports whether there were such.
-func (m *made) merge(key string, stored node) (merged node, hidden bool) {
-	var here []madeSet
-	if m != nil {
-		for _, set := range m.sets {
-			if set.key == key {
-				here = append(here, set)
-			}
-		}
-	}
-	if len(here) == 0 {
-		return stored, false
-	}
-	name := here[0].name
-	var records []record.Record
-	for stored != "" {
-		var (
-			t   record.Type
-			set rrset
-		)
-		t, set, stored = stored.next()
-		if t == record.TypeCNAME || m.has(name, t) {
-			hidden = true
+// configure has the zone hold the records of a configuration instead of those of the one
+// before, and returns the keys of the nodes that it has set. Doing it again changes
+// nothing. It can be done whenever the store has all of the zone: what it has at those
+// names is read from there. The tree must be the caller's own. hidden is called for each
+// name whose stored records give way.
+func (z *Snapshot) configure(m *configRecords, stored *store, hidden func(record.Name)) (keys []string, err error) {
+	for _, which := range []*configRecords{z.config, m} {
+		if which == nil {
 			continue
 		}
-		records = set.appendRecords(records, name, t)
+		for _, set := range which.sets {
+			if slices.Contains(keys, set.key) {
+				continue
+			}
+			keys = append(keys, set.key)
+			n, err := stored.node(z.zone, set.key)
+			if err != nil {
+				return nil, err
+			}
+			n, hides := m.merge(set.name, set.key, n)
+			if hides {
+				hidden(set.name)
+			}
+			z.put(set.key, n)
+		}
 	}
-	for _, set := range here {
-		records = set.set.appendRecords(records, name, set.typ)
+	z.config = m
+	z.soa = m.soa(z.serial)
+	return keys, nil
+}
+
+// merge returns the node of stored and configured records at a name. Configured ones
+// replace stored ones of their type, and a CNAME, beside which they could not be; hides
+// reports whether there were such.
+func (m *configRecords) merge(name record.Name, key string, stored node) (merged node, hides bool) {
+	var records []record.Record
+	for _, set := range m.sets {
+		if set.key == key {
+			records = set.set.appendRecords(records, name, set.typ)
+		}
 	}
-	return packNode(records), hidden
+	if len(records) == 0 {
+		return stored, false
+	}
+	for t, r := range stored.records() {
+		if t == record.TypeCNAME || m.has(name, t) {
+			hides = true
+			continue
+		}
+		records = append(records, r.record(name, t))
+	}
+	return packNode(records), hides
 }

@@ -25,7 +25,7 @@ func TestSerialFollowsTheConfig(t *testing.T) {
 		if err := s.Load(); err != nil {
 			t.Fatal(err)
 		}
-		push(t, s, c)
+		serve(t, s, c)
 		z := snapshot(t, s, zone.Name)
 		if rise := int32(z.Serial()-last) > 0; rise != rises || int32(z.Serial()-last) < 0 {
 			t.Errorf("%s: serial %d after %d", when, z.Serial(), last)
@@ -49,21 +49,21 @@ func TestSerialFollowsTheConfig(t *testing.T) {
 	step("another TTL", slower, true, strings.Replace(ns, "60", "3600", 1), strings.Replace(a, "60", "3600", 1))
 }
 
-// A config that fails after Push goes back to the one before, serials and all.
-func TestPopGoesBack(t *testing.T) {
+// A config that has to go leaves the one before, and the serial goes on.
+func TestRevert(t *testing.T) {
 	s := open(t, storePath(t))
 	old := zoneConfig(t, "example.org", "ns1.example.org 192.0.2.53")
-	push(t, s, old)
+	serve(t, s, old)
 	want := lines(snapshot(t, s, old.Name))
-	c := push(t, s, zoneConfig(t, "example.org", "ns9.example.org 192.0.2.99"))
+	serve(t, s, zoneConfig(t, "example.org", "ns9.example.org 192.0.2.99"))
 	between := snapshot(t, s, old.Name)
 	if slices.Equal(want, lines(between)) {
 		t.Fatal("the second config has changed nothing")
 	}
-	c.Pop()
+	s.Revert(Settings{Zones: []ZoneConfig{old}})
 	z := snapshot(t, s, old.Name)
 	if diff := cmp.Diff(want, lines(z)); diff != "" {
-		t.Errorf("after Pop (-want +got):\n%s", diff)
+		t.Errorf("after Revert (-want +got):\n%s", diff)
 	}
 	if int32(z.Serial()-between.Serial()) <= 0 {
 		t.Errorf("serial %d after %d", z.Serial(), between.Serial())
@@ -76,11 +76,11 @@ func TestMadeRecordsShadowStoredOnes(t *testing.T) {
 	other := zoneConfig(t, "example.org", "ns2.example.org 192.0.2.54", "ns3.example.org 192.0.2.55")
 	path := storePath(t)
 	s := open(t, path)
-	push(t, s, zone)
+	serve(t, s, zone)
 	apply(t, s, zone.Name, appending(rrs(t, zone.Name, "ns2 60 A 192.0.2.77", "ns2 60 TXT stays", "ns3 60 CNAME ns2.example.org.")...))
 	first := lines(snapshot(t, s, zone.Name))
 
-	c := push(t, s, other)
+	serve(t, s, other)
 	shadowed := []string{
 		"example.org. 60 IN NS ns2.example.org.", "example.org. 60 IN NS ns3.example.org.",
 		"ns2.example.org. 60 IN A 192.0.2.54", `ns2.example.org. 60 IN TXT "stays"`, "ns3.example.org. 60 IN A 192.0.2.55",
@@ -90,7 +90,7 @@ func TestMadeRecordsShadowStoredOnes(t *testing.T) {
 	}
 	apply(t, s, zone.Name, appending(rr(t, zone.Name, "ns3 60 TXT beside")))
 	apply(t, s, zone.Name, deleting(rr(t, zone.Name, "ns3 60 TXT beside")))
-	c.Pop()
+	s.Revert(Settings{Zones: []ZoneConfig{zone}})
 	if diff := cmp.Diff(first, lines(snapshot(t, s, zone.Name))); diff != "" {
 		t.Errorf("back with the first config (-want +got):\n%s", diff)
 	}
@@ -98,7 +98,7 @@ func TestMadeRecordsShadowStoredOnes(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = open(t, path)
-	push(t, s, zone)
+	serve(t, s, zone)
 	if diff := cmp.Diff(first, lines(snapshot(t, s, zone.Name))); diff != "" {
 		t.Errorf("opened again (-want +got):\n%s", diff)
 	}
@@ -109,10 +109,10 @@ func TestLateDelete(t *testing.T) {
 	path := storePath(t)
 	s := open(t, path)
 	zone := zoneConfig(t, "example.org")
-	c := push(t, s, zone)
+	serve(t, s, zone)
 	text := rr(t, zone.Name, "www 60 TXT x")
 	apply(t, s, zone.Name, appending(text))
-	c.Pop()
+	serve(t, s, zoneConfig(t, "other.test"))
 	if got := apply(t, s, zone.Name, deleting(text)); len(got.Records) != 1 {
 		t.Errorf("deleted: %v", got)
 	}
@@ -126,7 +126,7 @@ func TestLateDelete(t *testing.T) {
 	}
 }
 
-func TestPushErrors(t *testing.T) {
+func TestServeErrors(t *testing.T) {
 	long := strings.Repeat(strings.Repeat("a", 60)+".", 4) + "abcd"
 	tests := []struct {
 		name  string
@@ -142,8 +142,8 @@ func TestPushErrors(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			s := serving(t, zoneConfig(t, "other.test"))
-			c, err := s.Push(Settings{Zones: test.zones})
-			if err == nil || c != nil || !strings.Contains(err.Error(), test.want) {
+			err := s.Serve(Settings{Zones: test.zones})
+			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error: %v", err)
 			}
 			if m := ask(t, s, "other.test", "SOA"); m.Rcode != dns.RcodeSuccess {

@@ -43,7 +43,7 @@ func (s *Server) Contents() []Contents {
 		if since, ok := oldest[zones[name]]; ok {
 			c.Oldest = time.Unix(since, 0)
 		}
-		if current.made != nil {
+		if current.config != nil {
 			c.Records++ // the SOA is apart
 		}
 		list = append(list, c)

@@ -15,7 +15,7 @@ func TestContents(t *testing.T) {
 	path := storePath(t)
 	s := open(t, path)
 	one, two, empty := zoneConfig(t, "one.example"), zoneConfig(t, "two.example"), zoneConfig(t, "empty.example", "ns.example.net")
-	push(t, s, one, two, empty)
+	serve(t, s, one, two, empty)
 	started := time.Now()
 	soon, later := time.Now().Add(time.Hour).Truncate(time.Second), time.Now().Add(2*time.Hour).Truncate(time.Second)
 	apply(t, s, one.Name, appending(
@@ -47,7 +47,7 @@ func TestContents(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = open(t, path)
-	push(t, s, one, two, empty)
+	serve(t, s, one, two, empty)
 	if diff := cmp.Diff(want, s.Contents(), roughly); diff != "" {
 		t.Errorf("opened again (-want +got):\n%s", diff)
 	}

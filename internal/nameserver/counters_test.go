@@ -38,7 +38,7 @@ func TestCounters(t *testing.T) {
 	overTCP(r, packed(t, question("text.example.org.", dns.TypeTXT)))
 	overTCP(r, make([]byte, headerLen))
 
-	push(t, s, zoneConfig(t, "example.org")).Pop()
+	serve(t, s, zoneConfig(t, "example.org"))
 	var got []string
 	for _, c := range s.QueryCounts() {
 		got = append(got, fmt.Sprintf("%s %s %s %d", c.Zone, c.Type, c.Rcode, c.Queries))

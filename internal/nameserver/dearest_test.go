@@ -30,7 +30,7 @@ func dearest(t testing.TB, zones ...func(*dearZones)) (*Server, []dearQuestion) 
 	for _, add := range zones {
 		add(d)
 	}
-	push(t, d.server, d.zones...)
+	serve(t, d.server, d.zones...)
 	for i, zone := range d.zones {
 		apply(t, d.server, zone.Name, appending(d.records[i]...))
 	}

@@ -21,7 +21,7 @@ func TestRecordsExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // with a clock of its own
 		s := open(t, path)
 		zone := zoneConfig(t, "example.org")
-		push(t, s, zone)
+		serve(t, s, zone)
 		early, late := rr(t, zone.Name, "www 60 TXT early"), rr(t, zone.Name, "www 60 TXT late")
 		other, stays := rr(t, zone.Name, "other 60 TXT x"), rr(t, zone.Name, "other 60 A 192.0.2.1")
 		apply(t, s, zone.Name, appending(expiring(early, time.Hour), expiring(late, 3*time.Hour), expiring(other, 2*time.Hour), stays))
@@ -82,7 +82,7 @@ func TestManyExpireDuringDowntime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, path)
 		zone := zoneConfig(t, "example.org")
-		push(t, s, zone)
+		serve(t, s, zone)
 		var records []record.Record
 		for i := range 2*expireAtOnce + 1 {
 			owner, err := zone.Name.Child(string([]byte{'n', 'a' + byte(i/676), 'a' + byte(i/26%26), 'a' + byte(i%26)}))
@@ -112,7 +112,7 @@ func TestExpiryIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, path)
 		zone := zoneConfig(t, "example.org")
-		push(t, s, zone)
+		serve(t, s, zone)
 		text := rr(t, zone.Name, "www 60 TXT x")
 		apply(t, s, zone.Name, appending(expiring(text, time.Minute)))
 		failAt(t, s, stepCommit, stepOpen)

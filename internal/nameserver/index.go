@@ -2,7 +2,6 @@ package nameserver
 
 import (
 	"iter"
-	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -26,9 +25,9 @@ type Snapshot struct {
 	// copies it (two concurrent copies race).
 	tree   *tree
 	serial uint32
-	// made is what the configuration adds to the store's records: they stand in
-	// tree with them, the SOA excepted. Nil until a configuration names the zone.
-	made *made
+	// config are the records that a configuration adds to the store's. They are in tree
+	// with them, except for the SOA. Nil until a configuration names the zone.
+	config *configRecords
 	// soa is apart from the tree because it changes with each commit.
 	soa soaSets
 	// depths spare most questions for missing names a search.
@@ -61,7 +60,7 @@ func (z *Snapshot) At(name record.Name) []record.Record {
 
 // Made reports whether an RRset is made by the server and so out of a change's reach.
 func (z *Snapshot) Made(name record.Name, t record.Type) bool {
-	return t == record.TypeSOA || t == record.TypeNS && name == z.zone || z.made.has(name, t)
+	return t == record.TypeSOA || t == record.TypeNS && name == z.zone || z.config.has(name, t)
 }
 
 // types returns the types of the RRsets at a name.
@@ -110,7 +109,7 @@ func (z *Snapshot) Records(under record.Name) iter.Seq[record.Record] {
 // awaits reports whether a name of the zone is one at which a challenge may be answered
 // at any time.
 func (z *Snapshot) awaits(name record.Name) bool {
-	return z.made != nil && z.made.target || record.AwaitsChallenge(name)
+	return z.config != nil && z.config.target || record.AwaitsChallenge(name)
 }
 
 // newSnapshot returns an empty zone.
@@ -161,35 +160,4 @@ func (z *Snapshot) count(key string, n node, by int) {
 // hasWildcard reports whether a label of a key, or of its end, is "*".
 func hasWildcard(key string) bool {
 	return strings.HasPrefix(key, "*\x00") || strings.Contains(key, "\x00*\x00")
-}
-
-// setMade puts the records of a configuration in the place of those of the one
-// before, and returns the keys of the nodes that it set. stored returns what the
-// store has at a name; shadowed is called for each name where stored records are
-// out of sight for as long as the configuration has some in their place.
-func (z *Snapshot) setMade(m *made, stored func(key string) (node, error), shadowed func(record.Name)) ([]string, error) {
-	var keys []string
-	for _, which := range []*made{z.made, m} {
-		if which == nil {
-			continue
-		}
-		for _, set := range which.sets {
-			if slices.Contains(keys, set.key) {
-				continue
-			}
-			keys = append(keys, set.key)
-			n, err := stored(set.key)
-			if err != nil {
-				return nil, err
-			}
-			n, hidden := m.merge(set.key, n)
-			if hidden {
-				shadowed(set.name)
-			}
-			z.put(set.key, n)
-		}
-	}
-	z.made = m
-	z.soa = m.soa(z.serial)
-	return keys, nil
 }

@@ -24,7 +24,7 @@ func TestUses(t *testing.T) {
 	zone := zoneConfig(t, "example.org")
 	path := storePath(t)
 	s := open(t, path)
-	push(t, s, zone)
+	serve(t, s, zone)
 	by := func(client string, change record.Change) {
 		t.Helper()
 		if _, err := s.ApplyFor(context.Background(), zone.Name, change, Account{Client: client}); err != nil {
@@ -57,7 +57,7 @@ func TestUses(t *testing.T) {
 	}
 	for when, path := range map[string]string{"after a restart": path, "in a back-up": backup} {
 		s := open(t, path)
-		push(t, s, zone)
+		serve(t, s, zone)
 		want(when, s, map[string]Use{"ops": {1, size}, "web": {1, size}})
 		if _, err := s.ApplyFor(context.Background(), zone.Name, deleting(www...), Account{Client: "third"}); err != nil {
 			t.Fatal(err)
@@ -174,7 +174,7 @@ func TestUpgrade(t *testing.T) {
 	zone := zoneConfig(t, "example.org")
 	path := storePath(t)
 	s := open(t, path)
-	push(t, s, zone)
+	serve(t, s, zone)
 	soon := time.Now().Add(time.Hour).Unix()
 	r := rr(t, zone.Name, "www 60 TXT x")
 	r.Expires = soon

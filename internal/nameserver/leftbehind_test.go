@@ -26,7 +26,7 @@ func TestLeftBehind(t *testing.T) {
 		if err := s.Load(); err != nil {
 			t.Fatal(err)
 		}
-		push(t, s, zone)
+		serve(t, s, zone)
 		return s
 	}
 	write := func(s *Server, client string, records ...record.Record) {

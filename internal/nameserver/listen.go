@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,28 +16,23 @@ import (
 const maxQuery = 4096
 
 // Socket is a UDP or TCP socket on which DNS is answered, until it is closed,
-// whatever happens to it. It outlives the servers that answer: of those that serve
-// it, the newest does. All of its methods may be called concurrently.
+// whatever happens to it. It outlives the servers that answer: the last that it was told
+// of does. All of its methods may be called concurrently.
 type Socket struct {
 	address string
 	reader  reader
 	trouble trouble
 
-	// current is the newest server that serves the socket, or the last that did. It is
-	// asked for each batch or message anew.
+	// current is the server that answers. It is asked for each batch or message anew.
 	current atomic.Pointer[Server]
 
 	closing chan struct{} // closed by Close
 	done    chan struct{} // closed when reading has ended
 
 	mu      sync.Mutex // guards what follows
-	servers []*service
 	started bool
 	closed  bool
 }
-
-// service is a server's service on a socket.
-type service struct{ server *Server }
 
 // reader is what is particular to UDP or TCP.
 type reader interface {
@@ -77,29 +71,15 @@ func newSocket(address string, log *slog.Logger) *Socket {
 	}
 }
 
-// Serve has a server answer what is read from now on, until end is called. Then the
-// newest of those that are left answers or, if none is left, the server itself
-// goes on: what it answers when no configuration is left is better than silence. The
+// Serve has a server answer what is read from now on, instead of the one before. The
 // first call begins the reading; what has come before waits for it.
-func (s *Socket) Serve(server *Server) (end func()) {
-	begun := &service{server}
+func (s *Socket) Serve(server *Server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.servers = append(s.servers, begun)
 	s.current.Store(server)
 	if !s.started && !s.closed {
 		s.started = true
 		go s.run()
-	}
-	return func() { s.end(begun) }
-}
-
-func (s *Socket) end(ended *service) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.servers = slices.DeleteFunc(s.servers, func(other *service) bool { return other == ended })
-	if n := len(s.servers); n > 0 {
-		s.current.Store(s.servers[n-1].server)
 	}
 }
 

@@ -54,21 +54,19 @@ func cannot(t testing.TB, format string, args ...any) {
 
 func storePath(t testing.TB) string { return filepath.Join(t.TempDir(), "folder", "records.db") }
 
-// serving returns a server with the zones in its newest configuration.
+// serving returns a server with the zones in its configuration.
 func serving(t testing.TB, zones ...ZoneConfig) *Server {
 	t.Helper()
 	s := open(t, storePath(t))
-	push(t, s, zones...)
+	serve(t, s, zones...)
 	return s
 }
 
-func push(t testing.TB, s *Server, zones ...ZoneConfig) *Config {
+func serve(t testing.TB, s *Server, zones ...ZoneConfig) {
 	t.Helper()
-	c, err := s.Push(Settings{Zones: zones})
-	if err != nil {
-		t.Fatalf("pushing: %v", err)
+	if err := s.Serve(Settings{Zones: zones}); err != nil {
+		t.Fatalf("serving: %v", err)
 	}
-	return c
 }
 
 func name(t testing.TB, s string) record.Name {

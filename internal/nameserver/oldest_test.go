@@ -17,7 +17,7 @@ func TestOldest(t *testing.T) {
 		s := open(t, path)
 		zone, other := zoneConfig(t, "one.test"), zoneConfig(t, "two.test")
 		zone.ChallengeLifetime, other.ChallengeLifetime = 24*hour, 24*hour
-		config := push(t, s, zone, other)
+		serve(t, s, zone, other)
 		wait := func(d time.Duration) {
 			time.Sleep(d)
 			synctest.Wait()
@@ -49,14 +49,12 @@ func TestOldest(t *testing.T) {
 
 		// A longer lifetime, and then one so short that all are brought down.
 		zone.ChallengeLifetime = 7 * 24 * hour
-		longer := push(t, s, zone, other)
-		config.Pop()
+		serve(t, s, zone, other)
 		want("with a longer lifetime", 20*time.Minute, none)
 		apply(t, s, zone.Name, appending(written("c 0 TXT left", 7*24*hour)))
 		wait(10 * time.Minute)
 		zone.ChallengeLifetime = 3 * hour
-		shorter := push(t, s, zone, other)
-		longer.Pop()
+		serve(t, s, zone, other)
 		wait(10 * time.Minute)
 		want("with a shorter lifetime", 40*time.Minute, none)
 		if expiries := expiriesOf(snapshot(t, s, zone.Name)); len(expiries) != 2 || expiries[rr(t, zone.Name, "a 0 TXT left").String()] > 3*hour {
@@ -72,12 +70,11 @@ func TestOldest(t *testing.T) {
 
 		// What was there before the process counts from its start, and only once.
 		wait(10 * time.Minute)
-		shorter.Pop()
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 		s = open(t, path)
-		push(t, s, zone, other)
+		serve(t, s, zone, other)
 		want("after a restart", 0, none)
 		wait(10 * time.Minute)
 		reload := &job{alone: true, plan: func(*batch) error { return s.loadIndex() }} // where the committer does

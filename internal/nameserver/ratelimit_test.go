@@ -68,11 +68,9 @@ func TestBurstFromOneNetwork(t *testing.T) {
 		rate    = 50
 	)
 	s := crowded(t)
-	c, err := s.Push(Settings{Zones: []ZoneConfig{zoneConfig(t, "example.org")}, RateLimit: rate})
-	if err != nil {
+	if err := s.Serve(Settings{Zones: []ZoneConfig{zoneConfig(t, "example.org")}, RateLimit: rate}); err != nil {
 		t.Fatal(err)
 	}
-	defer c.Pop()
 	large := packed(t, question("fewtxt.example.org.", dns.TypeTXT, edns(4096)))
 	other := netip.MustParseAddr("198.51.101.1")
 	var whole, cut, octets, toOther int
@@ -178,7 +176,7 @@ func TestAccounts(t *testing.T) {
 func TestCreditByTheClock(t *testing.T) {
 	const rate = 50
 	s := open(t, storePath(t))
-	if _, err := s.Push(Settings{Zones: []ZoneConfig{zoneConfig(t, "example.org")}, RateLimit: rate}); err != nil {
+	if err := s.Serve(Settings{Zones: []ZoneConfig{zoneConfig(t, "example.org")}, RateLimit: rate}); err != nil {
 		t.Fatal(err)
 	}
 	clock := time.Now()
@@ -211,29 +209,21 @@ func TestCreditByTheClock(t *testing.T) {
 	}
 }
 
-// The limit is that of the newest configuration.
+// The limit is that of the configuration that is served.
 func TestRateLimitOfConfigurations(t *testing.T) {
 	s := open(t, storePath(t))
 	zones := []ZoneConfig{zoneConfig(t, "example.org")}
 	var rates []int64
 	note := func() { rates = append(rates, s.view.Load().price) }
-	push := func(rate int) *Config {
-		c, err := s.Push(Settings{Zones: zones, RateLimit: rate})
-		if err != nil {
+	for _, rate := range []int{1000, 0, 10} {
+		if err := s.Serve(Settings{Zones: zones, RateLimit: rate}); err != nil {
 			t.Fatal(err)
 		}
 		note()
-		return c
 	}
-	first := push(1000)
-	second := push(0)
-	first.Pop()
+	s.Revert(Settings{Zones: zones})
 	note()
-	third := push(10)
-	third.Pop()
-	note()
-	second.Pop()
-	want := []int64{1e6, 0, 0, 1e8, 0}
+	want := []int64{1e6, 0, 1e8, 0}
 	if diff := cmp.Diff(want, rates); diff != "" {
 		t.Errorf("prices (-want +got):\n%s", diff)
 	}
@@ -243,11 +233,9 @@ func TestRateLimitOfConfigurations(t *testing.T) {
 func TestMemoryUnderFlood(t *testing.T) {
 	const queries = 200_000
 	s := crowded(t)
-	c, err := s.Push(Settings{Zones: []ZoneConfig{zoneConfig(t, "example.org")}, RateLimit: DefaultRateLimit})
-	if err != nil {
+	if err := s.Serve(Settings{Zones: []ZoneConfig{zoneConfig(t, "example.org")}, RateLimit: DefaultRateLimit}); err != nil {
 		t.Fatal(err)
 	}
-	defer c.Pop()
 	heap := func() uint64 {
 		runtime.GC()
 		var m runtime.MemStats

@@ -1,11 +1,11 @@
 // Package nameserver is the built-in authoritative name server: zones in a bbolt
 // file, an index of them in memory, and the answers to DNS queries out of it.
 //
-// A [Server] stays while configurations come and go. Each pushes the zones that it
-// has onto the server's stack ([Server.Push]), and the newest one's are served.
+// A [Server] stays while configurations come and go: it serves the zones of the one that
+// it was told of last ([Server.Serve]).
 //
-// All changes pass through one goroutine, the committer (commit.go). Everybody
-// else reads snapshots, and waits for nobody.
+// All changes pass through one goroutine, the committer (commit.go). All others read
+// snapshots, and wait for no one.
 package nameserver
 
 import (
@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,12 +78,14 @@ type Server struct {
 	refused atomic.Pointer[refusal]
 
 	// The committer's own, after Load, but that others copy deadlines.
-	store     *store
-	configs   []*Config
-	refusals  refusals
-	deadlines deadlines // replaced under mu
-	sweep     sweep
-	transient string // Options.Transient
+	store  *store
+	served *configuration // nil until there is one
+	// unfinished is true while zones lack records of it: they could not be stored.
+	unfinished bool
+	refusals   refusals
+	deadlines  deadlines // replaced under mu
+	sweep      sweep
+	transient  string // Options.Transient
 
 	// ledger is how much is on whose account. Load and the committer replace it whole.
 	ledger atomic.Pointer[ledger]
@@ -186,20 +187,16 @@ func (s *Server) loadIndex() error {
 			z = &zone{name: name}
 		}
 		zones[name] = z
-		m := madeBy(s.configs, name)
-		if m == nil && z.current.Load() != nil {
-			m = z.current.Load().made // the last that there was
+		records := s.served.records(name)
+		if before := z.current.Load(); records == nil && before != nil {
+			records = before.config // the last that there was
 		}
-		if m != nil {
-			stored := func(key string) (node, error) {
-				n, _ := next.tree.Get(key)
-				return n, nil
-			}
-			if _, err := next.setMade(m, stored, s.warnShadowed); err != nil {
+		if records != nil {
+			if _, err := next.configure(records, s.store, s.warnHidden); err != nil {
 				return err
 			}
 		}
-		// What gives way to the configuration's records counts for nothing, as after Push.
+		// What gives way to the configuration's records counts for nothing, as in a commit.
 		next.tree.Scan(func(key string, n node) bool {
 			deadlines.read(z, key, n, s.deadlines)
 			ledger.add(z, key, n, +1)
@@ -254,159 +251,6 @@ func (s *Server) Health() error {
 		return fmt.Errorf("%w: %w", ErrReadOnly, refused.err)
 	}
 	return nil
-}
-
-// Settings are what one configuration wants to have served.
-type Settings struct {
-	Zones []ZoneConfig
-	// RateLimit is how many answers over UDP a network gets in a second, and how many
-	// more that only say to come again over TCP; 0 is any number.
-	RateLimit int
-}
-
-// Config is what one configuration has the server serve, from [Server.Push] to
-// [Config.Pop].
-type Config struct {
-	server    *Server
-	zones     map[record.Name]*made
-	lifetimes map[record.Name]time.Duration // of challenges, by zone
-	price     int64                         // of an answer over UDP
-}
-
-// Rehearse does what [Server.Push] does, but for serving it: an error is what Push
-// would return, and if Push would write to the store, that can be written. So a
-// configuration can be refused that turns out not to work, and one that works
-// be pushed when nothing else can come in its way.
-func (s *Server) Rehearse(settings Settings) error {
-	c, err := s.newConfig(settings)
-	if err != nil {
-		return err
-	}
-	if err := s.submit(context.Background(), &job{alone: true, rehearsal: true, plan: c.configure}); err != nil {
-		return fmt.Errorf("rehearsing a new configuration: %w", err)
-	}
-	return nil
-}
-
-// Push puts a configuration on the stack: as the newest one, it is served when Push
-// returns. A zone that the store does not have is created; the serial of one whose
-// NS records, server addresses or TTL are others than the store remembers rises.
-//
-// After an error the configuration before is served as it was.
-func (s *Server) Push(settings Settings) (*Config, error) {
-	c, err := s.newConfig(settings)
-	if err != nil {
-		return nil, err
-	}
-	err = s.submit(context.Background(), &job{
-		alone: true,
-		plan:  c.configure,
-		published: func() {
-			s.configs = append(s.configs, c)
-			s.sweep = sweep{} // its zones may have other lifetimes
-			s.publishView()
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("serving a new configuration: %w", err)
-	}
-	return c, nil
-}
-
-func (s *Server) newConfig(settings Settings) (*Config, error) {
-	if err := s.Load(); err != nil {
-		return nil, err
-	}
-	c := &Config{
-		server: s, price: price(settings.RateLimit),
-		zones: make(map[record.Name]*made, len(settings.Zones)), lifetimes: make(map[record.Name]time.Duration, len(settings.Zones)),
-	}
-	for _, zone := range settings.Zones {
-		if _, twice := c.zones[zone.Name]; twice {
-			return nil, fmt.Errorf("zone %q: it is configured twice", zone.Name)
-		}
-		m, err := newMade(zone)
-		if err != nil {
-			return nil, fmt.Errorf("zone %q: %w", zone.Name, err)
-		}
-		c.zones[zone.Name], c.lifetimes[zone.Name] = m, zone.ChallengeLifetime
-	}
-	return c, nil
-}
-
-// configure has the zones hold what the configuration makes of them.
-func (c *Config) configure(b *batch) error {
-	for name, m := range c.zones {
-		if err := b.configure(name, m); err != nil {
-			return fmt.Errorf("zone %q: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// Pop takes the configuration from the stack, wherever in it it is; the newest that
-// is left is served. If it is the last, it goes on being served to the clients that still ask.
-// A second Pop does nothing. Its zones keep their records, and can still be changed.
-func (c *Config) Pop() {
-	s := c.server
-	left := func() []*Config {
-		return slices.DeleteFunc(slices.Clone(s.configs), func(other *Config) bool { return other == c })
-	}
-	published := func() {
-		s.configs = left()
-		s.publishView()
-	}
-	err := s.submit(context.Background(), &job{
-		alone: true,
-		plan: func(b *batch) error {
-			for name := range c.zones {
-				if m := madeBy(left(), name); m != nil {
-					if err := b.configure(name, m); err != nil {
-						return fmt.Errorf("zone %q: %w", name, err)
-					}
-				}
-			}
-			return nil
-		},
-		published: published,
-	})
-	if err == nil || errors.Is(err, ErrClosed) {
-		return
-	}
-	// It must not be served any longer, come what may. What it made in zones that are
-	// left is replaced when the next configuration is pushed.
-	s.log.Error("going back to the configuration before: its NS records are not back yet", "error", err)
-	_ = s.submit(context.Background(), &job{alone: true, plan: func(*batch) error { return nil }, published: published})
-}
-
-// madeBy returns what the newest of the configurations that has the zone makes of
-// it, nil if none has.
-func madeBy(configs []*Config, name record.Name) *made {
-	for _, c := range slices.Backward(configs) {
-		if m := c.zones[name]; m != nil {
-			return m
-		}
-	}
-	return nil
-}
-
-// publishView has DNS serve what the newest configuration wants. Where none is left,
-// what the last one wanted stays: a question that came before the sockets went to
-// another server must not be refused.
-func (s *Server) publishView() {
-	if len(s.configs) == 0 {
-		return
-	}
-	newest := s.configs[len(s.configs)-1]
-	v := newView(newest.price)
-	for name := range newest.zones {
-		v.add(name, (*s.zones.Load())[name])
-	}
-	s.view.Store(v)
-}
-
-func (s *Server) warnShadowed(name record.Name) {
-	s.log.Warn("records at the name of a name server give way to those that the configuration makes there; the store keeps them", "name", name.String())
 }
 
 // Snapshot returns a zone as it is now, if a live configuration or the store has it.

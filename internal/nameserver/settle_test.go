@@ -59,7 +59,7 @@ func TestFailingCommits(t *testing.T) {
 			path := storePath(t)
 			s := open(t, path)
 			zone := zoneConfig(t, "example.org")
-			push(t, s, zone)
+			serve(t, s, zone)
 			apply(t, s, zone.Name, appending(rr(t, zone.Name, "old 60 TXT x")))
 			serial := snapshot(t, s, zone.Name).Serial()
 
@@ -90,7 +90,7 @@ func TestFailingCommits(t *testing.T) {
 				t.Fatal(err)
 			}
 			s = open(t, path)
-			push(t, s, zone)
+			serve(t, s, zone)
 			if diff := cmp.Diff(want, lines(snapshot(t, s, zone.Name))); diff != "" {
 				t.Errorf("opened again (-want +got):\n%s", diff)
 			}
@@ -103,7 +103,7 @@ func TestFailingCommits(t *testing.T) {
 func TestReadOnlyUntilReadBack(t *testing.T) {
 	s := open(t, storePath(t))
 	zone := zoneConfig(t, "example.org")
-	push(t, s, zone)
+	serve(t, s, zone)
 	text := rr(t, zone.Name, "new 60 TXT x")
 	setFailing(t, s, func(at step) error {
 		if at != stepCommitted {
@@ -123,27 +123,27 @@ func TestReadOnlyUntilReadBack(t *testing.T) {
 	if _, err := s.Apply(context.Background(), zone.Name, deleting(text)); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("later delete: %v", err)
 	}
-	same := push(t, s, zone)
-	if _, err := s.Push(Settings{Zones: []ZoneConfig{zone, zoneConfig(t, "new.test")}}); !errors.Is(err, ErrReadOnly) {
+	serve(t, s, zone)
+	if err := s.Serve(Settings{Zones: []ZoneConfig{zone, zoneConfig(t, "new.test")}}); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("a config with a new zone: %v", err)
 	}
-	same.Pop()
+	s.Revert(Settings{Zones: []ZoneConfig{zone}})
 	if got := readReply(ask(t, s, "ns1.example.org", "A")); !slices.Equal(got.Answer, []string{"ns1.example.org. 60 A 192.0.2.53"}) {
 		t.Errorf("DNS: %v", got)
 	}
 	setFailing(t, s, nil)
 	apply(t, s, zone.Name, appending(text))
-	push(t, s, zone, zoneConfig(t, "new.test"))
+	serve(t, s, zone, zoneConfig(t, "new.test"))
 }
 
 // A config whose making of zones fails leaves the one before as it was; one that was
 // written nevertheless is served.
-func TestFailingPush(t *testing.T) {
+func TestFailingServe(t *testing.T) {
 	s := open(t, storePath(t))
 	zone, other := zoneConfig(t, "example.org"), zoneConfig(t, "other.test")
-	push(t, s, zone)
+	serve(t, s, zone)
 	failAt(t, s, stepCommit)
-	if _, err := s.Push(Settings{Zones: []ZoneConfig{zone, other}}); !errors.Is(err, ErrReadOnly) {
+	if err := s.Serve(Settings{Zones: []ZoneConfig{zone, other}}); !errors.Is(err, ErrReadOnly) {
 		t.Fatalf("error: %v", err)
 	}
 	if _, ok := s.Snapshot(other.Name); ok {
@@ -153,18 +153,18 @@ func TestFailingPush(t *testing.T) {
 		t.Errorf("the zone in DNS: %v", got)
 	}
 	failAt(t, s, stepCommitted)
-	push(t, s, zone, other)
+	serve(t, s, zone, other)
 	if got := readReply(ask(t, s, "other.test", "NS")); !slices.Equal(got.Answer, []string{"other.test. 60 NS ns1.other.test."}) {
-		t.Errorf("the zone in DNS, pushed again: %v", got)
+		t.Errorf("the zone in DNS, served again: %v", got)
 	}
 	apply(t, s, other.Name, appending(rr(t, other.Name, "www 60 TXT x")))
 }
 
-// A rehearsal tells what Push would, and leaves nothing to be seen.
+// A rehearsal tells what Serve would, and leaves nothing to be seen.
 func TestRehearse(t *testing.T) {
 	s := open(t, storePath(t))
 	zone, other := zoneConfig(t, "example.org", "ns1.example.org 192.0.2.53"), zoneConfig(t, "other.test")
-	push(t, s, zone)
+	serve(t, s, zone)
 	changed := zoneConfig(t, "example.org", "ns9.example.org 192.0.2.99")
 	before := readReply(ask(t, s, "example.org", "SOA"))
 	rehearse := func(zones ...ZoneConfig) error { return s.Rehearse(Settings{Zones: zones}) }
@@ -191,19 +191,27 @@ func TestRehearse(t *testing.T) {
 	}
 }
 
-// A config that has to go, goes, even where the serial cannot rise with it.
-func TestPopOfWhatCannotBeWritten(t *testing.T) {
+// A config that has to go, goes, even if its NS records cannot be replaced at once.
+func TestRevertOfWhatCannotBeWritten(t *testing.T) {
 	s := open(t, storePath(t))
-	push(t, s, zoneConfig(t, "example.org", "ns1.example.org 192.0.2.53"))
-	c := push(t, s, zoneConfig(t, "example.org", "ns9.example.org 192.0.2.99"), zoneConfig(t, "other.test"))
+	zone := zoneConfig(t, "example.org", "ns1.example.org 192.0.2.53")
+	serve(t, s, zone)
+	serve(t, s, zoneConfig(t, "example.org", "ns9.example.org 192.0.2.99"), zoneConfig(t, "other.test"))
 	failAt(t, s, stepCommit)
-	c.Pop()
+	s.Revert(Settings{Zones: []ZoneConfig{zone}})
 	if got := readReply(ask(t, s, "other.test", "NS")); got.Rcode != "REFUSED" {
 		t.Errorf("its zone in DNS: %v", got)
 	}
-	push(t, s, zoneConfig(t, "example.org", "ns1.example.org 192.0.2.53"))
+	if got := readReply(ask(t, s, "example.org", "NS")); !slices.Equal(got.Answer, []string{"example.org. 60 NS ns9.example.org."}) {
+		t.Errorf("NS before they can be written: %v", got)
+	}
+	apply(t, s, zone.Name, appending(rr(t, zone.Name, "www 60 TXT "+strings.Repeat("x", leastProbe)))) // as large as what failed
+	wait := &job{alone: true, plan: func(*batch) error { return nil }}
+	if err := s.submit(context.Background(), wait); err != nil {
+		t.Fatal(err)
+	}
 	if got := readReply(ask(t, s, "example.org", "NS")); !slices.Equal(got.Answer, []string{"example.org. 60 NS ns1.example.org."}) {
-		t.Errorf("NS after the next config: %v", got)
+		t.Errorf("NS when they can be written: %v", got)
 	}
 }
 
@@ -212,7 +220,7 @@ func TestPopOfWhatCannotBeWritten(t *testing.T) {
 func TestPanicWhileWriting(t *testing.T) {
 	s := open(t, storePath(t))
 	zone := zoneConfig(t, "example.org")
-	push(t, s, zone)
+	serve(t, s, zone)
 	setFailing(t, s, func(at step) error {
 		if at == stepCommit {
 			panic("a page is damaged")
@@ -240,7 +248,7 @@ func TestHealth(t *testing.T) {
 		t.Error("healthy before the zones were read")
 	}
 	zone := zoneConfig(t, "example.org")
-	push(t, s, zone)
+	serve(t, s, zone)
 	if err := s.Health(); err != nil {
 		t.Errorf("unhealthy from the beginning: %v", err)
 	}
@@ -290,7 +298,7 @@ func TestHealthOfFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		zone := zoneConfig(t, "example.org")
-		push(t, s, zone)
+		serve(t, s, zone)
 		var writes, room atomic.Int64 // room is how many writes there is room for
 		setFailing(t, s, func(at step) error {
 			if at != stepCommit {

@@ -157,7 +157,7 @@ func TestLoadErrors(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			path := storePath(t)
 			s := open(t, path)
-			push(t, s, zoneConfig(t, "example.org"))
+			serve(t, s, zoneConfig(t, "example.org"))
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -177,7 +177,7 @@ func TestLoadErrors(t *testing.T) {
 					t.Errorf("error: %v", err)
 				}
 			}
-			if _, err := s.Push(Settings{Zones: []ZoneConfig{zoneConfig(t, "example.org")}}); !errors.Is(err, errDamaged) {
+			if err := s.Serve(Settings{Zones: []ZoneConfig{zoneConfig(t, "example.org")}}); !errors.Is(err, errDamaged) {
 				t.Errorf("error of Push: %v", err)
 			}
 		})
@@ -191,7 +191,7 @@ func TestDamagedFiles(t *testing.T) {
 	path := storePath(t)
 	s := open(t, path)
 	zone := zoneConfig(t, "example.org")
-	push(t, s, zone)
+	serve(t, s, zone)
 	var records []record.Record
 	for i := range 600 {
 		records = append(records, rr(t, zone.Name, fmt.Sprintf("name%d 60 TXT %d", i, i)))
@@ -237,7 +237,7 @@ func useStore(path string, zone ZoneConfig) error {
 		return err
 	}
 	defer s.Close()
-	if _, err := s.Push(Settings{Zones: []ZoneConfig{zone}}); err != nil {
+	if err := s.Serve(Settings{Zones: []ZoneConfig{zone}}); err != nil {
 		return err
 	}
 	z, _ := s.Snapshot(zone.Name)

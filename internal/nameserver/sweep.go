@@ -11,8 +11,8 @@ import (
 // those that expire later than any that is written now, and brings them down.
 
 const (
-	// defaultLifetime is how far ahead records may expire in a zone of which no
-	// configuration says it.
+	// defaultLifetime is how far ahead records may expire in a zone of which the
+	// configuration does not say it.
 	defaultLifetime = 24 * time.Hour
 	// sweepSlack is how much further they may, lest each small step of the clock cost a
 	// commit.
@@ -58,7 +58,7 @@ func (s *Server) bringDown(now time.Time) {
 // expiringTooLate returns deadlines that are too late, of no more than one commit can bring
 // down, and where to go on; nil when there are no more.
 func (s *Server) expiringTooLate(now time.Time) (far []deadline, from *deadline) {
-	if len(s.configs) == 0 {
+	if s.served == nil {
 		return nil, nil // the lifetimes are not known yet
 	}
 	latest := func(lifetime time.Duration) int64 { return now.Add(lifetime + sweepSlack).Unix() }
@@ -88,10 +88,8 @@ func (s *Server) expiringTooLate(now time.Time) (far []deadline, from *deadline)
 
 // lifetime returns how far ahead the records of a zone may expire.
 func (s *Server) lifetime(zone record.Name) time.Duration {
-	for i := len(s.configs) - 1; i >= 0; i-- {
-		if lifetime := s.configs[i].lifetimes[zone]; lifetime > 0 {
-			return lifetime
-		}
+	if lifetime := s.served.lifetimes[zone]; lifetime > 0 {
+		return lifetime
 	}
 	return defaultLifetime
 }
@@ -99,11 +97,9 @@ func (s *Server) lifetime(zone record.Name) time.Duration {
 // shortestLifetime returns the shortest of any zone.
 func (s *Server) shortestLifetime() time.Duration {
 	shortest := defaultLifetime
-	for _, c := range s.configs {
-		for _, lifetime := range c.lifetimes {
-			if lifetime > 0 {
-				shortest = min(shortest, lifetime)
-			}
+	for _, lifetime := range s.served.lifetimes {
+		if lifetime > 0 {
+			shortest = min(shortest, lifetime)
 		}
 	}
 	return shortest

@@ -29,7 +29,7 @@ func TestExpiryIsBounded(t *testing.T) {
 		s := open(t, path)
 		long, short, other := zoneConfig(t, "long.test"), zoneConfig(t, "short.test"), zoneConfig(t, "other.test")
 		long.ChallengeLifetime, short.ChallengeLifetime = 7*24*hour, hour
-		config := push(t, s, long, short, other)
+		serve(t, s, long, short, other)
 		for _, zone := range []ZoneConfig{long, short, other} {
 			apply(t, s, zone.Name, appending(
 				expiring(rr(t, zone.Name, "a 60 TXT far"), years),
@@ -62,7 +62,6 @@ func TestExpiryIsBounded(t *testing.T) {
 		if got := snapshot(t, s, short.Name).Serial(); got != serial {
 			t.Errorf("brought down again: serial %d after %d", got, serial)
 		}
-		config.Pop()
 
 		// It is on disk, and not done again where no configuration says how far.
 		if err := s.Close(); err != nil {
@@ -81,11 +80,11 @@ func TestExpiryIsBounded(t *testing.T) {
 
 		// Another configuration has it sooner.
 		long.ChallengeLifetime = 2 * hour
-		push(t, s, long)
+		serve(t, s, long)
 		synctest.Wait()
 		for text, expires := range expiriesOf(snapshot(t, s, long.Name)) {
 			if expires > 2*hour {
-				t.Errorf("after a push, %s expires after %s", text, expires)
+				t.Errorf("after a reload, %s expires after %s", text, expires)
 			}
 		}
 	})
@@ -97,7 +96,7 @@ func TestExpiryIsBoundedAtStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, path)
 		zone := zoneConfig(t, "example.org")
-		push(t, s, zone)
+		serve(t, s, zone)
 		var records []record.Record
 		for i := range 2*expireAtOnce + 10 {
 			owner, err := zone.Name.Child(string([]byte{'n', 'a' + byte(i/676), 'a' + byte(i/26%26), 'a' + byte(i%26)}))
@@ -111,7 +110,7 @@ func TestExpiryIsBoundedAtStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		s = open(t, path)
-		push(t, s, zone)
+		serve(t, s, zone)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		for text, expires := range expiriesOf(snapshot(t, s, zone.Name)) {

@@ -137,7 +137,7 @@ func (w *rightsWorld) serve() {
 			settings.Zones = append(settings.Zones, zone.NameServerConfig())
 		}
 	}
-	if _, err := w.server.Push(settings); err != nil {
+	if err := w.server.Serve(settings); err != nil {
 		w.t.Fatal(err)
 	}
 	w.s.Begin(w.server)
