@@ -224,6 +224,8 @@ type batch struct {
 	bytes     int      // that the drafts have put
 	rehearsal bool
 
+	publications []Publication // once it is published, if someone wants to know
+
 	// What the jobs put on accounts; see ledger.
 	used    map[uint32]Use
 	domains map[domain]int
@@ -259,6 +261,9 @@ func (b *batch) end(lost error) {
 		if j.err == nil && j.published != nil {
 			j.published()
 		}
+	}
+	b.server.tell(b.publications)
+	for _, j := range b.jobs {
 		close(j.done)
 	}
 }
@@ -318,7 +323,7 @@ func (b *batch) draft(z *zone) *draft {
 	}
 	d := &draft{batch: b, zone: z, base: z.current.Load()}
 	if d.base == nil {
-		d.base = newSnapshot(z.name)
+		d.base, d.isNew = newSnapshot(z.name), true
 	}
 	next := *d.base
 	d.next = &next
@@ -383,6 +388,9 @@ func (b *batch) publish() {
 			more[d.zone.name] = d.zone
 			s.zones.Store(&more)
 		}
+		if s.published != nil {
+			b.publications = append(b.publications, d.publication())
+		}
 	}
 }
 
@@ -392,11 +400,28 @@ type draft struct {
 	zone  *zone
 	base  *Snapshot // as published
 	next  *Snapshot // ours, its tree only if owned
+	isNew bool      // base is not published: there is no such zone yet
 	// owned is set with the first change: until then both share one tree.
 	owned bool
 	// touched are the keys of the nodes set so far; true where the store has to
 	// follow, false where only what a configuration makes has changed.
 	touched map[string]bool
+}
+
+func (d *draft) publication() Publication {
+	p := Publication{Zone: d.zone.name, Before: d.base, After: d.next}
+	if d.isNew {
+		p.Before = nil
+	}
+	p.Names = func(yield func(record.Name) bool) {
+		for key := range d.touched {
+			before, _ := d.base.tree.Get(key)
+			if after, _ := d.next.tree.Get(key); before != after && !yield(record.NameFromKey(key)) {
+				return
+			}
+		}
+	}
+	return p
 }
 
 func (d *draft) own() {

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,24 @@ type Options struct {
 	// Transient is the client that ends with this process: what it has written and an
 	// earlier process has left behind, and expires, is deleted by Load. Empty: none.
 	Transient string
+	// Published, if set, is called for each zone that is replaced by its successor, when DNS
+	// serves that: for changes, for what expires, and for what configurations make, but not
+	// for what Load reads, nor for a rehearsal. The calls are in the order of the commits. They come from
+	// the goroutine that makes all commits, before the caller of Apply returns: it must
+	// not block, nor call a method that waits for a commit.
+	Published func(Publication)
+}
+
+// Publication is a zone whose contents have changed. Its serials differ, unless all that
+// has changed is that a configuration has named the zone for the first time.
+type Publication struct {
+	Zone record.Name
+	// Before is nil for a zone that is new.
+	Before, After *Snapshot
+	// Names yields the owner names whose records differ, other than the SOA, in no order. It
+	// is nil where only the snapshots tell: after a commit of which it was not known whether
+	// it had failed.
+	Names iter.Seq[record.Name]
 }
 
 // Server is an authoritative name server on one store. All of its methods may be
@@ -85,7 +104,8 @@ type Server struct {
 	refusals   refusals
 	deadlines  deadlines // replaced under mu
 	sweep      sweep
-	transient  string // Options.Transient
+	transient  string            // Options.Transient
+	published  func(Publication) // Options.Published
 
 	// ledger is how much is on whose account. Load and the committer replace it whole.
 	ledger atomic.Pointer[ledger]
@@ -119,6 +139,7 @@ func Open(o Options) (*Server, error) {
 		store:     &store{path: o.Path, lockTimeout: o.LockTimeout},
 		deadlines: newDeadlines(),
 		transient: o.Transient,
+		published: o.Published,
 
 		limiter:     newLimiter(),
 		connections: newConnections(maxConnections, maxConnectionsOfOneGroup),
@@ -180,6 +201,7 @@ func (s *Server) loadIndex() error {
 		return err
 	}
 	zones := make(map[record.Name]*zone, len(loaded))
+	var publications []Publication
 	deadlines, ledger := newDeadlines(), newLedger(clients)
 	for name, next := range loaded {
 		z := (*s.zones.Load())[name]
@@ -202,7 +224,9 @@ func (s *Server) loadIndex() error {
 			ledger.add(z, key, n, +1)
 			return true
 		})
-		z.current.Store(next)
+		if before := z.current.Swap(next); s.loaded.Load() && (before == nil || before.serial != next.serial) {
+			publications = append(publications, Publication{Zone: name, Before: before, After: next})
+		}
 	}
 	s.mu.Lock()
 	s.deadlines = deadlines
@@ -210,7 +234,23 @@ func (s *Server) loadIndex() error {
 	s.ledger.Store(ledger)
 	s.zones.Store(&zones)
 	s.publishView()
+	s.tell(publications)
 	return nil
+}
+
+// tell calls Options.Published.
+func (s *Server) tell(publications []Publication) {
+	if s.published == nil {
+		return
+	}
+	defer func() {
+		if recovered := recover(); recovered != nil {
+			s.logBug("telling that zones have changed", recovered)
+		}
+	}()
+	for _, p := range publications {
+		s.published(p)
+	}
 }
 
 // Close ends the committer after what waits for it, and closes the store. Snapshots
