@@ -8,7 +8,7 @@ import (
 
 // Locks are locks by key. Those who wait for one get it client by client: a client
 // that comes waits for the holder and for one of each other client at most, and the
-// holder's own client goes behind all who wait when it releases. The zero value is
+// holder's own client goes after all who wait when it releases. The zero value is
 // ready to use, and safe for concurrent use.
 //
 // It keeps no memory for a key without holder.

@@ -12,10 +12,10 @@ type Queue[T comparable] struct {
 	next  *line[T]            // whose turn it is; nil if the queue is empty
 	n     int                 // items
 	most  int                 // the lines that there were since lines was made
-	// spare are lines that ran empty, to be used again, and room is that for items in
+	// free are lines that ran empty, to be used again, and room is that for items in
 	// all of them.
-	spare []*line[T]
-	room  int
+	free []*line[T]
+	room int
 }
 
 // line holds the items of one client, and its place in the circle of clients.
@@ -29,12 +29,12 @@ type line[T comparable] struct {
 // What is kept for use again when it is no longer needed. More is a burst that may
 // not come again.
 const (
-	fewLines  = 64
-	fewItems  = 1024         // of one line
-	spareRoom = 4 * fewItems // of all spare lines together
+	fewLines = 64
+	fewItems = 1024         // of one line
+	freeRoom = 4 * fewItems // of all free lines together
 )
 
-// Push adds an item behind the client's others.
+// Push adds an item after the client's others.
 func (q *Queue[T]) Push(client string, item T) {
 	l := q.lines[client]
 	if l == nil {
@@ -45,7 +45,7 @@ func (q *Queue[T]) Push(client string, item T) {
 }
 
 // Pop takes the oldest item of the client whose turn it is. That client then goes
-// behind all others. It reports false if the queue is empty.
+// after all others. It reports false if the queue is empty.
 func (q *Queue[T]) Pop() (item T, ok bool) {
 	l := q.next
 	if l == nil {
@@ -85,12 +85,12 @@ func (q *Queue[T]) Remove(client string, item T) bool {
 // Len returns the number of items.
 func (q *Queue[T]) Len() int { return q.n }
 
-// enter puts a client behind all others.
+// enter puts a client after all others.
 func (q *Queue[T]) enter(client string) *line[T] {
 	var l *line[T]
-	if last := len(q.spare) - 1; last >= 0 {
-		l, q.spare[last] = q.spare[last], nil
-		q.spare, q.room = q.spare[:last], q.room-len(l.items)
+	if last := len(q.free) - 1; last >= 0 {
+		l, q.free[last] = q.free[last], nil
+		q.free, q.room = q.free[:last], q.room-len(l.items)
 	} else {
 		l = new(line[T])
 	}
@@ -123,8 +123,8 @@ func (q *Queue[T]) leave(l *line[T]) {
 	}
 	l.before.next, l.next.before = l.next, l.before
 	l.client, l.before, l.next = "", nil, nil
-	if len(l.items) <= fewItems && len(q.spare) < fewLines && q.room+len(l.items) <= spareRoom {
-		q.spare, q.room = append(q.spare, l), q.room+len(l.items)
+	if len(l.items) <= fewItems && len(q.free) < fewLines && q.room+len(l.items) <= freeRoom {
+		q.free, q.room = append(q.free, l), q.room+len(l.items)
 	}
 }
 

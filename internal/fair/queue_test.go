@@ -159,14 +159,14 @@ func TestQueueMemory(t *testing.T) {
 		}
 	}
 	drain(&q)
-	if len(q.lines) != 0 || q.next != nil || q.most != 0 || len(q.spare) > fewLines {
+	if len(q.lines) != 0 || q.next != nil || q.most != 0 || len(q.free) > fewLines {
 		t.Errorf("left behind: %+v", q)
 	}
 	room := 0
-	for _, l := range q.spare {
+	for _, l := range q.free {
 		room += len(l.items)
 	}
-	if room > spareRoom || room != q.room {
+	if room > freeRoom || room != q.room {
 		t.Errorf("room for %d items is kept, counted as %d", room, q.room)
 	}
 	// A popped or removed item is not kept alive by its place.
@@ -175,7 +175,7 @@ func TestQueueMemory(t *testing.T) {
 	q.Push("a", last)
 	q.Pop()
 	q.Remove("a", last)
-	for _, l := range q.spare {
+	for _, l := range q.free {
 		if l.client != "" || l.before != nil || l.next != nil || slices.ContainsFunc(l.items, func(item *int) bool { return item != nil }) {
 			t.Errorf("it still refers to what it held: %+v", l)
 		}

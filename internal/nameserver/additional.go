@@ -141,7 +141,7 @@ func (l *lookup) nextTarget(room int) bool {
 			t.n++
 		}
 		t.next, t.sets = 0, 0
-		if l.lookTarget(target, needed); t.sets > 0 {
+		if l.lookUpTarget(target, needed); t.sets > 0 {
 			return true
 		}
 	}
@@ -160,8 +160,8 @@ func (t *targets) name(data string) record.Name {
 	return target
 }
 
-// lookTarget finds the RRsets of a target that are to be added.
-func (l *lookup) lookTarget(target record.Name, needed bool) {
+// lookUpTarget finds the RRsets of a target that are to be added.
+func (l *lookup) lookUpTarget(target record.Name, needed bool) {
 	n, ok := l.targetNode(target, needed)
 	if !ok {
 		return

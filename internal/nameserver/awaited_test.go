@@ -31,7 +31,7 @@ func TestNamesThatAwaitChallenges(t *testing.T) {
 	)...))
 	apply(t, s, target.Name, appending(rrs(t, target.Name, "host.example.com 0 TXT value", "*.wild 60 A 192.0.2.3", "*.wild 60 TXT wild", "*.wildalias 60 CNAME host.example.com.target.test.")...))
 	const account = "_ujmmovf2vn55tgye."
-	fleeting, lasting := []string{"example.org. 0 SOA"}, []string{"example.org. 300 SOA"}
+	uncacheable, lasting := []string{"example.org. 0 SOA"}, []string{"example.org. 300 SOA"}
 	nothing := func(soa ...string) reply { return reply{Rcode: "NOERROR", AA: true, Authority: soa} }
 	good := func(answer string) reply { return reply{Rcode: "NOERROR", AA: true, Answer: []string{answer}} }
 	for _, test := range []struct {
@@ -41,28 +41,28 @@ func TestNamesThatAwaitChallenges(t *testing.T) {
 	}{
 		{"another missing name", "missing.example.org", "TXT", reply{Rcode: "NXDOMAIN", AA: true, Authority: lasting}},
 		{"another missing type", "www.example.org", "TXT", nothing(lasting...)},
-		{"of a host with records", "_acme-challenge.www.example.org", "TXT", nothing(fleeting...)},
-		{"of a host without", "_acme-challenge.missing.example.org", "TXT", nothing(fleeting...)},
-		{"of a host without, deep", "_acme-challenge.a.b.c.d.e.example.org", "TXT", nothing(fleeting...)},
-		{"what certmagic asks", "_acme-challenge.missing.example.org", "SOA", nothing(fleeting...)},
-		{"what lego asks", "_acme-challenge.missing.example.org", "CNAME", nothing(fleeting...)},
-		{"what resolvers ask on their way", "_acme-challenge.missing.example.org", "NS", nothing(fleeting...)},
-		{"ANY", "_acme-challenge.missing.example.org", "ANY", nothing(fleeting...)},
-		{"of the zone itself", "_acme-challenge.example.org", "TXT", nothing(fleeting...)},
-		{"with an account's label", account + "_acme-challenge.missing.example.org", "TXT", nothing(fleeting...)},
+		{"of a host with records", "_acme-challenge.www.example.org", "TXT", nothing(uncacheable...)},
+		{"of a host without", "_acme-challenge.missing.example.org", "TXT", nothing(uncacheable...)},
+		{"of a host without, deep", "_acme-challenge.a.b.c.d.e.example.org", "TXT", nothing(uncacheable...)},
+		{"what certmagic asks", "_acme-challenge.missing.example.org", "SOA", nothing(uncacheable...)},
+		{"what lego asks", "_acme-challenge.missing.example.org", "CNAME", nothing(uncacheable...)},
+		{"what resolvers ask on their way", "_acme-challenge.missing.example.org", "NS", nothing(uncacheable...)},
+		{"ANY", "_acme-challenge.missing.example.org", "ANY", nothing(uncacheable...)},
+		{"of the zone itself", "_acme-challenge.example.org", "TXT", nothing(uncacheable...)},
+		{"with an account's label", account + "_acme-challenge.missing.example.org", "TXT", nothing(uncacheable...)},
 		{"with another label", "x._acme-challenge.missing.example.org", "TXT", reply{Rcode: "NXDOMAIN", AA: true, Authority: lasting}},
-		{"with an account's label below one with a record", account + "_acme-challenge.there.example.org", "TXT", nothing(fleeting...)},
+		{"with an account's label below one with a record", account + "_acme-challenge.there.example.org", "TXT", nothing(uncacheable...)},
 		{"another label below one with a record", "x._acme-challenge.there.example.org", "TXT", reply{Rcode: "NXDOMAIN", AA: true, Authority: lasting}},
 		{"the record", "_acme-challenge.there.example.org", "TXT", good(`_acme-challenge.there.example.org. 0 TXT "value"`)},
-		{"another type beside the record", "_acme-challenge.there.example.org", "CNAME", nothing(fleeting...)},
-		{"below a wildcard", "_acme-challenge.host.wild.example.org", "TXT", nothing(fleeting...)},
-		{"beside a wildcard", "_acme-challenge.wild.example.org", "A", nothing(fleeting...)},
-		{"below a wildcard that is an alias", "_acme-challenge.host.wildalias.example.org", "CNAME", nothing(fleeting...)},
-		{"with an account's label below a wildcard", account + "_acme-challenge.host.wild.example.org", "A", nothing(fleeting...)},
+		{"another type beside the record", "_acme-challenge.there.example.org", "CNAME", nothing(uncacheable...)},
+		{"below a wildcard", "_acme-challenge.host.wild.example.org", "TXT", nothing(uncacheable...)},
+		{"beside a wildcard", "_acme-challenge.wild.example.org", "A", nothing(uncacheable...)},
+		{"below a wildcard that is an alias", "_acme-challenge.host.wildalias.example.org", "CNAME", nothing(uncacheable...)},
+		{"with an account's label below a wildcard", account + "_acme-challenge.host.wild.example.org", "A", nothing(uncacheable...)},
 		{"the host below a wildcard", "host.wild.example.org", "A", good("host.wild.example.org. 60 A 192.0.2.2")},
 		{"below a cut", "_acme-challenge.host.cut.example.org", "TXT", reply{Rcode: "NOERROR", Authority: []string{"cut.example.org. 60 NS ns1.example.net."}}},
 		{"at the end of an alias", "alias.example.org", "TXT", reply{Rcode: "NOERROR", AA: true,
-			Answer: []string{"alias.example.org. 60 CNAME _acme-challenge.other.example.org."}, Authority: fleeting}},
+			Answer: []string{"alias.example.org. 60 CNAME _acme-challenge.other.example.org."}, Authority: uncacheable}},
 		{"an alias to the target", "_acme-challenge.alias.example.org", "TXT", good("_acme-challenge.alias.example.org. 60 CNAME host.target.test.")},
 		{"target, missing", "www.example.com.target.test", "TXT", nothing("target.test. 0 SOA")},
 		{"target, on the way", "com.target.test", "NS", nothing("target.test. 0 SOA")},
@@ -76,7 +76,7 @@ func TestNamesThatAwaitChallenges(t *testing.T) {
 		{"above a zone that is not delegated", "deep.below.example.org", "TXT", nothing(lasting...)},
 		{"further above it", "below.example.org", "NS", nothing(lasting...)},
 		{"beside it", "other.below.example.org", "TXT", reply{Rcode: "NXDOMAIN", AA: true, Authority: lasting}},
-		{"at it, from the zone above", "_acme-challenge.deep.below.example.org", "DS", nothing(fleeting...)},
+		{"at it, from the zone above", "_acme-challenge.deep.below.example.org", "DS", nothing(uncacheable...)},
 		{"target, below a wildcard", "_acme-challenge.x.wild.target.test", "A", nothing("target.test. 0 SOA")},
 		{"own zone", "_acme-challenge.example.net", "TXT", nothing("_acme-challenge.example.net. 0 SOA")},
 		{"own zone, with an account's label", account + "_acme-challenge.example.net", "TXT", nothing("_acme-challenge.example.net. 0 SOA")},

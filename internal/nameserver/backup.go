@@ -14,7 +14,7 @@ const backupSets = 10_000
 
 // backupLead is how much later the serials in a back-up are. The store that it was made
 // of goes on, one serial a commit, which can be faster than the clock; when the back-up
-// is restored, its serials must lie behind (RFC 1982) all that were ever served. So
+// is restored, its serials must be later (RFC 1982) than all that were ever served. So
 // many commits take hours at the full speed of the disk, and as seconds two years.
 const backupLead = 1 << 26
 

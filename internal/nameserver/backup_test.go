@@ -84,7 +84,7 @@ func TestBackupUnderLoad(t *testing.T) {
 }
 
 // TestBackupIsTheWhole compares a back-up with what it is one of, records out of
-// sight behind those of the configuration included.
+// sight because of those of the configuration included.
 func TestBackupIsTheWhole(t *testing.T) {
 	path := storePath(t)
 	s := open(t, path)

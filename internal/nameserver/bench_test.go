@@ -273,7 +273,7 @@ func BenchmarkApplyBySize(b *testing.B) {
 }
 
 // BenchmarkLoad opens a store and reads it. B/record is what a record costs beyond
-// the octets of its name and text.
+// the bytes of its name and text.
 func BenchmarkLoad(b *testing.B) {
 	for _, names := range []int{100_000, 1_000_000} {
 		path := filepath.Join(b.TempDir(), "records.db")

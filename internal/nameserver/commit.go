@@ -102,10 +102,10 @@ func (s *Server) wakeCommitter() {
 }
 
 // runCommitter is the committer. It closes ready when it has dropped what expired
-// before it came to be.
+// before it began.
 func (s *Server) runCommitter(ready chan<- struct{}) {
 	defer close(s.ended)
-	s.dropLeftBehind()
+	s.dropLeftovers()
 	again := s.expire()
 	for again == 0 {
 		again = s.expire()
@@ -187,7 +187,7 @@ func (s *Server) commit(next func(*batch) *job) bool {
 	if j == nil {
 		return false
 	}
-	lost := s.regain()
+	lost := s.ensureWritable()
 	b := &batch{server: s, rehearsal: j.rehearsal, began: time.Now()}
 	for ; j != nil; j = next(b) {
 		b.jobs = append(b.jobs, j)
@@ -207,7 +207,7 @@ func (s *Server) commitOneByOne(jobs []*job) {
 	close(failed.done)
 	for _, j := range jobs[:len(jobs)-1] {
 		b := &batch{server: s, jobs: []*job{j}, rehearsal: j.rehearsal}
-		lost := s.regain()
+		lost := s.ensureWritable()
 		if !b.plan(j) {
 			b.drafts = nil
 		}
@@ -278,7 +278,7 @@ func (b *batch) finish(lost error) (err error) {
 			err = ErrBug
 			if written { // what is served may not be what is on disk: it is read back
 				err = ErrOutcomeUnknown
-				s.lost.Store(&err)
+				s.unwritable.Store(&err)
 			}
 		}
 	}()
@@ -296,7 +296,7 @@ func (b *batch) finish(lost error) (err error) {
 		written = true
 		if err := s.store.write(changes); err == nil {
 			s.written(changes)
-		} else if err = s.settle(changes, err); err != nil {
+		} else if err = s.recoverCommit(changes, err); err != nil {
 			return err
 		}
 	}
@@ -366,7 +366,7 @@ func (b *batch) changes(now time.Time) []zoneChange {
 	return changes
 }
 
-// publish has everybody see the drafts.
+// publish publishes the drafts.
 func (b *batch) publish() {
 	s := b.server
 	ledger := s.ledger.Load()

@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// suffixes are the names that stand in a message, so that later ones can end in a
+// suffixes are the names that are in a message, so that later ones can end in a
 // pointer to one of them (RFC 1035 §4.1.4). Most messages have a few, which are compared
 // one by one; where there are more, and an answer over TCP can have 8,000, they are found
 // by their hash.
@@ -21,7 +21,7 @@ type suffixes struct {
 	torn bool
 }
 
-// suffix is where a name of that length stands in the message. So many of its octets as
+// suffix is where a name of that length is in the message. So many of its bytes as
 // are plain are there, and then a pointer to the others if there are any.
 type suffix struct {
 	at            uint16
@@ -52,7 +52,7 @@ func (s *suffixes) reset() {
 // expect has room made for the suffixes of a name. It must be called before the name
 // becomes a part of the message.
 func (s *suffixes) expect(message []byte, name record.Name) {
-	// No name has more labels than half its octets.
+	// No name has more labels than half its bytes.
 	if len(s.slots) > 0 || len(s.list)+len(name)/2 <= shortList || len(s.list)+name.Labels() <= shortList {
 		return
 	}
@@ -126,7 +126,7 @@ func (s *suffixes) find(message []byte, name string) (at int, ok bool) {
 }
 
 // add adds the suffixes of a name that begin before a place in it, and that a pointer
-// can lead to. So many octets of it as are plain are, or are to be, at a place in the
+// can lead to. So many bytes of it as are plain are, or are to be, at a place in the
 // message.
 func (s *suffixes) add(at int, name string, before, plain int) {
 	for i := 0; i < before; i += int(name[i]) + 1 {
@@ -193,7 +193,7 @@ func (s *suffixes) slotOf(hash uint32) int { return int(hash) & (len(s.slots) - 
 
 func (s *suffixes) after(slot int) int { return (slot + 1) & (len(s.slots) - 1) }
 
-// hashAt returns the hash of a name that stands in the message.
+// hashAt returns the hash of a name that is in the message.
 func hashAt(message []byte, at int) uint32 {
 	var buf [maxName]byte
 	name := buf[:0]

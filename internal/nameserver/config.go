@@ -128,7 +128,7 @@ func (m *configRecords) add(name record.Name, t record.Type, ttl uint32, data st
 }
 
 func (m *configRecords) digest() fingerprint {
-	all := appendSet(nil, record.TypeSOA, m.soa(0).lasting)
+	all := appendSet(nil, record.TypeSOA, m.soa(0).cacheable)
 	if m.target {
 		all = append(all, 1)
 	}
@@ -141,9 +141,9 @@ func (m *configRecords) digest() fingerprint {
 
 // soaSets are the SOA record of a zone in two forms.
 type soaSets struct {
-	lasting rrset // as configured
-	// fleeting has a TTL of zero, for answers that no resolver may keep (RFC 2308 §5).
-	fleeting rrset
+	cacheable rrset // as configured
+	// uncacheable has a TTL of zero, for answers that no resolver may keep (RFC 2308 §5).
+	uncacheable rrset
 }
 
 // soa makes the SOA record.
@@ -156,10 +156,10 @@ func (m *configRecords) soa(serial uint32) soaSets {
 	for _, n := range []uint32{serial, soaRefresh, soaRetry, soaExpire, m.negativeTTL} {
 		data = binary.BigEndian.AppendUint32(data, n)
 	}
-	sets := soaSets{lasting: rrset(appendPacked(nil, m.negativeTTL, 0, string(data)))}
-	sets.fleeting = sets.lasting
+	sets := soaSets{cacheable: rrset(appendPacked(nil, m.negativeTTL, 0, string(data)))}
+	sets.uncacheable = sets.cacheable
 	if m.negativeTTL != 0 {
-		sets.fleeting = rrset(appendPacked(nil, 0, 0, string(data)))
+		sets.uncacheable = rrset(appendPacked(nil, 0, 0, string(data)))
 	}
 	return sets
 }

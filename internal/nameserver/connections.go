@@ -16,7 +16,7 @@ const (
 
 // connections are the TCP connections of a server. Where there are too many, from
 // one address or in all, the one that has been idle the longest makes room, since
-// whoever has a question will not mind to connect again (RFC 7766 §6.2.3); if none
+// a client that has a question can connect again (RFC 7766 §6.2.3); if none
 // is idle, the new one is refused.
 type connections struct {
 	max, maxOfOne int
@@ -71,7 +71,7 @@ func (c *connections) add(admitted *connection) bool {
 	return true
 }
 
-// groupOf returns the address that stands for all that count as one.
+// groupOf returns the address of all that count as one.
 func groupOf(addr net.Addr) netip.Addr {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {

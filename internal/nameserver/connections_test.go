@@ -246,7 +246,7 @@ func TestAnswerOfSeveralMessages(t *testing.T) {
 	socket := NewTCPSocket(listener, "tcp", nil)
 	l := socket.reader.(*tcpListener)
 	client := dial(t, "tcp", listener.Addr().String())
-	accepted, err := l.accept()
+	accepted, err := listener.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}

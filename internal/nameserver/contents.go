@@ -30,7 +30,7 @@ type Contents struct {
 func (s *Server) Contents() []Contents {
 	zones := *s.zones.Load()
 	oldest := make(map[*zone]int64)
-	s.waiting().Scan(func(d deadline) bool {
+	s.copyDeadlines().Scan(func(d deadline) bool {
 		if since, known := oldest[d.zone]; !known || d.since < since {
 			oldest[d.zone] = d.since
 		}
@@ -60,7 +60,7 @@ type Expiry struct {
 // Expiries yields the names with records that expire, as they are now, in the order in
 // which the first record at each does.
 func (s *Server) Expiries() iter.Seq[Expiry] {
-	waiting := s.waiting()
+	waiting := s.copyDeadlines()
 	return func(yield func(Expiry) bool) {
 		waiting.Scan(func(d deadline) bool {
 			return d.last || yield(Expiry{Zone: d.zone.name, Name: record.NameFromKey(d.key), At: time.Unix(d.at, 0)})
@@ -68,9 +68,9 @@ func (s *Server) Expiries() iter.Seq[Expiry] {
 	}
 }
 
-// waiting returns the deadlines as they are now. It is a copy, made at once, since no
-// commit could be published as long as somebody looked through the committer's own.
-func (s *Server) waiting() *btree.BTreeG[deadline] {
+// copyDeadlines returns the deadlines as they are now. It is a copy, made at once, since no
+// commit could be published as long as someone read the committer's own.
+func (s *Server) copyDeadlines() *btree.BTreeG[deadline] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.deadlines.order.Copy()

@@ -10,7 +10,7 @@ import (
 )
 
 // Counters are kept in shards: each goroutine that reads a UDP socket has its own
-// as far as there are enough, and the rest share the first. So counting a query
+// as far as there are enough, and the others share the first. So counting a query
 // touches no memory that another core writes to.
 const counterShards = 8
 

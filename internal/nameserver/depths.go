@@ -12,7 +12,7 @@ type depths struct {
 	deepest int
 }
 
-// maxLabels is the most labels that a name of 255 octets can have.
+// maxLabels is the most labels that a name of 255 bytes can have.
 const maxLabels = (maxName - 1) / 2
 
 // labelsOf returns how many labels a key has.

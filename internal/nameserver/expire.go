@@ -9,7 +9,7 @@ import (
 
 const (
 	// expireAtOnce bounds how many names one commit rids of expired records, so that
-	// the changes behind it do not wait for long.
+	// the changes after it do not wait for long.
 	expireAtOnce = 1000
 	// expireRetry is the pause after a commit of the expired that failed.
 	expireRetry = 30 * time.Second
@@ -128,7 +128,7 @@ func (s *Server) expire() (again time.Duration) {
 		return s.dropDue(due, now)
 	}
 	if !now.Before(s.sweep.next) {
-		s.bringDown(now)
+		s.capExpiries(now)
 		now = time.Now()
 	}
 	return s.nextExpiry(now)

@@ -63,7 +63,7 @@ func TestRecordsExpire(t *testing.T) {
 			t.Errorf("in DNS: %v", m)
 		}
 
-		// What expires while nobody runs is gone when somebody does.
+		// What expires while no server runs is gone when one does.
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -9,15 +9,15 @@ import (
 )
 
 // zone is a zone of the store. It is known by its pointer for as long as the
-// server lives; what is in it changes by replacing the snapshot.
+// server exists; what is in it changes by replacing the snapshot.
 type zone struct {
 	name    record.Name
 	current atomic.Pointer[Snapshot] // stored by the committer only
 	counts  queryCounts
 }
 
-// Snapshot is a zone as it was after one commit. It never changes, so that who
-// reads it blocks nobody and needs no lock, however long it takes.
+// Snapshot is a zone as it was after one commit. It never changes, so that reading
+// it blocks no one and needs no lock, however long it takes.
 type Snapshot struct {
 	zone record.Name
 	key  string // of zone
@@ -52,7 +52,7 @@ func (z *Snapshot) Serial() uint32 { return z.serial }
 func (z *Snapshot) At(name record.Name) []record.Record {
 	var records []record.Record
 	if name == z.zone {
-		records = z.soa.lasting.appendRecords(records, name, record.TypeSOA)
+		records = z.soa.cacheable.appendRecords(records, name, record.TypeSOA)
 	}
 	n, _ := z.tree.Get(name.Key())
 	return n.appendRecords(records, name)
@@ -80,7 +80,7 @@ func (z *Snapshot) types(name record.Name) (types []record.Type) {
 func (z *Snapshot) Records(under record.Name) iter.Seq[record.Record] {
 	return func(yield func(record.Record) bool) {
 		if under == z.zone {
-			for _, r := range z.soa.lasting.appendRecords(nil, under, record.TypeSOA) {
+			for _, r := range z.soa.cacheable.appendRecords(nil, under, record.TypeSOA) {
 				if !yield(r) {
 					return
 				}

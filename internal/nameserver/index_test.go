@@ -38,7 +38,7 @@ func TestRecordsUnderAName(t *testing.T) {
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("records (-want +got):\n%s", diff)
 			}
-			for most := range got { // whoever stops early gets no more
+			for most := range got { // who stops early gets no more
 				n := 0
 				for range z.Records(name(t, test.under)) {
 					if n++; n > most {

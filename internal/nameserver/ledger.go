@@ -55,7 +55,7 @@ type ledger struct {
 	domains map[domain]int    // records that expire
 }
 
-// domain stands for one name for challenges, and those with an account's label below.
+// domain is one name for challenges, and those with an account's label below.
 type domain struct {
 	zone *zone
 	key  string // of the name

@@ -21,7 +21,7 @@ const maxQuery = 4096
 type Socket struct {
 	address string
 	reader  reader
-	trouble trouble
+	errors  socketErrors
 
 	// current is the server that answers. It is asked for each batch or message anew.
 	current atomic.Pointer[Server]
@@ -65,7 +65,7 @@ func newSocket(address string, log *slog.Logger) *Socket {
 	}
 	return &Socket{
 		address: address,
-		trouble: trouble{log: log.With("address", address)},
+		errors:  socketErrors{log: log.With("address", address)},
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
 	}
@@ -86,7 +86,7 @@ func (s *Socket) Serve(server *Server) {
 // Err returns nil while the socket can be read, and otherwise why not. It names the
 // address.
 func (s *Socket) Err() error {
-	if err := s.trouble.err(); err != nil {
+	if err := s.errors.err(); err != nil {
 		return fmt.Errorf("reading DNS queries at %s: %w", s.address, err)
 	}
 	return nil
@@ -94,7 +94,7 @@ func (s *Socket) Err() error {
 
 // Errors returns how often reading has failed. What is about one message does not
 // count.
-func (s *Socket) Errors() uint64 { return s.trouble.count.Load() }
+func (s *Socket) Errors() uint64 { return s.errors.count.Load() }
 
 // Close closes the socket. It returns when what was being answered has been.
 func (s *Socket) Close() {
@@ -120,7 +120,7 @@ var errStopped = errors.New("reading has ended without an error")
 func (s *Socket) run() {
 	defer close(s.done)
 	for {
-		waits := s.trouble.attempt()
+		waits := s.errors.attempt()
 		err := s.read()
 		waits.stop()
 		select {
@@ -128,9 +128,9 @@ func (s *Socket) run() {
 			return
 		default:
 		}
-		pause := s.trouble.note(err)
+		pause := s.errors.failed(err)
 		if errors.Is(err, net.ErrClosed) {
-			return // by someone else: it stays in trouble until it is opened anew
+			return // by someone else: it keeps failing until it is opened anew
 		}
 		select {
 		case <-s.closing:

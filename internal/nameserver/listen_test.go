@@ -131,7 +131,7 @@ func TestRawMessages(t *testing.T) {
 	}
 	const (
 		www = "\x03wWw\x07example\x03org\x00\x00\x01\x00\x01"
-		all = 0x02 | 0x04 // TC and AA in the first octet of the flags
+		all = 0x02 | 0x04 // TC and AA in the first byte of the flags
 	)
 	long := strings.Repeat("\x3f"+strings.Repeat("a", 63), 4) + "\x00\x00\x01\x00\x01"
 	tests := []struct {
@@ -145,21 +145,21 @@ func TestRawMessages(t *testing.T) {
 		{"no question", header(0, 0), "\x12\x34", 0x8001, ""},
 		{"no question although one was announced", header(0, 1), "\x12\x34", 0x8001, ""},
 		{"two questions", header(0, 2) + www + www, "\x12\x34", 0x8001, ""},
-		{"flags of an answer that is none", header(all<<8|0x80, 2) + www + www, "\x12\x34", 0x8001, ""},
+		{"flags of an answer that is not a query", header(all<<8|0x80, 2) + www + www, "\x12\x34", 0x8001, ""},
 		{"opcode IQUERY", header(1<<11, 1) + www, "\x12\x34", 0x8804, ""},
 		{"opcode STATUS", header(2<<11, 1) + www, "\x12\x34", 0x9004, ""},
 		{"opcode NOTIFY", header(4<<11, 1) + www, "\x12\x34", 0xa004, ""},
 		{"opcode UPDATE", header(5<<11, 1) + www, "\x12\x34", 0xa804, ""},
 		{"opcode 15, all flags", header(15<<11|all<<8|0xff, 1) + www, "\x12\x34", 0xf814, ""},
-		{"a name over 255 octets", header(0, 1) + long, "\x12\x34", 0x8001, ""},
+		{"a name over 255 bytes", header(0, 1) + long, "\x12\x34", 0x8001, ""},
 		{"a pointer to itself", header(0, 1) + "\xc0\x0c\x00\x01\x00\x01", "\x12\x34", 0x8001, ""},
 		{"a pointer ahead, where nothing may be pointed to", header(0, 1) + "\xc0\x20\x00\x01\x00\x01" + strings.Repeat("\x00", 40), "\x12\x34", 0x8001, ""},
 		{"a reserved label type", header(0, 1) + "\x80abc\x00\x00\x01\x00\x01", "\x12\x34", 0x8001, ""},
 		{"a cut name", header(0, 1) + "\x3fabc", "\x12\x34", 0x8001, ""},
 		{"a cut type", header(0, 1) + "\x03abc\x00\x00", "\x12\x34", 0x8001, ""},
-		{"octets behind the question", header(0, 1) + www + "garbage", "\x12\x34", 0x8400, www},
+		{"bytes after the question", header(0, 1) + www + "garbage", "\x12\x34", 0x8400, www},
 	}
-	// Nothing may come back for these; the question behind them shows that it did not.
+	// Nothing may come back for these; the question after them shows that it did not.
 	silent := []struct{ name, send string }{
 		{"an answer", header(0x8000, 1) + www},
 		{"an answer with an unknown opcode", header(0xf800, 1) + www},
@@ -233,7 +233,7 @@ func readTCP(t *testing.T, conn net.Conn) []byte {
 }
 
 // Many queries on one connection, all sent before the first answer is read, and a
-// half-close behind them (RFC 7766 §6.2.1.1).
+// half-close after them (RFC 7766 §6.2.1.1).
 func TestQueriesOnOneConnection(t *testing.T) {
 	s := questionServer(t)
 	_, tcp := listen(t, s, "127.0.0.1")
@@ -261,14 +261,14 @@ func TestQueriesOnOneConnection(t *testing.T) {
 		}
 	}
 	if n, err := conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
-		t.Errorf("after the last answer: %d octets, %v", n, err)
+		t.Errorf("after the last answer: %d bytes, %v", n, err)
 	}
 }
 
-// FuzzMessage sends any octets through all that a message passes over UDP: at most
+// FuzzMessage sends any bytes through all that a message passes over UDP: at most
 // one answer comes back, it is one to that message, whatever was answered before, and
 // both ways of answering give the same. Told to come over TCP, a client gets no more
-// octets than it sent.
+// bytes than it sent.
 func FuzzMessage(f *testing.F) {
 	s := crowded(f)
 	s.log = slog.New(slog.DiscardHandler)

@@ -73,7 +73,7 @@ func (v *view) add(name record.Name, z *zone) {
 }
 
 // find returns the zone that answers for a name: the longest that holds it, but
-// for DS, which stands on the parent's side of a cut (RFC 4035 §3.1.4.1).
+// for DS, which is on the parent's side of a cut (RFC 4035 §3.1.4.1).
 func (v *view) find(name record.Name, t record.Type) *zone {
 	z := v.longest(name)
 	if z != nil && t == record.TypeDS && z.name == name && name != record.Root {
@@ -132,8 +132,8 @@ type answerSet struct {
 	// needed is true for the addresses without which a referral leads nowhere
 	// (RFC 9471 §2.1): an answer without them has to say that it is cut short.
 	needed bool
-	// fleeting is true where no resolver may keep it: its TTL is zero, whatever is stored.
-	fleeting bool
+	// uncacheable is true where no resolver may keep it: its TTL is zero, whatever is stored.
+	uncacheable bool
 }
 
 // lookup is a question's way to its answer. It can be used again, for one question
@@ -202,9 +202,9 @@ func (l *lookup) find(v *view, name record.Name, t record.Type) {
 	}
 	switch l.outcome {
 	case noData, noName:
-		soa := l.zone.soa.lasting
+		soa := l.zone.soa.cacheable
 		if l.zone.awaits(name) {
-			soa = l.zone.soa.fleeting
+			soa = l.zone.soa.uncacheable
 		}
 		l.authority = append(l.authority, answerSet{owner: l.zone.zone, typ: record.TypeSOA, set: soa})
 	case found:
@@ -233,7 +233,7 @@ func (l *lookup) step(name record.Name, t record.Type) (target record.Name) {
 		return ""
 	}
 	if name == l.zone.zone && t == record.TypeSOA {
-		l.add(name, t, l.zone.soa.lasting)
+		l.add(name, t, l.zone.soa.cacheable)
 		l.outcome = found
 		return ""
 	}
@@ -243,13 +243,13 @@ func (l *lookup) step(name record.Name, t record.Type) (target record.Name) {
 		// one with the lowest type, so that the answer is always the same.
 		t, set, _ := at.node.next()
 		l.add(name, t, set)
-		l.setFleeting(at, t, name)
+		l.setUncacheable(at, t, name)
 		l.outcome = found
 		return ""
 	}
 	if set := at.node.find(t); set != "" {
 		l.add(name, t, set)
-		l.setFleeting(at, t, name)
+		l.setUncacheable(at, t, name)
 		l.outcome = found
 		return ""
 	}
@@ -259,7 +259,7 @@ func (l *lookup) step(name record.Name, t record.Type) (target record.Name) {
 		return ""
 	}
 	l.add(name, record.TypeCNAME, alias)
-	l.setFleeting(at, record.TypeCNAME, name)
+	l.setUncacheable(at, record.TypeCNAME, name)
 	l.outcome = found
 	first, _ := alias.next()
 	return l.follow(record.Name(first.data), t)
@@ -285,11 +285,11 @@ func (l *lookup) add(owner record.Name, t record.Type, set rrset) {
 	l.answer = append(l.answer, answerSet{owner: owner, typ: t, set: set})
 }
 
-// setFleeting marks the answer that was just added if it is a wildcard's, at a name at which
+// setUncacheable marks the answer that was just added if it is a wildcard's, at a name at which
 // a challenge may be answered at any time: the wildcard then does not stand for it any more.
-func (l *lookup) setFleeting(at location, t record.Type, name record.Name) {
+func (l *lookup) setUncacheable(at location, t record.Type, name record.Name) {
 	if at.wildcard && (t == record.TypeTXT || t == record.TypeCNAME) && l.zone.awaits(name) {
-		l.answer[len(l.answer)-1].fleeting = true
+		l.answer[len(l.answer)-1].uncacheable = true
 	}
 }
 
@@ -401,6 +401,6 @@ func sharedLabels(a []byte, b string) int {
 	return shared
 }
 
-// borrow returns octets as a string without copying them. The string must not be
+// borrow returns bytes as a string without copying them. The string must not be
 // kept: it changes with them.
 func borrow(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

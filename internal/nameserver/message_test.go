@@ -166,7 +166,7 @@ func TestTruncation(t *testing.T) {
 		{"does not fit 1232, whatever the client takes", "more", dns.TypeTXT, true, 4096, seen{TC: true}},
 		{"whole over TCP", "more", dns.TypeTXT, false, 0, seen{Answer: 10}},
 		{"whole over TCP, whatever EDNS says", "more", dns.TypeTXT, false, 512, seen{Answer: 10}},
-		{"60,000 octets over TCP", "huge", dns.TypeTXT, false, 0, seen{Answer: 2}},
+		{"60,000 bytes over TCP", "huge", dns.TypeTXT, false, 0, seen{Answer: 2}},
 		{"what comes before is kept", "alias", dns.TypeTXT, true, 0, seen{TC: true, Answer: 1}},
 		{"addresses that do not fit are not missed", "mx", dns.TypeMX, true, 0, seen{Answer: 10, Additional: 12}},
 		{"needed glue that does not fit is", "cut", dns.TypeA, true, 0, seen{TC: true, Authority: 10, Additional: 13}},
@@ -194,7 +194,7 @@ func TestTruncation(t *testing.T) {
 			}
 			packed := exchangePacked(s, packed(t, q), test.udp)
 			if len(packed) > limit {
-				t.Errorf("%d octets, %d allowed", len(packed), limit)
+				t.Errorf("%d bytes, %d allowed", len(packed), limit)
 			}
 			if test.edns > 0 && m.IsEdns0() == nil {
 				t.Error("no OPT record")

@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// rrset is the records of one type at one name, packed one behind the other:
+// rrset is the records of one type at one name, packed one after the other:
 //
 //	TTL      uint32, seconds
 //	client   uint32, whose record it is, 0 for no one's
@@ -18,12 +18,12 @@ import (
 //	length   uint16, of the data
 //	data     RDATA in uncompressed wire form
 //
-// all in network byte order. The store holds exactly these octets, so that a load
+// all in network byte order. The store holds exactly these bytes, so that a load
 // is a copy, and an answer is written straight from them. An rrset is never empty;
-// "" stands for none.
+// "" is none.
 type rrset string
 
-// node is all that stands at one name, RRset after RRset in ascending order of
+// node is all that is at one name, RRset after RRset in ascending order of
 // type, each as
 //
 //	type  uint16
@@ -31,7 +31,7 @@ type rrset string
 //	rrset
 //
 // in one string, because a record then costs one allocation and no pointers: with
-// key and tree, a name with one challenge TXT takes 131 octets beyond name and text.
+// key and tree, a name with one challenge TXT takes 131 bytes beyond name and text.
 type node string
 
 const (
@@ -76,7 +76,7 @@ func appendRecord(buf []byte, r record.Record) []byte {
 	return append(buf, r.Data...)
 }
 
-// errPacked is what checkSet says of octets that no rrset consists of.
+// errPacked is what checkSet says of bytes that no rrset consists of.
 var errPacked = errors.New("not a packed RRset")
 
 // checkSet reports whether b can be used as an rrset: the methods of rrset trust

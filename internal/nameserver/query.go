@@ -7,9 +7,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// This file is the way of a query from its octets to those of its answer.
+// This file is the way of a query from its bytes to those of its answer.
 //
-// A query is read where it lies, looked up (lookup.go) and answered from the packed
+// A query is read where it is, looked up (lookup.go) and answered from the packed
 // RRsets (writer.go), without an allocation and without a lock
 // (TestPlainQueriesAllocateNothing). Of what follows the question only the OPT record says
 // anything to a server without transfers and signatures; the data of other records is
@@ -30,15 +30,15 @@ type responder struct {
 const (
 	// maxName is the most octets of a name (RFC 1035 §2.3.4).
 	maxName = 255
-	// maxUDPSize is the largest answer over UDP in octets, whatever a client takes: it
+	// maxUDPSize is the largest answer over UDP in bytes, whatever a client takes: it
 	// passes everywhere without fragments (DNS flag day 2020).
 	maxUDPSize = 1232
 )
 
-// answer answers a message that came over UDP with the octets returned, nil if with
+// answer answers a message that came over UDP with the bytes returned, nil if with
 // none. They are in buf or not.
 func (r *responder) answer(v *view, message, buf []byte) (answer []byte) {
-	defer r.survive(message, &answer)
+	defer r.recoverPanic(message, &answer)
 	q, ok := r.parse(message)
 	if !ok {
 		return nil
@@ -51,9 +51,9 @@ func (r *responder) answer(v *view, message, buf []byte) (answer []byte) {
 
 // answerTCP is answer for a message that came over TCP. An answer that is large is made
 // only where allowed says so; elsewhere that it is large is all that it returns. The
-// octets are those of the responder, until it answers another message.
+// bytes are those of the responder, until it answers another message.
 func (r *responder) answerTCP(message []byte, allowed bool) (answer []byte, large bool) {
-	defer r.survive(message, &answer)
+	defer r.recoverPanic(message, &answer)
 	q, ok := r.parse(message)
 	if !ok {
 		return nil, false
@@ -69,17 +69,17 @@ func (r *responder) answerTCP(message []byte, allowed bool) (answer []byte, larg
 	return r.stream, large
 }
 
-// survive ends the answer in which there was a panic. A bug in answering one message
+// recoverPanic ends the answer in which there was a panic. A bug in answering one message
 // costs that answer, and not the process, in which more than a name server runs.
-func (r *responder) survive(message []byte, answer *[]byte) {
+func (r *responder) recoverPanic(message []byte, answer *[]byte) {
 	if recovered := recover(); recovered != nil {
 		*answer = nil
 		r.server.logPanic(recovered, message)
 	}
 }
 
-// write answers a query, which was looked up, in buf, or in what takes its place where
-// that is too short.
+// write answers a query, which was looked up, in buf, or in a new buffer if that is
+// too short.
 func (r *responder) write(q *query, message, buf []byte) []byte {
 	w, l := &r.writer, &r.lookup
 	w.begin(buf, message, q)
@@ -94,7 +94,7 @@ func (r *responder) write(q *query, message, buf []byte) []byte {
 	return w.buf
 }
 
-// flags returns those that an answer has in octet 2 of the header.
+// flags returns those that an answer has in byte 2 of the header.
 func flags(l *lookup, truncated bool) (flags byte) {
 	if l.authoritative() {
 		flags |= flagAA
@@ -120,7 +120,7 @@ func (r *responder) cut(message, buf []byte) []byte {
 
 // query is what a message says.
 type query struct {
-	name  record.Name // of the responder's octets
+	name  record.Name // of the responder's bytes
 	typ   record.Type
 	end   int // of the question in the message, of the header if it could not be read
 	edns  bool
@@ -134,8 +134,8 @@ const (
 	optLen     = 1 + 2 + 2 + 4 + 2 // without options
 	rrFixedLen = 2 + 2 + 4 + 2     // type, class, TTL, length
 
-	flagResponse, opcodeMask, flagAA, flagTC, flagRD = 0x80, 0x78, 0x04, 0x02, 0x01 // octet 2
-	flagCD                                           = 0x10                         // octet 3
+	flagResponse, opcodeMask, flagAA, flagTC, flagRD = 0x80, 0x78, 0x04, 0x02, 0x01 // byte 2
+	flagCD                                           = 0x10                         // byte 3
 	flagDO                                           = 0x80                         // in the OPT record
 )
 
@@ -174,7 +174,7 @@ func (r *responder) parse(m []byte) (q query, ok bool) {
 	return q, true
 }
 
-// parseName copies the name behind the header in lower case and returns where its
+// parseName copies the name after the header in lower case and returns where its
 // end is in the message, 0 if it is not one. There is nothing before it that it could
 // be compressed with.
 func (r *responder) parseName(m []byte) (end int) {
@@ -185,7 +185,7 @@ func (r *responder) parseName(m []byte) (end int) {
 			r.name[at] = 0
 			return i + 1
 		}
-		// What follows is at least another octet.
+		// What follows is at least another byte.
 		if n > 63 || i+n+1 >= len(m) || at+n+1 >= maxName {
 			return 0
 		}
@@ -210,7 +210,7 @@ func (q *query) parseRecords(m []byte) bool {
 	all := others + int(binary.BigEndian.Uint16(m[10:]))
 	opts, misplaced, version := 0, false, byte(0)
 	at := q.end
-	for i := range all { // at least 11 octets each
+	for i := range all { // at least 11 bytes each
 		owner := at
 		if at = skipName(m, at); at == 0 || len(m)-at < rrFixedLen {
 			return false

@@ -131,7 +131,7 @@ func mixCase(random *rand.Rand, s string) string {
 	return string(b)
 }
 
-// TestWriterIsAsLibrary compares all answers octet for octet with those that the
+// TestWriterIsAsLibrary compares all answers byte for byte with those that the
 // library packs.
 func TestWriterIsAsLibrary(t *testing.T) {
 	s := crowded(t)
@@ -201,7 +201,7 @@ func TestPlainQueriesAllocateNothing(t *testing.T) {
 	}
 }
 
-// What is stored is answered octet for octet, whatever the library takes it for, and
+// What is stored is answered byte for byte, whatever the library takes it for, and
 // over UDP and TCP alike.
 func TestStoredDataIsAnswered(t *testing.T) {
 	zone := zoneConfig(t, "example.org")
@@ -294,18 +294,18 @@ func TestUnusualMessages(t *testing.T) {
 	found, rejected, repeated := seen{0x8400, [4]uint16{1, 1}}, seen{0x8001, [4]uint16{}}, seen{0x8001, [4]uint16{1}}
 	tests := []struct {
 		name   string
-		header string // behind the ID
+		header string // after the ID
 		rest   string
 		want   seen
 	}{
 		{"a question", "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00", asked, found},
-		{"octets behind it", "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00", asked + "more", found},
+		{"bytes after it", "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00", asked + "more", found},
 		{"a record that is not looked at", "\x00\x00\x00\x01\x00\x01\x00\x00\x00\x00", asked + hip, found},
 		{"half of it", "\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00", asked + hip[:len(hip)-1], repeated},
 		{"a record more announced", "\x00\x00\x00\x01\x00\x01\x00\x01\x00\x00", asked + hip, repeated},
 		{"a record of half a name", "\x00\x00\x00\x01\x00\x01\x00\x00\x00\x00", asked + "\xc0", repeated},
 		{"a record of an old label type", "\x00\x00\x00\x01\x00\x01\x00\x00\x00\x00", asked + "\x41" + hip, repeated},
-		{"an OPT record behind others", "\x00\x00\x00\x01\x00\x01\x00\x00\x00\x01", asked + hip + opt, seen{0x8400, [4]uint16{1, 1, 0, 1}}},
+		{"an OPT record after others", "\x00\x00\x00\x01\x00\x01\x00\x00\x00\x01", asked + hip + opt, seen{0x8400, [4]uint16{1, 1, 0, 1}}},
 		{"an OPT record in the answer", "\x00\x00\x00\x01\x00\x01\x00\x00\x00\x00", asked + opt, found},
 		{"an OPT record by a pointer to the root", "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x01", asked + "\xc0\x1d" + opt[1:], seen{0x8001, [4]uint16{1, 0, 0, 1}}},
 		{"half an option", "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x01", asked + opt[:9] + "\x00\x03\x00\x0a\x00", repeated},
@@ -339,7 +339,7 @@ func TestUnusualMessages(t *testing.T) {
 
 // What was looked up once can be built into the same answer any number of times.
 func TestAnswersAreBuiltTwice(t *testing.T) {
-	s, questions := dearest(t, allDear...)
+	s, questions := costliest(t, allCostly...)
 	r := &responder{server: s}
 	for _, limit := range []int{dns.MinMsgSize, maxUDPSize, dns.MaxMsgSize} {
 		for _, asked := range questions {

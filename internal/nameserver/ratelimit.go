@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// Answers over UDP go to whoever the query says it is from. So that nobody can have
-// this server flood somebody else, each network, a /24 of IPv4 or a /56 of IPv6
+// Answers over UDP go to where the query says it is from. So that no one can have
+// this server flood another host, each network, a /24 of IPv4 or a /56 of IPv6
 // addresses, gets so many answers in a second, and as many more that are cut short:
-// those say to come again over TCP, which nobody can in another's name, and are no
+// those say to come again over TCP, which no one can in another's name, and are no
 // longer than their query. What is beyond both gets no answer.
 //
 // (BIND, Knot and NSD cut short each, or each second, of the answers over the limit,
@@ -18,11 +18,11 @@ import (
 // better chance, and has the flood go on at its own rate. Here what a network gets
 // has an upper bound.)
 //
-// Loopback addresses are charged like others and never limited: nobody can send in
+// Loopback addresses are charged like others and never limited: no one can send in
 // their name from outside, and who measures on one machine measures with the cost
 // of limiting, but not its effect.
 
-// DefaultRateLimit is how many answers in a second a network gets where nobody says
+// DefaultRateLimit is how many answers in a second a network gets unless a configuration says
 // otherwise. Authoritative servers usually have it so.
 const DefaultRateLimit = 200
 
@@ -36,8 +36,8 @@ const (
 )
 
 // accounts is how many networks have an account. Networks are spread over them by a
-// hash that nobody else can compute, and those that come to the same one share it,
-// so that the memory is bounded, a megabyte, without anybody having to be evicted.
+// hash that no one else can compute, and those that come to the same one share it,
+// so that the memory is bounded, a megabyte, without evicting any.
 const accounts = 1 << 16
 
 // limiter limits the answers over UDP to each network. It takes no lock.

@@ -103,7 +103,7 @@ func TestBurstFromOneNetwork(t *testing.T) {
 	}
 	seconds := 1 + time.Since(began).Seconds() // one of them is credit
 	if most := int(rate*seconds) + 1; whole > most || cut > most || octets > most*(maxUDPSize+len(large)) {
-		t.Errorf("%d answers, %d cut short, %d octets in %.1f s", whole, cut, octets, seconds)
+		t.Errorf("%d answers, %d cut short, %d bytes in %.1f s", whole, cut, octets, seconds)
 	}
 	if whole < rate || cut < rate {
 		t.Errorf("%d answers, %d cut short", whole, cut)
@@ -115,7 +115,7 @@ func TestBurstFromOneNetwork(t *testing.T) {
 	if want := (LimitCounts{Truncated: uint64(cut), Dropped: uint64(queries - whole - cut - toOther)}); counts != want {
 		t.Errorf("counted %+v, want %+v", counts, want)
 	}
-	t.Logf("%d answers, %d cut short, %d octets", whole, cut, octets)
+	t.Logf("%d answers, %d cut short, %d bytes", whole, cut, octets)
 }
 
 func TestCharge(t *testing.T) {
@@ -258,7 +258,7 @@ func TestMemoryUnderFlood(t *testing.T) {
 		t.Fatal(err)
 	}
 	if grown := int64(heap()) - int64(before); grown > 1<<20 {
-		t.Errorf("%d queries left %d octets behind", queries, grown)
+		t.Errorf("%d queries left %d bytes behind", queries, grown)
 	}
 	if answered < queries*9/10 {
 		t.Errorf("%d answers", answered)

@@ -9,7 +9,7 @@ import (
 )
 
 // This file answers messages by way of the DNS library, which parses and packs them: the
-// reference that what responder makes of them is compared with, octet for octet
+// reference that what responder makes of them is compared with, byte for byte
 // (TestWriterIsAsLibrary, FuzzMessage).
 
 // handler answers messages as the library reads and writes them.
@@ -21,7 +21,7 @@ type handler struct {
 // answer returns the answer to a message, nil where it must not have one.
 func (h handler) answer(message []byte) []byte {
 	if len(message) < headerLen {
-		return nil // whatever it is, an answer could only serve to hit somebody
+		return nil // whatever it is, an answer could only serve to hit someone
 	}
 	request := new(dns.Msg)
 	bits := binary.BigEndian.Uint16(message[2:])
@@ -42,7 +42,7 @@ func (h handler) answer(message []byte) []byte {
 }
 
 // whole reports whether a message has all that its header announces: the library takes
-// one that ends between two records, or behind the name of the question.
+// one that ends between two records, or after the name of the question.
 func whole(message []byte, m *dns.Msg) bool {
 	if _, end, err := dns.UnpackDomainName(message, headerLen); err != nil || end+4 > len(message) {
 		m.Question = nil
@@ -90,7 +90,7 @@ func (h handler) respond(request *dns.Msg) []byte {
 type response struct {
 	msg    dns.Msg
 	opt    *dns.OPT // nil where the client has none
-	limit  int      // octets
+	limit  int      // bytes
 	name   record.Name
 	lookup lookup
 }

@@ -89,9 +89,9 @@ type Server struct {
 	bugs        panics       // in the committer
 	readers     atomic.Int32 // that have taken a shard of the counters
 
-	// lost is why the store is not to be written to; nil: it may be. Only the committer
+	// unwritable is why the store is not to be written to; nil: it may be. Only the committer
 	// stores it.
-	lost atomic.Pointer[error]
+	unwritable atomic.Pointer[error]
 	// refused is why the store last could not be written; nil: it could. Only the
 	// committer stores it.
 	refused atomic.Pointer[refusal]
@@ -160,7 +160,8 @@ func Open(o Options) (*Server, error) {
 }
 
 // Load reads all zones into memory, once, and drops what has expired in the
-// meantime. Who needs them before calls it too, so that an error shows again.
+// meantime. Callers that need them earlier may call it too, so that an error
+// shows again.
 func (s *Server) Load() error {
 	if s.loaded.Load() {
 		return nil
@@ -280,7 +281,7 @@ func (s *Server) Close() error {
 // Health returns nil when changes can be taken, and otherwise why not. DNS may be
 // answered all the same.
 func (s *Server) Health() error {
-	switch lost, refused := s.lost.Load(), s.refused.Load(); {
+	switch lost, refused := s.unwritable.Load(), s.refused.Load(); {
 	case s.isClosed():
 		return ErrClosed
 	case !s.loaded.Load():

@@ -27,9 +27,9 @@ import (
 //	<zone>/config            fingerprint of the configuration it was last served by
 //	<zone>/rrsets/<owner>00<type>   rrset
 //
-// <zone> is the apex in wire form, whose last octet is 00, so that it is never
+// <zone> is the apex in wire form, whose last byte is 00, so that it is never
 // "meta"; <owner> the name's record.Name.Key; <type> a uint16. No label in a key
-// begins with octet 00, so all RRsets of a name stand together, before those of
+// begins with byte 00, so all RRsets of a name are together, before those of
 // the names below it. Integers are in network byte order. The records that the
 // server makes itself are not in the store.
 //
@@ -108,7 +108,7 @@ func (s *store) open() error {
 			NoFreelistSync: false,
 			// The other kind of list is searched from its beginning for each page.
 			FreelistType: bbolt.FreelistMapType,
-			// Nobody reads them, and they cost a lock for each transaction.
+			// They are not read, and cost a lock for each transaction.
 			NoStatistics: true,
 		})
 		if err != nil {
@@ -283,7 +283,7 @@ func (s *store) serials() (map[record.Name]uint32, error) {
 func loadZone(wire []byte, b *bbolt.Bucket) (*Snapshot, error) {
 	name, err := record.NameFromWire(wire)
 	if err != nil || string(name) != string(wire) || b == nil {
-		return nil, fmt.Errorf("%w: the zone %q is none", errDamaged, wire)
+		return nil, fmt.Errorf("%w: %q is not a zone", errDamaged, wire)
 	}
 	z := newSnapshot(name)
 	serial, config, sets := b.Get(serialKey), b.Get(configKey), b.Bucket(setsBucket)
@@ -332,7 +332,7 @@ func setKey(owner string, t record.Type) []byte {
 	return binary.BigEndian.AppendUint16(key, uint16(t))
 }
 
-// errKey is what splitSetKey says of octets that setKey never returns.
+// errKey is what splitSetKey says of bytes that setKey never returns.
 var errKey = errors.New("not the key of an RRset in the zone")
 
 // splitSetKey is the inverse of setKey for an owner in the zone with the key zone.

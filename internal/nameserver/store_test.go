@@ -65,7 +65,7 @@ func TestOpenErrors(t *testing.T) {
 		{"format of no version", func(t *testing.T, path string) { writeBolt(t, path, "meta", "format", make([]byte, 4)) }, "damaged, or not a store of BestDNS"},
 		{"another program's bbolt file", func(t *testing.T, path string) { writeBolt(t, path, "other", "key", nil) }, "damaged, or not a store of BestDNS"},
 		{"no bbolt file", func(t *testing.T, path string) { writeFile(t, path, strings.Repeat("text\n", 10_000)) }, "damaged, or not a store of BestDNS"},
-		{"a few octets", func(t *testing.T, path string) { writeFile(t, path, "text") }, "damaged, or not a store of BestDNS"},
+		{"a few bytes", func(t *testing.T, path string) { writeFile(t, path, "text") }, "damaged, or not a store of BestDNS"},
 		{"a folder", func(t *testing.T, path string) {
 			if err := os.Mkdir(path, 0o700); err != nil {
 				t.Fatal(err)
@@ -130,10 +130,10 @@ func TestLoadErrors(t *testing.T) {
 		{"RRset of another zone", func(b *bbolt.Bucket) error {
 			return b.Bucket(setsBucket).Put(setKey(name(t, "example.net").Key(), record.TypeTXT), []byte(rrset(appendPacked(nil, 1, 0, ""))))
 		}},
-		{"a key that is none", func(b *bbolt.Bucket) error {
+		{"an invalid key", func(b *bbolt.Bucket) error {
 			return b.Bucket(setsBucket).Put([]byte(zone.Key()+"x\x01\x03\x00\x00\x00\x10"), []byte(rrset(appendPacked(nil, 1, 0, ""))))
 		}},
-		{"an RRset that is none", func(b *bbolt.Bucket) error {
+		{"an invalid RRset", func(b *bbolt.Bucket) error {
 			return b.Bucket(setsBucket).Put(setKey(zone.Key(), record.TypeTXT), []byte("x"))
 		}},
 		// The ledger would take as much memory as it says.
@@ -253,7 +253,7 @@ func useStore(path string, zone ZoneConfig) error {
 	return nil
 }
 
-// FuzzStored reads a key and a value as they might stand in a damaged store: either
+// FuzzStored reads a key and a value as they might be in a damaged store: either
 // they are refused, or all that can be done with them can be.
 func FuzzStored(f *testing.F) {
 	zone := record.Name("\x07example\x03org\x00")

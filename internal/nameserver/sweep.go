@@ -30,8 +30,8 @@ type sweep struct {
 	from *deadline // where to go on; nil: at the last
 }
 
-// bringDown looks once, and notes when to look again.
-func (s *Server) bringDown(now time.Time) {
+// capExpiries looks once, and notes when to look again.
+func (s *Server) capExpiries(now time.Time) {
 	far, from := s.expiringTooLate(now)
 	s.sweep.from, s.sweep.next = from, now.Add(expireCheck)
 	if from != nil {
@@ -44,7 +44,7 @@ func (s *Server) bringDown(now time.Time) {
 	err := s.commitAlone(func(b *batch) {
 		records = 0
 		for _, d := range far {
-			records += b.draft(d.zone).bringDown(d.key, now.Add(s.lifetime(d.zone.name)).Unix())
+			records += b.draft(d.zone).capExpiries(d.key, now.Add(s.lifetime(d.zone.name)).Unix())
 		}
 	})
 	if err != nil { // the log has it already
@@ -105,9 +105,9 @@ func (s *Server) shortestLifetime() time.Duration {
 	return shortest
 }
 
-// bringDown has the records at a name expire no later than then, in Unix seconds, and
+// capExpiries has the records at a name expire no later than then, in Unix seconds, and
 // returns the number of those that would have.
-func (d *draft) bringDown(key string, then int64) int {
+func (d *draft) capExpiries(key string, then int64) int {
 	n, _ := d.next.tree.Get(key)
 	records := n.appendRecords(nil, record.NameFromKey(key))
 	changed := 0

@@ -38,26 +38,12 @@ type tcpListener struct {
 // serve accepts connections. Each is served in a goroutine of its own.
 func (l *tcpListener) serve() error {
 	for {
-		conn, err := l.accept()
+		conn, err := readOn(l.listener.Accept)
 		if err != nil {
 			return err
 		}
-		l.socket.trouble.works()
+		l.socket.errors.succeeded()
 		l.begin(conn)
-	}
-}
-
-// accept waits for a connection. Errors that are about one of them are not the
-// socket's.
-func (l *tcpListener) accept() (net.Conn, error) {
-	for i := 1; ; i++ {
-		conn, err := l.listener.Accept()
-		if err == nil || !aboutOne(err) {
-			return conn, err
-		}
-		if i%restEvery == 0 {
-			time.Sleep(rest)
-		}
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // tree holds the nodes of a zone by their name's [record.Name.Key], in whose order
-// a name stands directly before all names below it. Copies share what has not
+// a name is directly before all names below it. Copies share what has not
 // changed since.
 //
 // The order answers for names that do not exist, and lists the others. What exists
@@ -27,14 +27,14 @@ type tree struct {
 //	key
 //	node
 //
-// No entry is "", which stands for none.
+// No entry is "", which is none.
 type entry string
 
 func newEntry(key string, n node) entry {
 	b := make([]byte, 0, 2+len(key)+len(n))
 	b = binary.BigEndian.AppendUint16(b, uint16(len(key)))
 	b = append(append(b, key...), n...)
-	return entry(borrow(b)) // nobody else has b
+	return entry(borrow(b)) // no one else has b
 }
 
 func (e entry) key() string { return string(e[2 : 2+uint16At(string(e), 0)]) }
@@ -47,7 +47,7 @@ func (e entry) node() node {
 }
 
 func newTree() *tree {
-	seed := maphash.MakeSeed() // nobody else can make keys collide
+	seed := maphash.MakeSeed() // no one else can make keys collide
 	return newTreeBy(func(key string) uint64 { return maphash.String(seed, key) })
 }
 
@@ -79,7 +79,7 @@ func (t *tree) Set(key string, n node) node {
 	return before.node()
 }
 
-// Load is Set for a key behind all others, which makes it cheap.
+// Load is Set for a key after all others, which makes it cheap.
 func (t *tree) Load(key string, n node) {
 	e := newEntry(key, n)
 	t.exact.set(e)

@@ -4,13 +4,12 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"time"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 )
 
-// udpBuffer is how much a UDP socket holds for us in octets, as far as the system
+// udpBuffer is how much a UDP socket holds for us in bytes, as far as the system
 // lets us: its default loses bursts.
 const udpBuffer = 4 << 20
 
@@ -87,12 +86,13 @@ func askDestination(conn *net.UDPConn) error {
 // gave a quarter fewer of them. Batches of 16, 32 and 64 messages took the same.
 func (s *Socket) answerPackets(p packets) error {
 	r := &responder{}
+	receive := p.receive // which makes a function, once
 	for {
-		n, err := receive(p)
+		n, err := readOn(receive)
 		if err != nil {
 			return err
 		}
-		s.trouble.works()
+		s.errors.succeeded()
 		server := s.current.Load()
 		if r.server != server {
 			r.server, r.shard = server, server.takeShard()
@@ -113,18 +113,6 @@ func (s *Socket) answerPackets(p packets) error {
 			}
 		}
 		p.send()
-	}
-}
-
-// receive waits for messages. Errors that are about one of them are not the socket's.
-func receive(p packets) (n int, err error) {
-	for i := 1; ; i++ {
-		if n, err = p.receive(); err == nil || !aboutOne(err) {
-			return n, err
-		}
-		if i%restEvery == 0 {
-			time.Sleep(rest)
-		}
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 const udpBatch = 32
 
 // batchPackets reads and writes a socket by recvmmsg(2) and sendmmsg(2). All that
-// they need is allocated once: a query costs nothing but its octets.
+// they need is allocated once: a query costs nothing but its bytes.
 type batchPackets struct {
 	conn  syscall.RawConn
 	slots [udpBatch]slot
@@ -146,7 +146,7 @@ func (p *batchPackets) reply(i int, answer []byte) {
 }
 
 // send sends what was queued. What cannot be sent to its client is left out: there
-// is nobody to tell.
+// is no one to tell.
 func (p *batchPackets) send() {
 	for p.sent = 0; p.sent < p.queued; {
 		if err := p.conn.Write(p.trySend); err != nil {
@@ -184,7 +184,7 @@ func answerFrom(control []byte) int {
 			info.Ifindex, info.Spec_dst = 0, info.Addr
 		case h.Level == syscall.IPPROTO_IPV6 && h.Type == syscall.IPV6_PKTINFO && len(data) >= syscall.SizeofInet6Pktinfo:
 			info := (*syscall.Inet6Pktinfo)(unsafe.Pointer(&data[0]))
-			if !isLinkLocal(info.Addr) { // which lives on one interface
+			if !isLinkLocal(info.Addr) { // which belongs to one interface
 				info.Ifindex = 0
 			}
 		}

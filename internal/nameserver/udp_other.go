@@ -55,7 +55,7 @@ func (p *singlePackets) send() {
 	if p.wildcard {
 		control = answerFrom(p.control[:p.nn])
 	}
-	// Who cannot be answered has gone; there is nobody to tell.
+	// A client that cannot be answered has gone; there is no one to tell.
 	_, _, _ = p.conn.WriteMsgUDPAddrPort(p.queued, control, p.from)
 }
 

@@ -6,7 +6,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// A wildcard stands for names that do not exist, and so a record takes its name from the
+// A wildcard answers for names that do not exist, and so a record takes its name from the
 // wildcard, and the names above that exist only because of it (RFC 4592 §2.2.2, §3.3.1).
 
 // HasWildcards reports whether there is a wildcard in the zone.

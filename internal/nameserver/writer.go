@@ -7,13 +7,13 @@ import (
 	"github.com/miekg/dns"
 )
 
-// writer writes an answer straight from packed RRsets, whose octets it never changes:
+// writer writes an answer straight from packed RRsets, whose bytes it never changes:
 // only names are compressed, where all who read the type can read that (RFC 1035 §4.1.4,
 // RFC 3597 §4), and only where they agree in letter case too. It is what the DNS library
 // would pack (TestWriterIsAsLibrary).
 type writer struct {
 	buf   []byte
-	asked record.Name // stands behind the header, in the case in which it was asked
+	asked record.Name // follows the header in the message, in the case in which it was asked
 	limit int         // bytes, those of the OPT record not among them
 
 	counts struct{ answer, authority, additional uint16 }
@@ -112,7 +112,7 @@ func (w *writer) add(set *answerSet, count *uint16) bool {
 	before := w.mark()
 	first, _ := set.set.next()
 	ttl := first.ttl
-	if set.fleeting {
+	if set.uncacheable {
 		ttl = 0
 	}
 	n, lowest, ok := w.addRecords(set, ttl)
@@ -159,7 +159,7 @@ func (w *writer) addRecords(set *answerSet, ttl uint32) (n uint16, lowest uint32
 	return n, lowest, true
 }
 
-// addOwner adds the owner of a record and returns where it stands for those that
+// addOwner adds the owner of a record and returns where it is for those that
 // follow, 0 if nothing can point there.
 func (w *writer) addOwner(owner record.Name) (pointer int) {
 	at := len(w.buf)
@@ -240,7 +240,7 @@ func nameAt(data string) record.Name {
 	return ""
 }
 
-// start makes the suffixes of the question known, in the case in which they stand
+// start makes the suffixes of the question known, in the case that they have
 // there.
 func (w *writer) start() {
 	if w.started {
@@ -252,14 +252,14 @@ func (w *writer) start() {
 	w.suffixes.add(headerLen, asked, len(asked)-1, len(asked))
 }
 
-// layout says where names are in the RDATA of a type: behind some octets, and before
+// layout says where names are in the RDATA of a type: after some bytes, and before
 // some.
 type layout struct {
 	before, names, after int8
 	compress             bool
 }
 
-// anyLength is that of octets of which there can be any number.
+// anyLength is that of bytes of which there can be any number.
 const anyLength = -1
 
 // layoutOf returns the layout of a type, none where names need not be known: no name

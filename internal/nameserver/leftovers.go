@@ -2,11 +2,11 @@ package nameserver
 
 import "github.com/caddy-dns/bestdns/internal/record"
 
-// dropLeftBehind takes out of the zones what a client that ends with its process has left of
+// dropLeftovers takes out of the zones what a client that ends with its process has left of
 // an earlier one, which was killed in the middle of challenges: they are of no use to this
 // process, which begins new orders. It runs before the first change. What cannot be taken
 // out expires.
-func (s *Server) dropLeftBehind() {
+func (s *Server) dropLeftovers() {
 	number := s.ledger.Load().numbers[s.transient] // 0, no one's, if it has none
 	if number == 0 {
 		return

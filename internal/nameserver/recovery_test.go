@@ -259,7 +259,7 @@ func TestHealth(t *testing.T) {
 	if err := s.Health(); !errors.Is(err, ErrReadOnly) || !errors.Is(err, errDisk) {
 		t.Errorf("health of a store that cannot be read: %v", err)
 	}
-	if got := s.pause(expireCheck); got > regainRetry {
+	if got := s.pause(expireCheck); got > writeRetry {
 		t.Errorf("the committer sleeps for %v", got)
 	}
 	apply(t, s, zone.Name, appending(rr(t, zone.Name, "later 60 TXT x")))
@@ -337,14 +337,14 @@ func TestHealthOfFullDisk(t *testing.T) {
 		const large = 50_000
 		refuses(appending(text("small", 10)))
 		if got := s.refused.Load().size; got != leastProbe {
-			t.Errorf("a probe has %d octets", got)
+			t.Errorf("a probe has %d bytes", got)
 		}
 		refuses(appending(text("large", large)))
 		for i := range 20 {
 			refuses(appending(text(fmt.Sprintf("more%d", i), 10)))
 		}
 		if got := s.refused.Load().size; got < large || got > large+large/10 {
-			t.Errorf("a probe has %d octets, where %d failed", got, large)
+			t.Errorf("a probe has %d bytes, where %d failed", got, large)
 		}
 		unhealthy("after changes")
 		probed()
@@ -414,6 +414,6 @@ func TestProbeIsBounded(t *testing.T) {
 	set := rrset(strings.Repeat("x", 60_000))
 	s.refuse([]zoneChange{{sets: slices.Repeat([]setChange{{set: set}}, 100)}}, errDisk)
 	if got := s.refused.Load().size; got != mostProbe {
-		t.Errorf("a probe has %d octets", got)
+		t.Errorf("a probe has %d bytes", got)
 	}
 }

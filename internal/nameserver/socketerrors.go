@@ -20,8 +20,8 @@ const (
 // at once.
 const readsAgain = time.Second
 
-// trouble is what a socket that cannot be read tells about itself.
-type trouble struct {
+// socketErrors is what a socket that cannot be read tells about itself.
+type socketErrors struct {
 	log   *slog.Logger
 	count atomic.Uint64 // of failures, ever
 
@@ -34,15 +34,15 @@ type trouble struct {
 	notices notices
 }
 
-func (t *trouble) err() error {
+func (t *socketErrors) err() error {
 	if err := t.current.Load(); err != nil {
 		return *err
 	}
 	return nil
 }
 
-// note notes a failure and returns how long to wait before the next attempt.
-func (t *trouble) note(err error) (pause time.Duration) {
+// failed notes a failure and returns how long to wait before the next attempt.
+func (t *socketErrors) failed(err error) (pause time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.count.Add(1)
@@ -62,9 +62,9 @@ func (t *trouble) note(err error) (pause time.Duration) {
 	return t.pause
 }
 
-// works notes that something was read. It costs next to nothing where there is no
-// trouble.
-func (t *trouble) works() {
+// succeeded notes that something was read. It costs next to nothing while there is no
+// failure.
+func (t *socketErrors) succeeded() {
 	if t.current.Load() == nil {
 		return
 	}
@@ -73,42 +73,42 @@ func (t *trouble) works() {
 	t.over()
 }
 
-// over ends the trouble. The lock is held.
-func (t *trouble) over() {
+// over ends the failure. The lock is held.
+func (t *socketErrors) over() {
 	if t.current.Swap(nil) != nil && t.notices.over() {
 		t.log.Info("a socket can be read again", "after", time.Since(t.since))
 	}
 }
 
-// attempt begins one to read, which ends the trouble when it goes on for long enough.
-func (t *trouble) attempt() *waiting {
+// attempt begins one to read, which ends the failure when it goes on for long enough.
+func (t *socketErrors) attempt() *readAttempt {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w := &waiting{trouble: t}
+	w := &readAttempt{errors: t}
 	if t.current.Load() != nil {
 		w.timer = time.AfterFunc(readsAgain, w.end)
 	}
 	return w
 }
 
-// waiting is an attempt to read that may go on for long.
-type waiting struct {
-	trouble *trouble
-	timer   *time.Timer // nil if there is no trouble to end
-	stopped bool        // guarded by the trouble's lock
+// readAttempt is an attempt to read that may go on for long.
+type readAttempt struct {
+	errors  *socketErrors
+	timer   *time.Timer // nil if there is no failure to end
+	stopped bool        // guarded by the lock of errors
 }
 
-func (w *waiting) end() {
-	w.trouble.mu.Lock()
-	defer w.trouble.mu.Unlock()
+func (w *readAttempt) end() {
+	w.errors.mu.Lock()
+	defer w.errors.mu.Unlock()
 	if !w.stopped {
-		w.trouble.over()
+		w.errors.over()
 	}
 }
 
-func (w *waiting) stop() {
-	w.trouble.mu.Lock()
-	defer w.trouble.mu.Unlock()
+func (w *readAttempt) stop() {
+	w.errors.mu.Lock()
+	defer w.errors.mu.Unlock()
 	w.stopped = true
 	if w.timer != nil {
 		w.timer.Stop()

@@ -8,7 +8,7 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// This file is the names in the store of the clients whose numbers stand with records
+// This file is the names in the store of the clients whose numbers are with records
 // (ledger.go).
 
 // storedClient is a client that has records.

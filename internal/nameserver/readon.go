@@ -25,9 +25,15 @@ var errorsAboutOne = []syscall.Errno{
 	10053, 10061, 10054, 10064, 10065, 10040, 10050, 10051, 10042, 10045, 10052, 10060,
 }
 
-// aboutOne reports whether an error in reading a socket is about one message or
-// connection.
-func aboutOne(err error) bool {
-	errno, ok := errors.AsType[syscall.Errno](err)
-	return ok && slices.Contains(errorsAboutOne, errno)
+// readOn reads a socket, again after errors that are about one message or connection.
+func readOn[T any](read func() (T, error)) (T, error) {
+	for i := 1; ; i++ {
+		got, err := read()
+		if errno, ok := errors.AsType[syscall.Errno](err); !ok || !slices.Contains(errorsAboutOne, errno) {
+			return got, err
+		}
+		if i%restEvery == 0 {
+			time.Sleep(rest)
+		}
+	}
 }

@@ -97,7 +97,7 @@ func TestSocketIsNotGivenUp(t *testing.T) {
 					case attempt <= many:
 						return failure.end()
 					case attempt == many+1:
-						r.socket.trouble.works()
+						r.socket.errors.succeeded()
 						return failure.end()
 					}
 					return r.wait()
@@ -179,7 +179,7 @@ func TestLinesOfUnsteadySocket(t *testing.T) {
 			if attempt > 100_000 {
 				return r.wait()
 			}
-			r.socket.trouble.works()
+			r.socket.errors.succeeded()
 			return syscall.ENOBUFS
 		})
 		r.socket.Serve(new(Server))
@@ -205,7 +205,7 @@ func TestCloseDuringPause(t *testing.T) {
 	})
 }
 
-// Who closes a socket without being asked to leaves it in trouble.
+// Who closes a socket without being asked to leaves it failing.
 func TestSocketClosedByOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := newScripted(func(*scripted, int) error { return net.ErrClosed })

@@ -10,23 +10,23 @@ import (
 	"github.com/miekg/dns"
 )
 
-// dearQuestion is a message that costs as much as one can, in a zone to which clients
+// costlyQuestion is a message that costs as much as one can, in a zone to which clients
 // may have added what they like.
-type dearQuestion struct {
+type costlyQuestion struct {
 	name    string
 	message []byte
 }
 
-// allDear are the dearest zones that we know of.
-var allDear = []func(*dearZones){
-	(*dearZones).manyTargets, (*dearZones).manyNameServers, (*dearZones).deepNames, (*dearZones).chains,
-	(*dearZones).largeSets, (*dearZones).alikeSuffixes, (*dearZones).oddMessages,
+// allCostly are the costliest zones that we know of.
+var allCostly = []func(*costlyZones){
+	(*costlyZones).manyTargets, (*costlyZones).manyNameServers, (*costlyZones).deepNames, (*costlyZones).chains,
+	(*costlyZones).largeSets, (*costlyZones).alikeSuffixes, (*costlyZones).oddMessages,
 }
 
-// dearest returns a server with dear zones, and what to ask.
-func dearest(t testing.TB, zones ...func(*dearZones)) (*Server, []dearQuestion) {
+// costliest returns a server with costly zones, and what to ask.
+func costliest(t testing.TB, zones ...func(*costlyZones)) (*Server, []costlyQuestion) {
 	t.Helper()
-	d := &dearZones{t: t, server: open(t, storePath(t))}
+	d := &costlyZones{t: t, server: open(t, storePath(t))}
 	for _, add := range zones {
 		add(d)
 	}
@@ -37,28 +37,28 @@ func dearest(t testing.TB, zones ...func(*dearZones)) (*Server, []dearQuestion) 
 	return d.server, d.questions
 }
 
-type dearZones struct {
+type costlyZones struct {
 	t         testing.TB
 	server    *Server
 	zones     []ZoneConfig
 	records   [][]record.Record // by zone
-	questions []dearQuestion
+	questions []costlyQuestion
 }
 
 // zone begins a zone.
-func (d *dearZones) zone(name string) record.Name {
+func (d *costlyZones) zone(name string) record.Name {
 	zone := zoneConfig(d.t, name, "ns1.elsewhere.test")
 	d.zones = append(d.zones, zone)
 	d.records = append(d.records, nil)
 	return zone.Name
 }
 
-func (d *dearZones) add(owner record.Name, t uint16, ttl uint32, data string) {
+func (d *costlyZones) add(owner record.Name, t uint16, ttl uint32, data string) {
 	last := len(d.records) - 1
 	d.records[last] = append(d.records[last], record.Record{Name: owner, Type: record.Type(t), TTL: ttl, Data: data})
 }
 
-func (d *dearZones) ask(name string, qname record.Name, qtype uint16) {
+func (d *costlyZones) ask(name string, qname record.Name, qtype uint16) {
 	opt := func(options ...dns.EDNS0) func(*dns.Msg) {
 		return edns(maxUDPSize, func(o *dns.OPT) { o.Option = options })
 	}
@@ -69,13 +69,13 @@ func (d *dearZones) ask(name string, qname record.Name, qtype uint16) {
 		{"", opt()},
 		{", unknown option", opt(&dns.EDNS0_LOCAL{Code: 65001, Data: []byte("x")})},
 	} {
-		d.questions = append(d.questions, dearQuestion{name + variant.name, packed(d.t, question(qname.String(), qtype, variant.opt))})
+		d.questions = append(d.questions, costlyQuestion{name + variant.name, packed(d.t, question(qname.String(), qtype, variant.opt))})
 	}
 }
 
-// below returns a name of that many labels of one octet below another, the one next
+// below returns a name of that many labels of one byte below another, the one next
 // to it being as given.
-func (d *dearZones) below(parent record.Name, next string, labels int) record.Name {
+func (d *costlyZones) below(parent record.Name, next string, labels int) record.Name {
 	n, err := parent.Child(next)
 	for range labels - 1 {
 		if err == nil {
@@ -88,8 +88,8 @@ func (d *dearZones) below(parent record.Name, next string, labels int) record.Na
 	return n
 }
 
-// deepest returns how many labels of one octet there is room for below a name and a
-// label of so many octets.
+// deepest returns how many labels of one byte there is room for below a name and a
+// label of so many bytes.
 func deepest(parent record.Name, next int) int { return 1 + (maxName-len(parent)-next-1)/2 }
 
 const fourOctets, sixteenOctets = "\xc0\x00\x02\x01", "\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"
@@ -99,7 +99,7 @@ var before = map[uint16]string{dns.TypeNS: "", dns.TypeMX: "\x00\x01", dns.TypeS
 
 // manyTargets has RRsets of 1,800 records with targets below a wildcard, and of as many
 // as an answer over UDP has room for.
-func (d *dearZones) manyTargets() {
+func (d *costlyZones) manyTargets() {
 	zone := d.zone("t.test")
 	wild := d.below(zone, "*", 1)
 	d.add(wild, dns.TypeA, 60, fourOctets)
@@ -117,7 +117,7 @@ func (d *dearZones) manyTargets() {
 }
 
 // manyNameServers has delegations to name servers within.
-func (d *dearZones) manyNameServers() {
+func (d *costlyZones) manyNameServers() {
 	zone := d.zone("servers.test")
 	for _, n := range []int{30, 1000} {
 		cut := d.below(zone, fmt.Sprintf("cut%d", n), 1)
@@ -132,14 +132,14 @@ func (d *dearZones) manyNameServers() {
 }
 
 // cuts delegates a name at each depth below a zone, none of which is above another.
-func (d *dearZones) cuts(zone record.Name) {
+func (d *costlyZones) cuts(zone record.Name) {
 	for labels := 1; labels <= deepest(zone, 5); labels++ {
 		d.add(d.below(zone, fmt.Sprintf("c%04d", labels), labels), dns.TypeNS, 60, "\x02ns\x09elsewhere\x04test\x00")
 	}
 }
 
 // deepNames has names of as many labels as can be, in zones with cuts at each depth.
-func (d *dearZones) deepNames() {
+func (d *costlyZones) deepNames() {
 	zone := d.zone("d.test")
 	d.cuts(zone)
 	d.add(d.below(zone, "*", 1), dns.TypeTXT, 60, "\x01x")
@@ -158,7 +158,7 @@ func (d *dearZones) deepNames() {
 }
 
 // chains has CNAMEs from one deep name to the next.
-func (d *dearZones) chains() {
+func (d *costlyZones) chains() {
 	for _, kind := range []string{"exact", "wild", "cuts"} {
 		zone := d.zone(kind[:1] + ".test")
 		if kind == "cuts" {
@@ -179,7 +179,7 @@ func (d *dearZones) chains() {
 }
 
 // largeSets has RRsets of as much as an answer can carry.
-func (d *dearZones) largeSets() {
+func (d *costlyZones) largeSets() {
 	zone := d.zone("large.test")
 	const room = 65000
 	owner := d.below(zone, "empty", 1)
@@ -218,7 +218,7 @@ func (d *dearZones) largeSets() {
 }
 
 // alikeSuffixes has names that are hard to compress.
-func (d *dearZones) alikeSuffixes() {
+func (d *costlyZones) alikeSuffixes() {
 	zone := d.zone("s.test")
 	deep, same, many := d.below(zone, "deep", 1), d.below(zone, "same", 1), d.below(zone, "many", 1)
 	for i := range 235 {
@@ -237,14 +237,14 @@ func (d *dearZones) alikeSuffixes() {
 }
 
 // oddMessages asks in as many words as there is room for.
-func (d *dearZones) oddMessages() {
+func (d *costlyZones) oddMessages() {
 	zone := d.zone("odd.test")
 	owner := d.below(zone, "x", deepest(zone, 1))
 	d.add(owner, dns.TypeTXT, 60, "\x01x")
 	ask := func(name string, more []byte, additional int) {
 		m := packed(d.t, question(owner.String(), dns.TypeTXT))
 		binary.BigEndian.PutUint16(m[10:], uint16(additional))
-		d.questions = append(d.questions, dearQuestion{name, append(m, more...)})
+		d.questions = append(d.questions, costlyQuestion{name, append(m, more...)})
 	}
 	record := func(owner string, t uint16, data []byte) []byte {
 		b := binary.BigEndian.AppendUint16([]byte(owner), t)
@@ -267,10 +267,10 @@ var transports = []struct {
 	{"TCP", func(r *responder, message, _ []byte) []byte { return overTCP(r, message) }},
 }
 
-// BenchmarkDearestQuestions is how long the dearest questions take that we know of. None
+// BenchmarkCostliestQuestions is how long the costliest questions take that we know of. None
 // may take more than 100 µs over UDP, or 1 ms for each 64 kB of answer over TCP.
-func BenchmarkDearestQuestions(b *testing.B) {
-	s, questions := dearest(b, allDear...)
+func BenchmarkCostliestQuestions(b *testing.B) {
+	s, questions := costliest(b, allCostly...)
 	for _, transport := range transports {
 		for _, q := range questions {
 			b.Run(transport.name+"/"+q.name, func(b *testing.B) {
@@ -287,8 +287,8 @@ func BenchmarkDearestQuestions(b *testing.B) {
 
 // No question is more work than it may be, is answered otherwise than the library would
 // from the same look-ups, or has memory allocated.
-func TestDearestQuestions(t *testing.T) {
-	s, questions := dearest(t, allDear...)
+func TestCostliestQuestions(t *testing.T) {
+	s, questions := costliest(t, allCostly...)
 	r, buf := &responder{server: s}, make([]byte, 0, writerBuffer)
 	for _, transport := range transports {
 		udp, limit := transport.name == "UDP", dns.MaxMsgSize

@@ -20,8 +20,8 @@ import (
 // something as large as what failed has been written: a change, or a probe, since a
 // server that says that it can take no changes may be asked for none.
 
-// regainRetry is the pause between tries to write the store when no change does.
-const regainRetry = 10 * time.Second
+// writeRetry is the pause between tries to write the store when no change does.
+const writeRetry = 10 * time.Second
 
 // probeEvery is the least time between two probes, the second of which comes early
 // because a change has been written that was smaller than what failed.
@@ -54,7 +54,7 @@ func (s *Server) refuse(changes []zoneChange, cause error) {
 	if before := s.refused.Load(); before != nil {
 		size = max(size, before.size)
 	} else {
-		s.refusals.retryAt = now.Add(regainRetry)
+		s.refusals.retryAt = now.Add(writeRetry)
 	}
 	s.refused.Store(&refusal{cause, size})
 	if notices := &s.refusals.notices; !notices.told && notices.fails(now) {
@@ -85,7 +85,7 @@ func (s *Server) accept() {
 	}
 }
 
-// sizeOf returns about how many octets changes write.
+// sizeOf returns about how many bytes changes write.
 func sizeOf(changes []zoneChange) (size int) {
 	for i := range changes {
 		for j := range changes[i].sets {
@@ -103,13 +103,13 @@ func (s *Server) retry() {
 	if refused == nil || now.Before(s.refusals.retryAt) {
 		return
 	}
-	s.refusals.retryAt = now.Add(regainRetry)
-	if s.regain() != nil { // who changes something hears why not
+	s.refusals.retryAt = now.Add(writeRetry)
+	if s.ensureWritable() != nil { // who changes something hears why not
 		return
 	}
 	s.refusals.probed = now
 	if err := s.store.probe(refused.size); err != nil {
-		_ = s.settle(nil, err) // which has noted it
+		_ = s.recoverCommit(nil, err) // which has noted it
 		return
 	}
 	s.accept()
@@ -131,10 +131,10 @@ func (s *store) probe(size int) error {
 	return s.update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Delete(probeKey) })
 }
 
-// settle finds out what became of a batch whose commit failed: nil means that it is
+// recoverCommit finds out what became of a batch whose commit failed: nil means that it is
 // on disk nevertheless, and durable.
-func (s *Server) settle(changes []zoneChange, cause error) error {
-	s.lost.Store(&cause)
+func (s *Server) recoverCommit(changes []zoneChange, cause error) error {
+	s.unwritable.Store(&cause)
 	s.refuse(changes, cause)
 	onDisk, err := s.reread()
 	if err != nil {
@@ -142,7 +142,7 @@ func (s *Server) settle(changes []zoneChange, cause error) error {
 	}
 	want := s.serials()
 	if maps.Equal(onDisk, want) {
-		s.lost.Store(nil)
+		s.unwritable.Store(nil)
 		return fmt.Errorf("%w: %w", ErrReadOnly, cause)
 	}
 	for i := range changes {
@@ -156,32 +156,32 @@ func (s *Server) settle(changes []zoneChange, cause error) error {
 	if err := s.store.write(changes); err != nil {
 		return s.unknown(cause, fmt.Errorf("it was read back, but could not be made durable: %w", err))
 	}
-	s.lost.Store(nil)
+	s.unwritable.Store(nil)
 	s.written(changes)
 	return nil
 }
 
 func (s *Server) unknown(cause, more error) error {
 	lost := fmt.Errorf("%w; %w", cause, more)
-	s.lost.Store(&lost)
+	s.unwritable.Store(&lost)
 	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, lost)
 }
 
-// regain returns nil when the store may be written, after reading it back if it
+// ensureWritable returns nil when the store may be written, after reading it back if it
 // must be, and otherwise why it may not.
-func (s *Server) regain() error {
-	lost := s.lost.Load()
+func (s *Server) ensureWritable() error {
+	lost := s.unwritable.Load()
 	if lost == nil {
 		return nil
 	}
 	onDisk, err := s.reread()
 	if err == nil && !maps.Equal(onDisk, s.serials()) {
-		err = s.loadIndex() // a commit with an unknown outcome has come to be
+		err = s.loadIndex() // a commit with an unknown outcome was made
 	}
 	if err != nil {
 		return fmt.Errorf("%w; trying again: %w", *lost, err)
 	}
-	s.lost.Store(nil)
+	s.unwritable.Store(nil)
 	return nil
 }
 
