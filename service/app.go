@@ -313,9 +313,9 @@ func (a *App) nameServerSettings() nameserver.Settings {
 func (*App) Stop() error { return nil }
 
 // Cleanup releases what Start acquired. The last configuration to go closes it. What Caddy's
-// own modules have written and not deleted yet goes before that, if Caddy exits (see settle).
+// own modules have written and not deleted yet goes before that, if Caddy exits (see deleteOwed).
 func (a *App) Cleanup() error {
-	a.settle()
+	a.deleteOwed()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.hosting != nil {

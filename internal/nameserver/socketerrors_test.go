@@ -205,7 +205,7 @@ func TestCloseDuringPause(t *testing.T) {
 	})
 }
 
-// Who closes a socket without being asked to leaves it failing.
+// A socket that was closed by someone else goes on failing.
 func TestSocketClosedByOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := newScripted(func(*scripted, int) error { return net.ErrClosed })

@@ -49,9 +49,9 @@ var (
 // errDamaged is a store that cannot be what this package wrote.
 var errDamaged = errors.New("the file is damaged, or not a store of BestDNS")
 
-// store is the file. The committer owns it; before there is a committer, who opens
-// it. No transaction outlives the work on memory that it is for, since one that
-// reads keeps bbolt from growing the file.
+// store is the file. The committer owns it, and Open and Load before there is a committer.
+// No transaction outlives the work on memory that it is for, since one that reads keeps
+// bbolt from growing the file.
 type store struct {
 	path        string
 	lockTimeout time.Duration
@@ -236,22 +236,15 @@ func (s *store) reopen() error {
 // load reads all zones into new snapshots, without what configurations make.
 func (s *store) load() (map[record.Name]*Snapshot, error) {
 	zones := make(map[record.Name]*Snapshot)
-	err := guard(func() error {
-		return s.db.View(func(tx *bbolt.Tx) error {
-			return tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
-				if string(name) == string(metaBucket) {
-					return nil
-				}
-				z, err := loadZone(name, b)
-				if err == nil {
-					zones[z.zone] = z
-				}
-				return err
-			})
-		})
+	err := s.eachZone(func(name []byte, b *bbolt.Bucket) error {
+		z, err := loadZone(name, b)
+		if err == nil {
+			zones[z.zone] = z
+		}
+		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading the store %q: %w; restore a back-up, or move the file away to begin with an empty store", s.path, err)
+		return nil, fmt.Errorf("%w; restore a back-up, or move the file away to begin with an empty store", err)
 	}
 	return zones, nil
 }
@@ -259,25 +252,37 @@ func (s *store) load() (map[record.Name]*Snapshot, error) {
 // serials reads the serials of all zones.
 func (s *store) serials() (map[record.Name]uint32, error) {
 	serials := make(map[record.Name]uint32)
+	err := s.eachZone(func(name []byte, b *bbolt.Bucket) error {
+		serial := b.Get(serialKey)
+		if len(serial) != 4 {
+			return errDamaged
+		}
+		serials[record.Name(name)] = binary.BigEndian.Uint32(serial)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return serials, nil
+}
+
+// eachZone calls read with the name of each zone in wire form and its bucket, nil where
+// something else has its name.
+func (s *store) eachZone(read func(name []byte, b *bbolt.Bucket) error) error {
 	err := guard(func() error {
 		return s.db.View(func(tx *bbolt.Tx) error {
 			return tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
 				if string(name) == string(metaBucket) {
 					return nil
 				}
-				serial := b.Get(serialKey)
-				if len(serial) != 4 {
-					return errDamaged
-				}
-				serials[record.Name(name)] = binary.BigEndian.Uint32(serial)
-				return nil
+				return read(name, b)
 			})
 		})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading the store %q: %w", s.path, err)
+		return fmt.Errorf("reading the store %q: %w", s.path, err)
 	}
-	return serials, nil
+	return nil
 }
 
 func loadZone(wire []byte, b *bbolt.Bucket) (*Snapshot, error) {

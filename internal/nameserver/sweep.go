@@ -63,25 +63,25 @@ func (s *Server) expiringTooLate(now time.Time) (far []deadline, from *deadline)
 	}
 	latest := func(lifetime time.Duration) int64 { return now.Add(lifetime + sweepSlack).Unix() }
 	end := latest(s.shortestLifetime())
-	looked := 0
-	look := func(d deadline) bool {
+	visited := 0
+	visit := func(d deadline) bool {
 		if d.at <= end {
 			return false
 		}
-		if looked == sweepAtOnce || len(far) == expireAtOnce {
+		if visited == sweepAtOnce || len(far) == expireAtOnce {
 			from = &d
 			return false
 		}
-		looked++
+		visited++
 		if d.at > latest(s.lifetime(d.zone.name)) {
 			far = append(far, d)
 		}
 		return true
 	}
 	if s.sweep.from == nil {
-		s.deadlines.order.Reverse(look)
+		s.deadlines.order.Reverse(visit)
 	} else {
-		s.deadlines.order.Descend(*s.sweep.from, look)
+		s.deadlines.order.Descend(*s.sweep.from, visit)
 	}
 	return far, from
 }

@@ -14,13 +14,17 @@ import (
 //
 // The order answers for names that do not exist, and lists the others. What exists
 // is found by the hash of its key, since in the order of a million names a search
-// compares twenty keys, of which most are in no cache: 2.0 µs against 0.8 µs.
+// compares twenty keys, of which most are in no cache: 2.0 µs against 0.8 µs. At 100,000
+// names it spares 0.5 µs of CPU time for a name that exists, and 0.9 µs for one that does
+// not, of the 5 µs that a query takes (BenchmarkAnswer, medians of ten runs of each by turns:
+// 1.9 and 2.3 µs without, 1.4 and 1.4 µs with). What a question may cost at most, which is
+// counted in such look-ups (maxWork), rests on it too.
 type tree struct {
 	order btree.Map[string, entry]
 	exact trie
 }
 
-// entry is a key and the node at it in one string, so that who finds a name waits
+// entry is a key and the node at it in one string, so that finding a name waits
 // for memory once:
 //
 //	length  uint16, of the key
