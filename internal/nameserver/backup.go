@@ -54,8 +54,8 @@ func (s *Server) backupZones(ctx context.Context) (zones []zoneBackup, clients [
 		}
 		for name, z := range *s.zones.Load() {
 			b := zoneBackup{snapshot: z.current.Load(), stored: make(map[string]node)}
-			if m := b.snapshot.config; m != nil {
-				for _, set := range m.sets {
+			if c := b.snapshot.config; c != nil {
+				for _, set := range c.sets {
 					n, err := s.store.node(name, set.key)
 					if err != nil {
 						return err

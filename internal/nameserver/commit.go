@@ -492,9 +492,9 @@ func (d *draft) reconfigured() bool {
 // finish raises the serial.
 func (d *draft) finish(now time.Time) {
 	d.next.serial = nextSerial(d.base.serial, now)
-	if m := d.next.config; m != nil {
-		d.next.configured = m.fingerprint
-		d.next.soa = m.soa(d.next.serial)
+	if c := d.next.config; c != nil {
+		d.next.configured = c.fingerprint
+		d.next.soa = c.soa(d.next.serial)
 	}
 }
 

@@ -83,12 +83,12 @@ func newConfigRecords(c ZoneConfig) (*configRecords, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the name is too long for the contact in its SOA record: %w", err)
 	}
-	m := &configRecords{
+	records := &configRecords{
 		soaNames:    string(c.NameServers[0].Name) + string(contact),
 		negativeTTL: c.NegativeTTL, target: c.ChallengeTarget,
 	}
 	for _, ns := range c.NameServers {
-		m.add(c.Name, record.TypeNS, c.TTL, string(ns.Name))
+		records.add(c.Name, record.TypeNS, c.TTL, string(ns.Name))
 		for _, addr := range ns.Addresses {
 			if !addr.IsValid() {
 				return nil, fmt.Errorf("name server %q: an address is missing", ns.Name)
@@ -100,18 +100,18 @@ func newConfigRecords(c ZoneConfig) (*configRecords, error) {
 			if addr = addr.Unmap(); addr.Is4() {
 				t = record.TypeA
 			}
-			m.add(ns.Name, t, c.TTL, string(addr.AsSlice()))
+			records.add(ns.Name, t, c.TTL, string(addr.AsSlice()))
 		}
 	}
-	m.fingerprint = m.digest()
-	return m, nil
+	records.fingerprint = records.digest()
+	return records, nil
 }
 
 // add adds a record, unless it is there already.
-func (m *configRecords) add(name record.Name, t record.Type, ttl uint32, data string) {
+func (c *configRecords) add(name record.Name, t record.Type, ttl uint32, data string) {
 	r := rrset(appendPacked(nil, ttl, 0, data))
-	for i := range m.sets {
-		set := &m.sets[i]
+	for i := range c.sets {
+		set := &c.sets[i]
 		if set.name != name || set.typ != t {
 			continue
 		}
@@ -124,15 +124,15 @@ func (m *configRecords) add(name record.Name, t record.Type, ttl uint32, data st
 		set.set += r
 		return
 	}
-	m.sets = append(m.sets, configSet{name: name, key: name.Key(), typ: t, set: r})
+	c.sets = append(c.sets, configSet{name: name, key: name.Key(), typ: t, set: r})
 }
 
-func (m *configRecords) digest() fingerprint {
-	all := appendSet(nil, record.TypeSOA, m.soa(0).cacheable)
-	if m.target {
+func (c *configRecords) digest() fingerprint {
+	all := appendSet(nil, record.TypeSOA, c.soa(0).cacheable)
+	if c.target {
 		all = append(all, 1)
 	}
-	for _, set := range m.sets {
+	for _, set := range c.sets {
 		all = append(all, set.name...)
 		all = appendSet(all, set.typ, set.set)
 	}
@@ -147,30 +147,30 @@ type soaSets struct {
 }
 
 // soa makes the SOA record.
-func (m *configRecords) soa(serial uint32) soaSets {
-	if m == nil {
+func (c *configRecords) soa(serial uint32) soaSets {
+	if c == nil {
 		return soaSets{}
 	}
-	data := make([]byte, 0, len(m.soaNames)+5*4)
-	data = append(data, m.soaNames...)
-	for _, n := range []uint32{serial, soaRefresh, soaRetry, soaExpire, m.negativeTTL} {
+	data := make([]byte, 0, len(c.soaNames)+5*4)
+	data = append(data, c.soaNames...)
+	for _, n := range []uint32{serial, soaRefresh, soaRetry, soaExpire, c.negativeTTL} {
 		data = binary.BigEndian.AppendUint32(data, n)
 	}
-	sets := soaSets{cacheable: rrset(appendPacked(nil, m.negativeTTL, 0, string(data)))}
+	sets := soaSets{cacheable: rrset(appendPacked(nil, c.negativeTTL, 0, string(data)))}
 	sets.uncacheable = sets.cacheable
-	if m.negativeTTL != 0 {
+	if c.negativeTTL != 0 {
 		sets.uncacheable = rrset(appendPacked(nil, 0, 0, string(data)))
 	}
 	return sets
 }
 
 // has reports whether an RRset other than the SOA is made.
-func (m *configRecords) has(name record.Name, t record.Type) bool {
-	if m == nil {
+func (c *configRecords) has(name record.Name, t record.Type) bool {
+	if c == nil {
 		return false
 	}
-	for i := range m.sets {
-		if m.sets[i].typ == t && m.sets[i].name == name {
+	for i := range c.sets {
+		if c.sets[i].typ == t && c.sets[i].name == name {
 			return true
 		}
 	}
@@ -182,8 +182,8 @@ func (m *configRecords) has(name record.Name, t record.Type) bool {
 // nothing. It can be done whenever the store has all of the zone: what it has at those
 // names is read from there. The tree must be the caller's own. hidden is called for each
 // name whose stored records give way.
-func (z *Snapshot) configure(m *configRecords, stored *store, hidden func(record.Name)) (keys []string, err error) {
-	for _, which := range []*configRecords{z.config, m} {
+func (z *Snapshot) configure(records *configRecords, stored *store, hidden func(record.Name)) (keys []string, err error) {
+	for _, which := range []*configRecords{z.config, records} {
 		if which == nil {
 			continue
 		}
@@ -196,24 +196,24 @@ func (z *Snapshot) configure(m *configRecords, stored *store, hidden func(record
 			if err != nil {
 				return nil, err
 			}
-			n, hides := m.merge(set.name, set.key, n)
+			n, hides := records.merge(set.name, set.key, n)
 			if hides {
 				hidden(set.name)
 			}
 			z.put(set.key, n)
 		}
 	}
-	z.config = m
-	z.soa = m.soa(z.serial)
+	z.config = records
+	z.soa = records.soa(z.serial)
 	return keys, nil
 }
 
 // merge returns the node of stored and configured records at a name. Configured ones
 // replace stored ones of their type, and a CNAME, beside which they could not be; hides
 // reports whether there were such.
-func (m *configRecords) merge(name record.Name, key string, stored node) (merged node, hides bool) {
+func (c *configRecords) merge(name record.Name, key string, stored node) (merged node, hides bool) {
 	var records []record.Record
-	for _, set := range m.sets {
+	for _, set := range c.sets {
 		if set.key == key {
 			records = set.set.appendRecords(records, name, set.typ)
 		}
@@ -222,7 +222,7 @@ func (m *configRecords) merge(name record.Name, key string, stored node) (merged
 		return stored, false
 	}
 	for t, r := range stored.records() {
-		if t == record.TypeCNAME || m.has(name, t) {
+		if t == record.TypeCNAME || c.has(name, t) {
 			hides = true
 			continue
 		}
