@@ -215,12 +215,12 @@ func hashAt(message []byte, at int) uint32 {
 func (s *suffix) is(message []byte, name string) bool {
 	at, plain := int(s.at), int(s.plain)
 	return int(s.length) == len(name) && borrow(message[at:at+plain]) == name[:plain] &&
-		(plain == len(name) || standsAt(message, at+plain, name[plain:]))
+		(plain == len(name) || nameIsAt(message, at+plain, name[plain:]))
 }
 
-// standsAt reports whether a name is at a place in the message where one of the same
+// nameIsAt reports whether a name is at a place in the message where one of the same
 // length is.
-func standsAt(message []byte, at int, name string) bool {
+func nameIsAt(message []byte, at int, name string) bool {
 	for {
 		for message[at] >= 0xc0 {
 			at = int(message[at]&0x3f)<<8 | int(message[at+1])

@@ -121,8 +121,8 @@ func (c *connection) leaveIdle() {
 	}
 }
 
-// join has a connection be one of all, should another server answer it from now on. It
-// returns false if there is no room.
+// join moves a connection to those of the server that answers it from now on. It returns
+// false if there is no room.
 func (c *connection) join(all *connections) bool {
 	if c.all == all {
 		return true

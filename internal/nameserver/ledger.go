@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// This file is on whose account the records of the built-in zones are, so that no
+// This file keeps account of how much each client has in the built-in zones, so that no
 // client takes the room of the others. A record is its writer's until it is gone, also
 // across restarts: the store has the client's number with the record, and the client's
 // name under its number.
@@ -18,7 +18,7 @@ import (
 // Account is on whose account a change is made, and how much may be there. Zero is no
 // limit. What is over a limit already may stay and shrink.
 type Account struct {
-	// Client is whose records they are, "" for no one's. The changes of one client wait
+	// Client is the one to which the records belong, "" for none. The changes of one client wait
 	// for each other before they wait for those of others.
 	Client string
 	// Records and Bytes are how much the client may have in all zones together. Bytes are
@@ -47,7 +47,7 @@ type Use struct{ Records, Bytes int }
 func (u Use) plus(other Use) Use { return Use{u.Records + other.Records, u.Bytes + other.Bytes} }
 
 // ledger is how much is on which account. The committer alone changes it, under the
-// lock that those hold who read it meanwhile.
+// lock that readers hold.
 type ledger struct {
 	mu      sync.Mutex
 	numbers map[string]uint32 // of the clients, by name

@@ -20,14 +20,14 @@ import (
 // something as large as what failed has been written: a change, or a probe, since a
 // server that says that it can take no changes may be asked for none.
 
-// writeRetry is the pause between tries to write the store when no change does.
+// writeRetry is the pause between attempts to write the store when no change makes one.
 const writeRetry = 10 * time.Second
 
 // probeEvery is the least time between two probes, the second of which comes early
 // because a change has been written that was smaller than what failed.
 const probeEvery = time.Second
 
-// Octets of a probe: bbolt writes whole pages, and more than the most would keep
+// Bytes of a probe: bbolt writes whole pages, and more than the most would keep
 // changes waiting.
 const (
 	leastProbe = 4 << 10

@@ -10,8 +10,8 @@ import (
 )
 
 // This file is which configuration is served. The server knows one, the last that it was
-// told of: which ones there are, and which of them comes after one that has gone, is for
-// the caller to know.
+// told of. Which ones there are, and which of them follows one that has gone, the caller
+// knows.
 
 // Settings are what one configuration wants to have served.
 type Settings struct {
@@ -69,7 +69,7 @@ func (c *configuration) configure(b *batch) error {
 // Rehearse does what [Server.Serve] does, except serving it: an error is what Serve
 // would return, and if Serve would write to the store, that can be written. So a
 // configuration can be refused that turns out not to work, and one that works
-// be served when nothing else can come in its way.
+// be served when nothing else can fail.
 func (s *Server) Rehearse(settings Settings) error {
 	c, err := s.check(settings)
 	if err != nil {

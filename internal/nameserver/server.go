@@ -22,8 +22,8 @@ import (
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// Errors that tell a caller what became of its change. With all of them but
-// ErrOutcomeUnknown the zone certainly is as it was.
+// Errors that say what has become of a change. With all of them but
+// ErrOutcomeUnknown the zone is guaranteed to be as it was.
 var (
 	// ErrUnknownZone: neither a configuration nor the store has the zone.
 	ErrUnknownZone = errors.New("no such zone")
@@ -53,9 +53,9 @@ type Options struct {
 	Transient string
 	// Published, if set, is called for each zone that is replaced by its successor, when DNS
 	// serves that: for changes, for what expires, and for what configurations make, but not
-	// for what Load reads, nor for a rehearsal. The calls are in the order of the commits. They come from
-	// the goroutine that makes all commits, before the caller of Apply returns: it must
-	// not block, nor call a method that waits for a commit.
+	// for what Load reads, nor for a rehearsal. The calls are in the order of the commits.
+	// They come from the goroutine that makes all commits, before Apply returns: Published
+	// must not block, nor call a method that waits for a commit.
 	Published func(Publication)
 }
 
@@ -76,7 +76,7 @@ type Publication struct {
 type Server struct {
 	log *slog.Logger
 
-	// view is what DNS serves. zones are all that are known, whether a live
+	// view is what DNS serves. zones are all that are known, whether the
 	// configuration has them or just the store. The committer alone replaces them.
 	view  atomic.Pointer[view]
 	zones atomic.Pointer[map[record.Name]*zone]
@@ -107,7 +107,7 @@ type Server struct {
 	transient  string            // Options.Transient
 	published  func(Publication) // Options.Published
 
-	// ledger is how much is on whose account. Load and the committer replace it whole.
+	// ledger is how much is on each account. Load and the committer replace it whole.
 	ledger atomic.Pointer[ledger]
 
 	loadMu sync.Mutex // held by Load, and by Close while it ends what Load began
@@ -190,8 +190,8 @@ func (s *Server) isClosed() bool {
 	return s.closed
 }
 
-// loadIndex reads the zones from disk and publishes them, with what the live
-// configurations make in them.
+// loadIndex reads the zones from disk and publishes them, with what the configuration
+// makes in them.
 func (s *Server) loadIndex() error {
 	loaded, err := s.store.load()
 	if err != nil {
@@ -294,7 +294,7 @@ func (s *Server) Health() error {
 	return nil
 }
 
-// Snapshot returns a zone as it is now, if a live configuration or the store has it.
+// Snapshot returns a zone as it is now, if the configuration or the store has it.
 func (s *Server) Snapshot(zone record.Name) (*Snapshot, bool) {
 	z := (*s.zones.Load())[zone]
 	if z == nil {
@@ -323,8 +323,8 @@ func (s *Server) Apply(ctx context.Context, zone record.Name, change record.Chan
 	return s.ApplyFor(ctx, zone, change, Account{})
 }
 
-// ApplyFor is Apply on the account of a client, whose are the records that are appended
-// or set from then on. The change takes its turn among those of other clients.
+// ApplyFor is Apply on the account of a client: the records that are appended or set
+// belong to it. The change takes its turn among those of other clients.
 func (s *Server) ApplyFor(ctx context.Context, zone record.Name, change record.Change, account Account) (Result, error) {
 	result, err := s.apply(ctx, &application{zone: zone, change: change, account: account})
 	if err != nil {
