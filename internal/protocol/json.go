@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"unicode/utf8"
 
@@ -109,6 +110,8 @@ func jsonReason(err error) string {
 			what = "a value of type " + typeNames[meaning.JSONKind]
 		}
 		return what + " is not of the right type" + within(meaning.JSONPointer)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "unexpected end of JSON"
 	case errors.As(err, &syntax) && strings.Contains(err.Error(), "surrogate"):
 		return strings.TrimPrefix(err.Error(), "jsontext: ") + "; " + otherText
 	}

@@ -38,7 +38,7 @@ func TestParseChangeStrict(t *testing.T) {
 		{"halves in the wrong order", `{"delete":[{"name":"\ude00\ud83d"}]}`, "invalid surrogate pair `\\ude00"},
 		{"halves with something between", `{"delete":[{"name":"\ud83dx\ude00"}]}`, "invalid surrogate pair `\\ud83d"},
 		{"half of a pair behind a backslash", `{"delete":[{"name":"\\\ud83d"}]}`, "invalid surrogate pair `\\ud83d"},
-		{"escape that is cut off", `{"delete":[{"name":"\ud83d\ude`, "unexpected EOF"},
+		{"escape that is cut off", `{"delete":[{"name":"\ud83d\ude`, "unexpected end"},
 		{"escape that is none", `{"delete":[{"name":"\uZZZZ"}]}`, "invalid escape"},
 		{"key of a record outside", `{"name":"x"}`, "name"},
 		{"kind in a record", `{"append":[{"name":"x","append":[]}]}`, "append"},
