@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,9 +19,12 @@ import (
 func TestPublished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s *Server
+		var mu sync.Mutex // guards what follows
 		var told []string
 		last := make(map[string]*Snapshot)
 		published := func(p Publication) {
+			mu.Lock()
+			defer mu.Unlock()
 			zone := p.Zone.String()
 			if current := (*s.zones.Load())[p.Zone].current.Load(); current != p.After {
 				t.Errorf("%s is told of before it is published", zone)
@@ -52,6 +56,8 @@ func TestPublished(t *testing.T) {
 		check := func(what string, want ...string) {
 			t.Helper()
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			if diff := cmp.Diff(want, told); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", what, diff)
 			}
@@ -93,8 +99,10 @@ func TestPublished(t *testing.T) {
 
 		start()
 		check("a restart")
+		mu.Lock()
 		clear(last)
 		last["example.org."] = snapshot(t, s, zone.Name)
+		mu.Unlock()
 		serve(t, s, zone)
 		check("the first configuration after it", "example.org.[example.org. ns1.example.org.] false")
 		if err := s.Close(); err != nil {
