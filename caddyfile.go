@@ -68,7 +68,7 @@ func (p *Provider) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
 		if seen[option] {
-			return d.Errf("bestdns: %s is there twice", option)
+			return d.Errf("bestdns: duplicate option %s", option)
 		}
 		seen[option] = true
 		if err := p.unmarshalOption(d, option); err != nil {
@@ -108,7 +108,7 @@ func (p *Provider) unmarshalOption(d *caddyfile.Dispenser, option string) error 
 		return nil
 	}
 	if !optionName.MatchString(option) {
-		option = "that stands there" // it may be a token
+		option = "of that name" // it may be a token
 	}
 	return d.Errf("bestdns: no option %s: there are api_token, endpoint, trusted_roots and client_certificate", option)
 }
@@ -117,14 +117,14 @@ func (p *Provider) unmarshalOption(d *caddyfile.Dispenser, option string) error 
 var optionName = regexp.MustCompile(`^[A-Za-z_-]{1,24}$`)
 
 // oneArg is the error for a single argument. A `{$VAR}` of an unset variable
-// leaves nothing behind, so the URL moves to the token's place.
+// leaves nothing behind, so the URL moves to where the token belongs.
 func oneArg(arg string) error {
 	usage := "write `bestdns <api_token> <endpoint>`"
 	switch {
 	case arg == "":
 		return fmt.Errorf("bestdns: the token is empty and the endpoint missing: %s", usage)
 	case strings.Contains(arg, "://"):
-		return fmt.Errorf("bestdns: an endpoint, but no token before it: if a {$VAR} stands there, the variable is not set, so use {env.VAR}; %s", usage)
+		return fmt.Errorf("bestdns: an endpoint, but no token before it: if it is a {$VAR}, the variable is not set, so use {env.VAR}; %s", usage)
 	}
 	return fmt.Errorf("bestdns: one argument, where there should be two or none: %s", usage)
 }

@@ -34,7 +34,7 @@ const (
 	EnvHTTPTimeout        = EnvNamespace + "HTTP_TIMEOUT"        // whole seconds, default 30
 )
 
-// Defaults that are not lego's own. A challenge's record lives for seconds, and
+// Defaults that are not lego's own. A challenge's record is needed for seconds, and
 // the service answers when it is live: lego's first look finds it.
 const (
 	defaultPollingInterval = 100 * time.Millisecond
@@ -142,7 +142,7 @@ type variable struct {
 	source      string // the variable that was read, and its file if it names one
 }
 
-// read reads variables, or the files that they name. It stands in for lego's env.Get,
+// read reads variables, or the files that they name. It replaces lego's env.Get,
 // which keeps a carriage return at the end of a file and only logs why a file cannot be
 // read.
 func read(variables ...*variable) error {

@@ -298,9 +298,9 @@ func TestLegoNamesVariables(t *testing.T) {
 		want      string
 	}{
 		{"variable", map[string]string{bestdns.EnvAPIToken: "'" + token},
-			`bestdns: the token from BESTDNS_API_TOKEN: a token begins with "bestdns_": what stands before it is "'"; remove that`},
+			`bestdns: the token from BESTDNS_API_TOKEN: a token begins with "bestdns_": what precedes it is "'"; remove that`},
 		{"file", map[string]string{bestdns.EnvAPIToken + "_FILE": marked},
-			`bestdns: the token from BESTDNS_API_TOKEN_FILE (` + marked + `): a token begins with "bestdns_": what stands before it is "\ufeff", a byte order mark, which editors do not show; remove that`},
+			`bestdns: the token from BESTDNS_API_TOKEN_FILE (` + marked + `): a token begins with "bestdns_": what precedes it is "\ufeff", a byte order mark, which editors do not show; remove that`},
 		{"no file", map[string]string{bestdns.EnvAPIToken + "_FILE": "/nonexistent/token"},
 			`bestdns: reading the file that BESTDNS_API_TOKEN_FILE names: open /nonexistent/token: no such file or directory`},
 		{"endpoint", map[string]string{bestdns.EnvAPIToken: token, bestdns.EnvEndpoint: "dns.example.net"},

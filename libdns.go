@@ -75,8 +75,8 @@ func (p *Provider) SetRecords(ctx context.Context, zone string, recs []libdns.Re
 }
 
 // DeleteRecords deletes the records that match one of those given and returns
-// them. An empty type, a TTL of zero and empty data match any. What is not there
-// is no error.
+// them. An empty type, a TTL of zero and empty data match any. Deleting a record that does not
+// exist is not an error.
 func (p *Provider) DeleteRecords(ctx context.Context, zone string, recs []libdns.Record) ([]libdns.Record, error) {
 	s, err := p.connect()
 	if err != nil || len(recs) == 0 {
@@ -108,7 +108,7 @@ func certainlyUnchanged(err error) bool {
 	return errors.As(err, &e) && e.Unchanged
 }
 
-// remote is a service behind its HTTP API. Each method is one API call.
+// remote is a service reached by its HTTP API. Each method is one API call.
 type remote struct {
 	client *api.Client
 	// onCNAME is told of each CNAME that has to exist for appended or set records

@@ -100,9 +100,9 @@ func TestNoWithdraw(t *testing.T) {
 	}
 }
 
-// TestWithdrawBehind: an append whose context ends returns at once. Its records
-// are deleted behind it, even if the append arrives after the first delete.
-func TestWithdrawBehind(t *testing.T) {
+// TestWithdrawAfterReturn: an append whose context ends returns at once. Its records
+// are deleted after it, even if the append arrives after the first delete.
+func TestWithdrawAfterReturn(t *testing.T) {
 	t.Parallel()
 	f := new(fakeService)
 	deleted := make(chan int, 9)
@@ -166,7 +166,7 @@ func sinceCancelled(t *testing.T, cancelled <-chan time.Time) time.Duration {
 }
 
 // TestWithdrawIsBounded: a service that answers nothing holds up an append no
-// longer than its context lives.
+// longer than until its context ends.
 func TestWithdrawIsBounded(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -193,7 +193,7 @@ func TestWithdrawIsBounded(t *testing.T) {
 }
 
 // TestWithdrawSparesRepetition: what a caller appends again after a failure is not
-// deleted behind it, and the rest is.
+// deleted after it, and the rest is.
 func TestWithdrawSparesRepetition(t *testing.T) {
 	t.Parallel()
 	f := new(fakeService)
@@ -234,7 +234,7 @@ func TestWithdrawSparesRepetition(t *testing.T) {
 }
 
 // TestWithdrawHoldsUpRepetition: an append waits for the deletion of the same
-// record, as long as its context lives, and for no other.
+// record, until its context ends, and for no other.
 func TestWithdrawHoldsUpRepetition(t *testing.T) {
 	t.Parallel()
 	f := new(fakeService)

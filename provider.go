@@ -14,7 +14,7 @@
 //	provider, err := bestdns.NewDNSProvider() // BESTDNS_API_TOKEN, BESTDNS_ENDPOINT
 //	err = client.Challenge.SetDNS01Provider(provider)
 //
-// The service answers when the record is live, so nobody needs to wait for its
+// The service answers when the record is live, so no one needs to wait for its
 // propagation: that is what the timeout of -1 is for.
 //
 // # Zones
@@ -44,14 +44,14 @@
 // # Retries
 //
 // Each call is one HTTP request. It is repeated within a few seconds where it
-// failed in a way that may pass, while its context lives. A repeat changes
+// failed in a way that may pass, until its context ends. A repeat changes
 // nothing that the first try has done already, but a repeated delete may report
 // fewer records than went away.
 //
 // # Secrets
 //
 // The token is sent over HTTPS only, or over HTTP to a loopback address, and
-// never to where a redirect points. It stands in no error, and in nothing that
+// never to where a redirect points. It is in no error, and in nothing that
 // package fmt makes of a [Provider].
 //
 // [libdns]: https://github.com/libdns/libdns
@@ -85,7 +85,7 @@ type Service interface {
 //
 // Without a token and an endpoint, it uses the app `bestdns` of the same Caddy,
 // with no HTTP between them. Otherwise it needs both, or a TLS client certificate
-// in the place of the token.
+// instead of the token.
 //
 // A Provider is used by its address, is safe for concurrent use, and keeps its
 // connections: make one and share it. What its fields are at the first call
@@ -199,7 +199,7 @@ type Error struct {
 	Detail string
 	// Status is the HTTP status of the answer, 0 without one.
 	Status int
-	// RequestID stands in the service's audit log too.
+	// RequestID is in the service's audit log too.
 	RequestID string
 	// Unchanged is true only when the zone certainly is as it was before the call.
 	Unchanged bool

@@ -18,7 +18,7 @@ import (
 // bodyTimeout is the time in which the body of a request has to come.
 const bodyTimeout = 10 * time.Second
 
-// limitBodyTime ends the wait for a body that trickles in and that nobody reads: over
+// limitBodyTime ends the wait for a body that trickles in and that no one reads: over
 // HTTP/1.1, Go's server waits for the rest of a short one before it lets an answer
 // go, a 401 too.
 func limitBodyTime(w http.ResponseWriter, r *http.Request) {

@@ -20,7 +20,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/protocol"
 )
 
-// TestSlowBody: a body that trickles in holds nobody up, with a right token or
+// TestSlowBody: a body that trickles in holds no one up, with a right token or
 // with none.
 func TestSlowBody(t *testing.T) {
 	s := newService(t)
@@ -51,7 +51,7 @@ func TestSlowBody(t *testing.T) {
 	group.Wait()
 }
 
-// trickle sends the first octet of a body and no more, and returns the answer.
+// trickle sends the first byte of a body and no more, and returns the answer.
 func (s *service) trickle(token string, byHTTP2 bool) (p api.Problem, err error) {
 	transport := &http.Transport{
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},

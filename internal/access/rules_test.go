@@ -103,7 +103,7 @@ func TestParseRuleRefuses(t *testing.T) {
 		{"types with commas", Allow, "example.org A,AAAA", "not a record type"},
 		{"two names", Allow, "example.org www.example.org", "a further name needs a right of its own"},
 		{"two domains", Certificates, "example.org www.example.org", "a further name needs a right of its own"},
-		{"type that no zone holds", Allow, "example.org ANY", "never stands in a zone"},
+		{"type that no zone holds", Allow, "example.org ANY", "never in a zone"},
 		{"SOA", Allow, "example.org A SOA", "no right covers an SOA"},
 		{"SOA by its number", Allow, "under example.org TYPE6", "no right covers an SOA"},
 		{"type twice", Allow, "example.org A TYPE1", "duplicate type"},

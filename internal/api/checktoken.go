@@ -13,7 +13,7 @@ import (
 // The kinds of error that CheckToken returns. Its errors wrap them.
 var (
 	ErrTokenEmpty    = errors.New("the token is empty")
-	ErrTokenURL      = errors.New("a URL stands in the token's place: does the variable before it hold nothing?")
+	ErrTokenURL      = errors.New("the token is a URL: is the variable before it empty?")
 	ErrTokenBraces   = errors.New("the token has braces in it: is it a placeholder that nothing replaced?")
 	ErrTokenPrefix   = fmt.Errorf("a token begins with %q", tokenPrefix)
 	ErrTokenLength   = fmt.Errorf("a token has %d characters", tokenLen)
@@ -80,7 +80,7 @@ func PlaceholderValue(key string, value any) (any, error) {
 	if source := PlaceholdersIn("{" + key + "}"); source != "" {
 		return nil, fmt.Errorf("is empty: there is nothing in %s", source)
 	}
-	return nil, errors.New("has braces around something that is no placeholder")
+	return nil, errors.New("has braces around something that is not a placeholder")
 }
 
 func isToken(s string) bool {
@@ -133,7 +133,7 @@ var (
 	harmlessAfter  = regexp.MustCompile("^[}\\s\"'`,;#/]{1,20}$")
 )
 
-// whatIsBefore tells what precedes a token in its line.
+// whatIsBefore says what precedes a token in its line.
 func whatIsBefore(before, secret string) string {
 	line := 1 + strings.Count(before, "\n")
 	own := before[strings.LastIndexByte(before, '\n')+1:]
@@ -143,14 +143,14 @@ func whatIsBefore(before, secret string) string {
 	}
 	switch {
 	case line > 1:
-		return fmt.Sprintf("it stands in line %d, after %s", line, what)
+		return fmt.Sprintf("it is in line %d, after %s", line, what)
 	case before == "\ufeff":
-		return "what stands before it is " + what + ", a byte order mark, which editors do not show"
+		return "what precedes it is " + what + ", a byte order mark, which editors do not show"
 	}
-	return "what stands before it is " + what
+	return "what precedes it is " + what
 }
 
-// whatFollows tells what follows a token.
+// whatFollows says what follows a token.
 func whatFollows(after, secret string) string {
 	if harmlessAfter.MatchString(after) && !repeats(after, secret) {
 		return fmt.Sprintf("what follows it is %q", after)

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-func TestNobodyListens(t *testing.T) {
+func TestNoOneListens(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -98,7 +98,7 @@ func hideSecrets(s string) string {
 	case at >= 0:
 		rest = hidden + rest[at:]
 	}
-	// The rest of a token may stand after a blank, so all that follows goes.
+	// The rest of a token may follow a blank, so all that follows goes.
 	if i := indexToken(rest); i >= 0 {
 		return scheme + rest[:i+len(tokenPrefix)] + hidden
 	}

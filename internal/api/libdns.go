@@ -125,7 +125,7 @@ func fromRR(rr libdns.RR) (Record, error) {
 // numbers reports whether one of them is set, so that the name may not be empty.
 func fromTarget(rr libdns.RR, target string, numbers bool) (Record, error) {
 	if target == "" && numbers || !isWord(target) {
-		return Record{}, fmt.Errorf("the %s record at %q has %q for a target, which is no name", rr.Type, rr.Name, target)
+		return Record{}, fmt.Errorf("the %s record at %q has %q for a target, which is not a name", rr.Type, rr.Name, target)
 	}
 	return fromRR(rr)
 }
@@ -182,7 +182,7 @@ func fromServiceBinding(s libdns.ServiceBinding) (Record, error) {
 		return r, err
 	}
 	if s.Target == "" || !isWord(s.Target) {
-		return Record{}, fmt.Errorf(`the %s record at %q has %q for a target, which is no name: the owner itself is "."`, typ, name, s.Target)
+		return Record{}, fmt.Errorf(`the %s record at %q has %q for a target, which is not a name: the owner itself is "."`, typ, name, s.Target)
 	}
 	params, err := svcParams(s.Params)
 	if err != nil {
@@ -237,7 +237,7 @@ func newRecord(name, typ string, ttl time.Duration) (Record, error) {
 	r := Record{Name: name, Type: strings.ToUpper(typ)}
 	switch {
 	case strings.ContainsFunc(typ, func(b rune) bool { return b >= utf8.RuneSelf }):
-		return Record{}, fmt.Errorf("the record at %q has the type %q, which is none", name, typ)
+		return Record{}, fmt.Errorf("the record at %q has the type %q, which is invalid", name, typ)
 	case ttl < 0:
 		return Record{}, fmt.Errorf("the TTL of the record at %q is negative", name)
 	case ttl > 0:
@@ -424,7 +424,7 @@ func isSVCBScheme(s string) bool {
 }
 
 // prefixed puts labels before name. At the apex they are the whole name; an
-// empty name, which is none, stays one.
+// empty name stays empty, and so invalid.
 func prefixed(labels, name string) string {
 	switch name {
 	case "":

@@ -5,7 +5,7 @@ import "strings"
 // ProblemContentType is the media type of problem details (RFC 9457).
 const ProblemContentType = "application/problem+json"
 
-// Kinds of problems: the part of a problem's type behind "urn:bestdns:".
+// Kinds of problems: the part of a problem's type after "urn:bestdns:".
 // Each has one status; openapi.yaml lists them.
 const (
 	BadRequest       = "bad-request"        // 400: not JSON, unknown field, wrong type, no or two kinds of change
@@ -16,7 +16,7 @@ const (
 	Conflict         = "conflict"           // 409: the zone's present contents do not allow it (CNAME beside other data)
 	OverLimit        = "over-limit"         // 409: it would put more there than the client, the zone or a name may have
 	TooLarge         = "too-large"          // 413: body, number of records, or what is at their names over the limit
-	InvalidRecord    = "invalid-record"     // 422: a name, type, TTL or value that is none, or a rule on SOA or NS
+	InvalidRecord    = "invalid-record"     // 422: an invalid name, type, TTL or value, or a rule on SOA or NS
 	SeveralZones     = "several-zones"      // 422: owners of more than one zone in one request
 	TooEarly         = "too-early"          // 425: a change in TLS early data
 	TooManyRequests  = "too-many-requests"  // 429: too many wrong tokens from there
@@ -38,7 +38,7 @@ type Problem struct {
 	Status int `json:"status"`
 	// Detail says what went wrong here, to which name and zone, and what to do about it.
 	Detail string `json:"detail,omitempty"`
-	// RequestID stands in the service's audit log too.
+	// RequestID is in the service's audit log too.
 	RequestID string `json:"request_id,omitempty"`
 	// Unchanged is true when the zone certainly is as it was before the request.
 	Unchanged bool `json:"unchanged"`
@@ -77,7 +77,7 @@ func NewProblem(kind, detail string) *Problem {
 	return &Problem{Type: problemPrefix + kind, Title: k.title, Status: k.status, Detail: detail}
 }
 
-// Kind returns the part of the type behind "urn:bestdns:", or "" for a foreign type.
+// Kind returns the part of the type after "urn:bestdns:", or "" for a foreign type.
 func (p *Problem) Kind() string {
 	kind, ok := strings.CutPrefix(p.Type, problemPrefix)
 	if !ok {

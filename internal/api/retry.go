@@ -217,7 +217,7 @@ func (c *Client) redirected(resp *http.Response) *failure {
 // another server.
 func (c *Client) foreignAnswer(resp *http.Response, mediaType string) *failure {
 	// The start of the body is read so that the connection may be used again;
-	// what stands there is for browsers.
+	// what it says is for browsers.
 	_, _ = io.CopyN(io.Discard, resp.Body, maxProblem)
 	if mediaType == "" {
 		mediaType = "nothing readable"
@@ -228,7 +228,7 @@ func (c *Client) foreignAnswer(resp *http.Response, mediaType string) *failure {
 	}
 	f.Title = "Something else than the service answered"
 	f.Status = resp.StatusCode
-	f.Detail = fmt.Sprintf("%s answers with status %d and %s, as BestDNS does not: is the endpoint right, and what stands before it?", c.host, resp.StatusCode, mediaType)
+	f.Detail = fmt.Sprintf("%s answers with status %d and %s, as BestDNS does not: is the endpoint right, and what is in front of it?", c.host, resp.StatusCode, mediaType)
 	if strings.HasSuffix(c.base, "/v1") {
 		f.Detail += " It ends in /v1, which the client adds by itself."
 	}
@@ -276,7 +276,7 @@ func retryAfter(h http.Header) time.Duration {
 
 var errTooLong = errors.New("it is too long")
 
-// limitedReader fails, rather than end, behind so many bytes.
+// limitedReader fails after so many bytes, rather than end.
 type limitedReader struct {
 	r    io.Reader
 	left int64

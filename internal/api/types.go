@@ -1,6 +1,6 @@
 // Package api is the wire between client and service: the types of requests
 // and answers, problem details, the token format, and the HTTP client.
-// openapi.yaml in this folder defines the same for everybody else.
+// openapi.yaml in this folder defines the same for all others.
 package api
 
 import "time"

@@ -54,18 +54,18 @@ func ParseType(s string) (Type, error) {
 	return Type(t), nil
 }
 
-// unstorable tells why no record of the type can be written, "" if one can.
+// unstorable says why no record of the type can be written, "" if one can.
 func unstorable(t Type) string {
 	switch uint16(t) {
 	case 0, dns.TypeOPT, dns.TypeReserved:
-		return "it never stands in a zone"
+		return "it is never in a zone"
 	case dns.TypeRRSIG, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM, dns.TypeSIG, dns.TypeNXT:
 		return "it is made when a zone is signed, not written by hand"
 	case dns.TypeDNAME:
 		return "not supported"
 	}
 	if 128 <= t && t <= 255 { // RFC 6895 §3.1
-		return "it is for questions and messages and never stands in a zone"
+		return "it is for questions and messages and is never in a zone"
 	}
 	return ""
 }
@@ -151,7 +151,7 @@ func textData(text string) (string, error) {
 	const most = 255
 	pieces := max(1, (len(text)+most-1)/most)
 	if len(text)+pieces > 65535 {
-		return "", fmt.Errorf("TXT text of %d octets: does not fit a record", len(text))
+		return "", fmt.Errorf("TXT text of %d bytes: does not fit a record", len(text))
 	}
 	data := make([]byte, 0, len(text)+pieces)
 	for {
@@ -238,7 +238,7 @@ func checkPresentation(text string) error {
 				continue
 			}
 			if _, width := unescape(text[i:]); width == 0 {
-				return errors.New("a backslash stands before one character, or before three digits up to 255")
+				return errors.New("a backslash comes before one character, or before three digits up to 255")
 			}
 			i++
 			if text[i] < ' ' || text[i] == 0x7f {

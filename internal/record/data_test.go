@@ -151,7 +151,7 @@ func TestParseDataRefuses(t *testing.T) {
 		{"backslash at the end", "HINFO", `a b\`, "a backslash at the end"},
 		{"escaped line end", "HINFO", "\"a\" \"b\\\nc\"", "control character"},
 		{"escaped NUL", "CNAME", "a\\\x00b.", "control character"},
-		{"bad escape", "HINFO", `a \999`, "a backslash stands before"},
+		{"bad escape", "HINFO", `a \999`, "a backslash comes before"},
 		{"not ASCII", "CNAME", "bücher.example.", "A-label"},
 		{"generic: wrong length", "MX", `\# 4 000a00`, "4 octets announced, 3 given"},
 		{"generic: not hexadecimal", "MX", `\# 3 000a0g`, "not hexadecimal"},
@@ -170,7 +170,7 @@ func TestParseDataRefuses(t *testing.T) {
 		{"unknown type without the generic form", "TYPE65280", "00", "RFC 3597"},
 		{"same parameter twice", "HTTPS", "1 . port=1 port=2", "repeated"},
 		{"AMTRELAY with the discovery flag, which miekg/dns cuts", "AMTRELAY", "10 1 3 relay.example.", "missing, or not supported in this form"},
-		{"type that is no type", "ANY", `\# 0`, "never stands in a zone"},
+		{"type that is no type", "ANY", `\# 0`, "never in a zone"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r, err := record.New(name(t, "example.org"), "x", test.typ, 60, test.in)

@@ -15,7 +15,7 @@ import (
 // WriteMasterFile writes records as a master file (RFC 1035 §5), with $ORIGIN and
 // $TTL first and all names in full, and returns the number of those that it left
 // out: records that expire have no place in a file that knows no expiry, and
-// would be there for good where it is read.
+// would be there forever where it is read.
 func WriteMasterFile(w io.Writer, zone Name, ttl uint32, records iter.Seq[Record]) (left int, err error) {
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "$ORIGIN %s\n$TTL %d\n", zone, ttl)
@@ -31,7 +31,7 @@ func WriteMasterFile(w io.Writer, zone Name, ttl uint32, records iter.Seq[Record
 	return left, out.Flush()
 }
 
-// presentation returns type and data as they stand in a master file, a TXT
+// presentation returns type and data as they are in a master file, a TXT
 // record's strings one by one.
 func (r Record) presentation() string {
 	switch r.Type {
@@ -69,8 +69,8 @@ func endsWithLine(t Type, text, data string) bool {
 }
 
 // ReadMasterFile reads the records of a zone out of a master file (RFC 1035 §5,
-// with $ORIGIN and $TTL; ttl is that of records without one). $INCLUDE is refused: who
-// reads a file should not be made to read others. So are records outside the zone,
+// with $ORIGIN and $TTL; ttl is that of records without one). $INCLUDE is refused: a
+// file should not make its reader read others. So are records outside the zone,
 // in another class, and of types that no zone holds. SOA records are read like any
 // other. A byte order mark in front is skipped. The error says in which line or record of
 // name it is.

@@ -18,7 +18,7 @@ import (
 
 // Name is an absolute domain name in uncompressed wire form (RFC 1035 §3.1),
 // ASCII letters in lower case, the root label at its end. Two names are the same
-// name exactly when they are equal. The zero value is no name.
+// name exactly when they are equal. The zero value is not a name.
 type Name string
 
 // Root is the name of the root zone.
@@ -113,7 +113,7 @@ func (b *nameBuilder) addLabels(s, whole string) error {
 			var width int
 			c, width = unescape(s[i:])
 			if width == 0 {
-				return fmt.Errorf("name %q: a backslash stands before one character, or before three digits up to 255", shorten(whole))
+				return fmt.Errorf("name %q: a backslash comes before one character, or before three digits up to 255", shorten(whole))
 			}
 			i += width - 1
 		case c >= 0x80:
@@ -161,7 +161,7 @@ func (b *nameBuilder) finish(whole string) (Name, error) {
 }
 
 // unescape reads the escape at the start of s, a backslash and what follows it.
-// Its width is 0 when it is none.
+// Its width is 0 when it is invalid.
 func unescape(s string) (c byte, width int) {
 	if len(s) < 2 {
 		return 0, 0
@@ -192,7 +192,7 @@ func needsEscape(c byte) bool {
 // shorten keeps an error readable when what it quotes is not.
 func shorten(s string) string { return text.Clip(s, 80) }
 
-// errWire is what NameFromWire says of bytes that are no name.
+// errWire is what NameFromWire says of bytes that are not a name.
 var errWire = errors.New("not a domain name in wire form")
 
 // NameFromWire reads an uncompressed name of which wire consists and puts it in
@@ -260,7 +260,7 @@ func (n Name) Relative(zone Name) string {
 	return string(text[:len(text)-1])
 }
 
-// appendLabels appends the labels in the first end octets, a dot behind each.
+// appendLabels appends the labels in the first end octets, a dot after each.
 func (n Name) appendLabels(buf []byte, end int) []byte {
 	for i := 0; i < end; {
 		l := int(n[i])
@@ -332,7 +332,7 @@ func (n Name) Child(label string) (Name, error) {
 	return NameFromWire([]byte(string(rune(len(label))) + label + string(n)))
 }
 
-// Below returns the labels of n that stand above zone moved below target: a name
+// Below returns the labels of n above zone moved below target: a name
 // x.y in y becomes x.target. n must be in zone.
 func (n Name) Below(zone, target Name) (Name, error) {
 	moved := n[:len(n)-len(zone)] + target

@@ -88,10 +88,10 @@ var badNames = []struct{ name, in, want string }{
 	{"full-width letters", "ｅxample.org", "A-label"},
 	{"ideographic full stop", "example。org", "A-label"},
 	{"octets that are not UTF-8", "\xff.org", "A-label"},
-	{"backslash at the end", `example.org\`, "a backslash stands before"},
-	{"decimal too large", `\256.org`, "a backslash stands before"},
-	{"decimal too short", `\25.org`, "a backslash stands before"},
-	{"decimal at the end", `\25`, "a backslash stands before"},
+	{"backslash at the end", `example.org\`, "a backslash comes before"},
+	{"decimal too large", `\256.org`, "a backslash comes before"},
+	{"decimal too short", `\25.org`, "a backslash comes before"},
+	{"decimal at the end", `\25`, "a backslash comes before"},
 }
 
 func TestParseNameRefuses(t *testing.T) {

@@ -79,11 +79,11 @@ func runeAt(s string, i int) (rune, int) {
 
 func isInvalid(c rune, size int) bool { return c == utf8.RuneError && size == 1 }
 
-// mostMarks is how many combining marks may stand on one letter: more of them would
+// mostMarks is how many combining marks one letter may have: more of them would
 // run over the lines above and below.
 const mostMarks = 3
 
-// stacked returns how many marks stand on one letter with c, of which marks did before it.
+// stacked returns how many marks one letter has with c, of which it had marks before.
 func stacked(c rune, marks int) int {
 	if c >= utf8.RuneSelf && unicode.In(c, unicode.Mn, unicode.Me) {
 		return marks + 1
