@@ -189,7 +189,7 @@ func TestAnswers(t *testing.T) {
 		{"case is kept by a wildcard", "X.Wild.example.org", "TXT", good(`X.Wild.example.org. 60 TXT "any"`)},
 		{"a dot in a label", `a\.b.example.org`, "TXT", good(`a\.b.example.org. 60 TXT "dot"`)},
 		{"not the labels that the dot would make", "a.b.example.org", "TXT", noName},
-		{"bytes 0, 1 and space in a label", `sp\032ace\000\001.example.org`, "TXT", good(`sp\ ace\000\001.example.org. 60 TXT "bytes"`)},
+		{"bytes 0, 1 and space in a label", `sp\032ace\000\001.example.org`, "TXT", good(`sp\ ace\000\001.example.org. 60 TXT "octets"`)},
 		{"an unknown type", "unknown.example.org", "TYPE65280", good(`unknown.example.org. 60 TYPE65280 \# 3 010203`)},
 		{"a type above 255", "caa.example.org", "CAA", good(`caa.example.org. 60 CAA 0 issue "ca.example"`)},
 		{"AXFR", "example.org", "AXFR", reply{Rcode: "REFUSED"}},
