@@ -33,7 +33,7 @@ func rrsetAttacks() []attack {
 		{name: "4,200 MX: 250 deletes with data and no type", rights: oneRight, prepare: full, loop: deletes(250, untyped)},
 		{name: "4,200 MX: 1,000 deletes with data and no type", rights: oneRight, prepare: full, loop: deletes(1000, untyped), long: true},
 		{
-			name: "4,200 MX: 1,000 deletes with a TTL and no data", rights: oneRight, prepare: full,
+			name: "4,200 MX: 1,000 deletes with a TTL and no data", rights: oneRight, long: true, prepare: full,
 			loop: deletes(1000, func(i int) string { return fmt.Sprintf(`{"name":"one","type":"MX","ttl":%d}`, 100_000+i) }),
 		},
 		{
@@ -87,7 +87,7 @@ func nodeAttacks() []attack {
 			loop: func(a *Attacker, i int) { a.tcp(i, inTurn(dnsMessage("one", dns.TypeANY))) },
 		},
 		{
-			name: "8,000 types at a name: `GET` of one of them", rights: oneRight, prepare: types(many),
+			name: "8,000 types at a name: `GET` of one of them", rights: oneRight, long: true, prepare: types(many),
 			loop: getting(recordsPath + "?name=one&type=TXT"),
 		},
 		{
@@ -135,7 +135,7 @@ func nodeAttacks() []attack {
 			},
 		},
 		{
-			name: "sets of 150 names for each connection", rights: belowRight,
+			name: "sets of 150 names for each connection", rights: belowRight, long: true,
 			loop: func(a *Attacker, i int) {
 				set := func(size int) []byte {
 					return patchRequest(a.Noisy, changeOf("set", 150, func(k int) string { return genericRecord(fmt.Sprintf("%d.%d.t", k, i), firstType, size) }))
@@ -168,7 +168,6 @@ func readAttacks() []attack {
 				times(20, func() { a.sip(i, request, 1, time.Second) })
 			},
 		},
-		{name: "the definition, on 250 HTTP/2 streams, not read", rights: certificatesRight, long: true, atCaddy: true, loop: func(a *Attacker, i int) { a.gets(i, "/v1/openapi.yaml", 0) }},
 	}
 }
 
@@ -237,7 +236,7 @@ func questionAttacks() []attack {
 			name: "UDP: 119 labels that do not exist", rights: certificatesRight, long: true,
 			loop: func(a *Attacker, i int) { a.udp(inTurn(dnsMessage(strings.Repeat("a.", 118)+"a", dns.TypeA))) },
 		},
-		{name: "TCP: 500 questions for 64 kB each at once, not read", rights: belowRight, prepare: large, loop: unread(1)},
+		{name: "TCP: 500 questions for 64 kB each at once, not read", rights: belowRight, long: true, prepare: large, loop: unread(1)},
 		{name: "TCP: the same on 1,024 connections", rights: belowRight, prepare: large, loop: unread(16)},
 	}
 }

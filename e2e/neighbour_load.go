@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -294,30 +293,5 @@ func (a *Attacker) sip(i int, request []byte, size int, every time.Duration) {
 		}
 		conn.Close()
 		a.note("closed")
-	}
-}
-
-// pipelined sends many requests at once on connection i and reads the answers after
-// that, again and again.
-func (a *Attacker) pipelined(i, atOnce int, request []byte) {
-	all := bytes.Repeat(request, atOnce)
-	for a.ctx.Err() == nil {
-		conn, err := a.dial(i, a.API)
-		for err == nil {
-			if _, err = conn.Write(all); err != nil {
-				break
-			}
-			for range atOnce {
-				var status int
-				if status, _, err = conn.read(methodOf(request)); status != 0 {
-					a.note(strconv.Itoa(status))
-				}
-				if err != nil {
-					a.note("closed")
-					break
-				}
-			}
-		}
-		conn.close()
 	}
 }
