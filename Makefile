@@ -61,7 +61,7 @@ lint: ## check formatting, go.mod, go vet, and the linters with the layering of 
 
 .PHONY: bench
 bench: ## measure all that has a figure, beside Knot where it is installed, and print one table (COUNT=5 for the best of five, ATTACK=30s for each way in which a client harms others)
-	cd e2e && $(GO) run ./bench -go $(GO) -count $(COUNT) -neighbour $(ATTACK)
+	$(GO) run ./tools/bench -go $(GO) -count $(COUNT) -neighbour $(ATTACK)
 
 .PHONY: fuzz
 fuzz: ## run each fuzz test for FUZZTIME
@@ -70,10 +70,6 @@ fuzz: ## run each fuzz test for FUZZTIME
 			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
 		done; \
 	done
-
-.PHONY: pictures
-pictures: build ## draw the picture of README anew, from a run of the demo
-	./caddy bestdns demo | (cd e2e && $(GO) run ./terminal '$$ make demo') >docs/demo.svg
 
 .PHONY: vuln
 vuln: ## look for known vulnerabilities in the Caddy that is built here

@@ -1,5 +1,5 @@
 // Command speed compares how fast the name server answers, and with how much CPU
-// time, to Knot on the same machine: each round measures both, one directly behind
+// time, to Knot on the same machine: each round measures both, one directly after
 // the other, and what is printed are the medians of the ratios, and between which
 // values the middle half of them lies.
 //
@@ -61,10 +61,10 @@ func compare(ctx context.Context) error {
 	defer os.RemoveAll(dir)
 	if *caddy == "" {
 		*caddy = filepath.Join(dir, "caddy")
-		build := exec.CommandContext(ctx, "go", "build", "-C", "../cmd/caddy", "-trimpath", "-o", *caddy, ".")
+		build := exec.CommandContext(ctx, "go", "build", "-C", "cmd/caddy", "-trimpath", "-o", *caddy, ".")
 		build.Stdout, build.Stderr = os.Stderr, os.Stderr
 		if err := build.Run(); err != nil {
-			return fmt.Errorf("building Caddy (is this the folder e2e?): %w", err)
+			return fmt.Errorf("building Caddy (is this the root of the repository?): %w", err)
 		}
 	}
 	runs := []run{
@@ -175,7 +175,7 @@ func (r run) load(ctx context.Context, s *server, questions string) (result, err
 	if r.edns {
 		args = append(args, "-e")
 	}
-	time.Sleep(200 * time.Millisecond) // what the one before left is over
+	time.Sleep(200 * time.Millisecond) // what the last one left is over
 	before, err := s.cpuTime()
 	if err != nil {
 		return result{}, err

@@ -1,7 +1,7 @@
 // Command bench runs all benchmarks, the noisy neighbour test, and the comparison with
 // Knot where Debian's packages for it are installed, and prints one table of what they
-// measured. What they print themselves goes to the standard error while they run. It has
-// to be run in the folder e2e.
+// measured. What they print themselves goes to standard error while they run. It has to
+// be run in the root of the repository.
 package main
 
 import (
@@ -34,12 +34,12 @@ type program struct {
 func programs() []program {
 	count := fmt.Sprintf("-count=%d", *count)
 	return []program{
-		{dir: "..", args: []string{"test", "-run", "^$", "-bench", ".", "-benchmem", "-timeout", "0", count, "./..."}},
-		{dir: ".", args: []string{"test", "-run", "^$", "-bench", "Start", "-benchtime", "3x", "-timeout", "0", count, "."}},
-		{dir: ".", args: []string{"test", "-run", "^$", "-bench", "Certificate", "-benchtime", "20x", "-timeout", "0", count, "."}},
-		{title: "queries", dir: ".", args: []string{"run", "./speed"}},
+		{dir: ".", args: []string{"test", "-run", "^$", "-bench", ".", "-benchmem", "-timeout", "0", count, "./..."}},
+		{dir: "e2e", args: []string{"test", "-run", "^$", "-bench", "Start", "-benchtime", "3x", "-timeout", "0", count, "."}},
+		{dir: "e2e", args: []string{"test", "-run", "^$", "-bench", "Certificate", "-benchtime", "20x", "-timeout", "0", count, "."}},
+		{title: "queries", dir: ".", args: []string{"run", "./tools/speed"}},
 		{
-			title: "neighbour:", dir: ".", env: []string{"BESTDNS_NEIGHBOUR=" + neighbour.String()},
+			title: "neighbour:", dir: "e2e", env: []string{"BESTDNS_NEIGHBOUR=" + neighbour.String()},
 			args: []string{"test", "-run", "^TestNoisyNeighbour$", "-v", "-count=1", "-timeout", "0", "."},
 		},
 	}
