@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/miekg/dns"
 
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
@@ -44,7 +45,7 @@ func serveCorpus(t testing.TB, zones []corpusZone) (*nameserver.Server, string) 
 			t.Fatal(err)
 		}
 	}
-	tcp, udp := listenBoth(t)
+	tcp, udp := harness.ListenBoth(t)
 	serveSockets(t, s, udp.(*net.UDPConn), tcp)
 	return s, tcp.Addr().String()
 }
@@ -85,28 +86,29 @@ func masterFiles(t testing.TB, s *nameserver.Server, zones []corpusZone) map[str
 // From the same zone files, BestDNS, Knot, NSD and BIND give the same answers to
 // the corpus, but for the agreedDifferences.
 func TestSameAnswersAsOthers(t *testing.T) {
+	t.Parallel()
 	const atLeast = 20_000 // questions
 	zones := corpusZones(t, *corpusSeed)
 	server, addr := serveCorpus(t, zones)
-	peers := startPeers(t, masterFiles(t, server, zones))
+	peers := harness.StartPeers(t, masterFiles(t, server, zones))
 	questions := corpusQuestions(t, zones)
 	if t.Logf("%d questions", len(questions)); len(questions) < atLeast {
 		t.Errorf("fewer questions than %d", atLeast)
 	}
 
 	messages := questionMessages(questions)
-	ours := readAnswers(t, "BestDNS", questions, askAll(t, addr, messages))
+	ours := readAnswers(t, "BestDNS", questions, harness.AskAll(t, addr, messages))
 	world := newCorpusWorld(zones)
 	for _, p := range peers {
-		theirs := readAnswers(t, p.name, questions, askAll(t, p.addr, messages))
-		used := compareAnswers(t, p.name, world, questions, ours, theirs)
+		theirs := readAnswers(t, p.Name, questions, harness.AskAll(t, p.Addr, messages))
+		used := compareAnswers(t, p.Name, world, questions, ours, theirs)
 		for _, d := range agreedDifferences {
-			if !d.of(p.name) {
+			if !d.of(p.Name) {
 				continue
 			}
-			t.Logf("%-5s %6d  %s", p.name, used[d.name], d.name)
+			t.Logf("%-5s %6d  %s", p.Name, used[d.name], d.name)
 			if used[d.name] == 0 {
-				t.Errorf("no answer of %s differs any more by %q", p.name, d.name)
+				t.Errorf("no answer of %s differs any more by %q", p.Name, d.name)
 			}
 		}
 	}
@@ -115,12 +117,13 @@ func TestSameAnswersAsOthers(t *testing.T) {
 // The answer to a question comes back to it whole over UDP if it fits, octet for
 // octet as over TCP, and otherwise as much of it as may be left.
 func TestSameAnswersByUDPAndTCP(t *testing.T) {
+	t.Parallel()
 	zones := corpusZones(t, *corpusSeed)
 	_, addr := serveCorpus(t, zones)
 	questions := corpusQuestions(t, zones)
 	messages := questionMessages(questions)
-	byTCP := askAll(t, addr, messages)
-	byUDP := askAllUDP(t, addr, messages)
+	byTCP := harness.AskAll(t, addr, messages)
+	byUDP := harness.AskAllUDP(t, addr, messages)
 	for i, q := range questions {
 		limit := dns.MinMsgSize
 		if q.edns {

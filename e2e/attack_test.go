@@ -15,13 +15,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
 // target is a service under attack.
 type target struct {
-	*World
-	caddy *Caddy
+	*harness.World
+	caddy *harness.Caddy
 	// Proxy is the address of a proxy before the API, which the API trusts.
 	Proxy string
 	// FarToken is accepted from 192.0.2.0/24 only.
@@ -30,10 +31,10 @@ type target struct {
 
 func newTarget(t *testing.T) *target {
 	t.Helper()
-	w := NewWorld(t)
-	a := &target{World: w, Proxy: freeAddr(t), FarToken: api.NewToken()}
-	a.caddy = StartCaddy(t, caddyBinary, "attack.caddyfile", w.Env(t), Env{
-		"PROXY_PORT": port(t, a.Proxy), "FAR_DIGEST": digest(a.FarToken),
+	w := harness.NewWorld(t)
+	a := &target{World: w, Proxy: harness.FreeAddr(t), FarToken: api.NewToken()}
+	a.caddy = harness.StartCaddy(t, harness.CaddyBinary, "attack.caddyfile", w.Env(t), harness.Env{
+		"PROXY_PORT": harness.Port(t, a.Proxy), "FAR_DIGEST": harness.Digest(a.FarToken),
 	})
 	t.Cleanup(func() {
 		for _, token := range []string{w.Token, a.FarToken, base64.StdEncoding.EncodeToString([]byte("x:" + w.Token))} {
@@ -49,7 +50,7 @@ func newTarget(t *testing.T) *target {
 // makes.
 func (a *target) assertUntouched(t *testing.T, what string) {
 	t.Helper()
-	for _, r := range a.Records(t, hostedZone) {
+	for _, r := range a.Records(t, harness.HostedZone) {
 		if r.Type != "SOA" && r.Type != "NS" && r.Name != "ns1" {
 			t.Fatalf("%s: the zone has a record %s %s", what, r.Name, r.Type)
 		}
@@ -76,7 +77,7 @@ func raw(t *testing.T, addr, request string) string {
 // change is a request for a change with a right token, as it would be smuggled.
 func (a *target) change(host string) string {
 	const body = `{"append":[{"name":"smuggled","type":"TXT","data":"x"}]}`
-	return fmt.Sprintf("PATCH /v1/zones/%s/records HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s", hostedZone, host, a.Token, len(body), body)
+	return fmt.Sprintf("PATCH /v1/zones/%s/records HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s", harness.HostedZone, host, a.Token, len(body), body)
 }
 
 // who asks who the service takes the caller for.
@@ -105,7 +106,7 @@ func (a *target) who(t *testing.T, addr string, header http.Header, authorizatio
 func TestSeveralIdentities(t *testing.T) {
 	t.Parallel()
 	a := newTarget(t)
-	bearer, reader := "Bearer "+a.Token, "Bearer "+a.reader
+	bearer, reader := "Bearer "+a.Token, "Bearer "+a.Reader
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("x:"+a.Token))
 	basicUser := "Basic " + base64.StdEncoding.EncodeToString([]byte(a.Token+":"))
 	for _, test := range []struct {
@@ -126,7 +127,7 @@ func TestSeveralIdentities(t *testing.T) {
 		{"two spaces", []string{"Bearer  " + a.Token}, "200 web"},
 		{"with something behind", []string{bearer + " x"}, "401"},
 		{"in another case", []string{"Bearer " + strings.ToLower(a.Token)}, "401"},
-		{"digest of the token", []string{"Bearer " + digest(a.Token)}, "401"},
+		{"digest of the token", []string{"Bearer " + harness.Digest(a.Token)}, "401"},
 	} {
 		for _, addr := range []string{a.API, a.Proxy} {
 			if got := a.who(t, addr, nil, test.authorization...); got != test.want {
@@ -253,7 +254,7 @@ func TestHTMLIsText(t *testing.T) {
 		}
 		return resp, string(text)
 	}
-	records := "/v1/zones/" + hostedZone + "/records"
+	records := "/v1/zones/" + harness.HostedZone + "/records"
 	append := func(name, typ, data string) string {
 		text, err := json.Marshal(api.Change{Append: []api.Record{{Name: name, Type: typ, Data: &data}}})
 		if err != nil {
@@ -301,7 +302,7 @@ func TestHugeAndEndless(t *testing.T) {
 	t.Parallel()
 	a := newTarget(t)
 	head := func(token string, header string) string {
-		return fmt.Sprintf("PATCH /v1/zones/%s/records HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n%s\r\n", hostedZone, a.API, token, header)
+		return fmt.Sprintf("PATCH /v1/zones/%s/records HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n%s\r\n", harness.HostedZone, a.API, token, header)
 	}
 	const begin = `{"append":[{"name":"huge","type":"TXT","data":"`
 	for _, test := range []struct {

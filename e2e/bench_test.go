@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/certmagic"
+
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
 // BenchmarkCertificate compares one wildcard certificate through BestDNS, with
@@ -20,9 +22,9 @@ func BenchmarkCertificate(b *testing.B) {
 		enough     = 10
 	)
 	withoutRateLimit(b)
-	w := NewWorld(b)
-	StartCaddy(b, caddyBinary, "service.caddyfile", w.Env(b))
-	dns01, http01 := w.NewCertmagic(b), w.newHTTP01(b)
+	w := harness.NewWorld(b)
+	harness.StartCaddy(b, harness.CaddyBinary, "service.caddyfile", w.Env(b))
+	dns01, http01 := w.NewCertmagic(b), newHTTP01(b, w)
 	obtain := func(config *certmagic.Config, name string) time.Duration {
 		start := time.Now()
 		if err := config.ObtainCertSync(b.Context(), name); err != nil {
@@ -31,9 +33,9 @@ func BenchmarkCertificate(b *testing.B) {
 		return time.Since(start)
 	}
 	turn := func(i int) (byDNS, byHTTP time.Duration) {
-		host := fmt.Sprintf("n%d.%s", i, elsewhereZone)
-		w.Resolver.Host(b, elsewhereZone, host+". 60 IN A 127.0.0.1")
-		byDNS = obtain(dns01, fmt.Sprintf("*.n%d.many.%s", i, hostedZone))
+		host := fmt.Sprintf("n%d.%s", i, harness.ElsewhereZone)
+		w.Resolver.Host(b, harness.ElsewhereZone, host+". 60 IN A 127.0.0.1")
+		byDNS = obtain(dns01, fmt.Sprintf("*.n%d.many.%s", i, harness.HostedZone))
 		byHTTP = obtain(http01, host)
 		return byDNS, byHTTP
 	}
@@ -63,10 +65,10 @@ func withoutRateLimit(b *testing.B) {
 }
 
 // newHTTP01 returns certmagic that proves hosts by HTTP-01 alone.
-func (w *World) newHTTP01(b *testing.B) *certmagic.Config {
-	issuer := w.issuer()
+func newHTTP01(b *testing.B, w *harness.World) *certmagic.Config {
+	issuer := w.Issuer()
 	issuer.DisableTLSALPNChallenge = true
 	issuer.ListenHost = "127.0.0.1"
 	issuer.AltHTTPPort = w.Pebble.HTTPPort
-	return newCertmagic(b, issuer)
+	return harness.NewCertmagic(b, issuer)
 }

@@ -8,27 +8,29 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
+
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
 const (
-	web      = "web." + hostedZone
+	web      = "web." + harness.HostedZone
 	wildcard = "*." + web
 )
 
 // sites is the variable of the Caddyfiles for the names that are to be served.
-func sites(names ...string) Env { return Env{"SITES": strings.Join(names, ", ")} }
+func sites(names ...string) harness.Env { return harness.Env{"SITES": strings.Join(names, ", ")} }
 
 func TestCaddyObtainsByAPI(t *testing.T) {
 	t.Parallel()
-	w := NewWorld(t)
-	StartCaddy(t, caddyBinary, "service.caddyfile", w.Env(t))
-	client := StartCaddy(t, clientBinary, "client.caddyfile", w.Env(t), sites(web, wildcard))
+	w := harness.NewWorld(t)
+	harness.StartCaddy(t, harness.CaddyBinary, "service.caddyfile", w.Env(t))
+	client := harness.StartCaddy(t, harness.ClientBinary, "client.caddyfile", w.Env(t), sites(web, wildcard))
 	client.WaitCertificates(web, wildcard)
 
-	AssertServed(t, client.HTTPS, web, w.Pebble, web)
-	AssertServed(t, client.HTTPS, "any."+web, w.Pebble, wildcard)
+	harness.AssertServed(t, client.HTTPS, web, w.Pebble, web)
+	harness.AssertServed(t, client.HTTPS, "any."+web, w.Pebble, wildcard)
 	w.Recorder.AssertWrites(t, map[string]int{"_acme-challenge." + web + ".": 2})
-	w.AssertNoChallenge(t, hostedZone, web)
+	w.AssertNoChallenge(t, harness.HostedZone, web)
 }
 
 func TestCaddyObtainsInProcess(t *testing.T) {
@@ -39,14 +41,14 @@ func TestCaddyObtainsInProcess(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := NewWorld(t)
-			caddy := StartCaddy(t, caddyBinary, "inprocess.caddyfile", w.Env(t), sites(web, wildcard),
-				Env{"PROPAGATION_TIMEOUT": timeout})
+			w := harness.NewWorld(t)
+			caddy := harness.StartCaddy(t, harness.CaddyBinary, "inprocess.caddyfile", w.Env(t), sites(web, wildcard),
+				harness.Env{"PROPAGATION_TIMEOUT": timeout})
 			caddy.WaitCertificates(web, wildcard)
 
-			AssertServed(t, caddy.HTTPS, web, w.Pebble, web)
-			AssertServed(t, caddy.HTTPS, "any."+web, w.Pebble, wildcard)
-			w.AssertNoChallenge(t, hostedZone, web)
+			harness.AssertServed(t, caddy.HTTPS, web, w.Pebble, web)
+			harness.AssertServed(t, caddy.HTTPS, "any."+web, w.Pebble, wildcard)
+			w.AssertNoChallenge(t, harness.HostedZone, web)
 		})
 	}
 }
@@ -57,20 +59,20 @@ func TestCaddyObtainsTwentyNamesAtOnce(t *testing.T) {
 	var names []string
 	want := make(map[string]int)
 	for i := range 20 {
-		name := fmt.Sprintf("n%d.many.%s", i, hostedZone)
+		name := fmt.Sprintf("n%d.many.%s", i, harness.HostedZone)
 		names = append(names, name)
 		want["_acme-challenge."+name+"."] = 1
 	}
-	w := NewWorld(t)
-	StartCaddy(t, caddyBinary, "service.caddyfile", w.Env(t))
-	client := StartCaddy(t, clientBinary, "client.caddyfile", w.Env(t), sites(names...))
+	w := harness.NewWorld(t)
+	harness.StartCaddy(t, harness.CaddyBinary, "service.caddyfile", w.Env(t))
+	client := harness.StartCaddy(t, harness.ClientBinary, "client.caddyfile", w.Env(t), sites(names...))
 	client.WaitCertificates(names...)
 
 	for _, name := range names {
-		AssertServed(t, client.HTTPS, name, w.Pebble, name)
+		harness.AssertServed(t, client.HTTPS, name, w.Pebble, name)
 	}
 	w.Recorder.AssertWrites(t, want)
-	w.AssertNoChallenge(t, hostedZone, names...)
+	w.AssertNoChallenge(t, harness.HostedZone, names...)
 }
 
 // The answer to an append goes out when DNS serves the record, and the answer to
@@ -78,15 +80,15 @@ func TestCaddyObtainsTwentyNamesAtOnce(t *testing.T) {
 // that is left, where they say that none is.
 func TestAnswerComesWhenDNSServesTheChange(t *testing.T) {
 	t.Parallel()
-	w := NewWorld(t)
-	StartCaddy(t, caddyBinary, "service.caddyfile", w.Env(t))
+	w := harness.NewWorld(t)
+	harness.StartCaddy(t, harness.CaddyBinary, "service.caddyfile", w.Env(t))
 
 	var mu sync.Mutex
 	got := make(map[string][]int)
-	w.Recorder.OnAnswer(func(req Request) {
-		kind, _ := req.kind()
+	w.Recorder.OnAnswer(func(req harness.Request) {
+		kind, _ := req.Kind()
 		inAPI := 0
-		for _, r := range w.Records(t, hostedZone) {
+		for _, r := range w.Records(t, harness.HostedZone) {
 			if r.Type == "TXT" {
 				inAPI++
 			}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
+
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
 // form is one of the ways to give Caddy a DNS provider, in Caddyfile.
@@ -64,8 +66,8 @@ var forms = []form{
 		// It is for providers that know nothing of delegated domains, and must not
 		// be in the way of those who have it already.
 		name:   "dns_challenge_override_domain",
-		blocks: "$SITE {\n tls {\n dns $PROVIDER\n dns_challenge_override_domain " + elsewhere + "." + hostedZone + "\n resolvers $RESOLVER\n propagation_timeout -1\n }\n}",
-		owner:  elsewhere + "." + hostedZone + ".",
+		blocks: "$SITE {\n tls {\n dns $PROVIDER\n dns_challenge_override_domain " + harness.Elsewhere + "." + harness.HostedZone + "\n resolvers $RESOLVER\n propagation_timeout -1\n }\n}",
+		owner:  harness.Elsewhere + "." + harness.HostedZone + ".",
 	},
 }
 
@@ -81,7 +83,7 @@ const (
 )
 
 // caddyfile is the variables of any.caddyfile for a form.
-func (f form) caddyfile(env Env) Env {
+func (f form) caddyfile(env harness.Env) harness.Env {
 	options, blocks := f.options, f.blocks
 	if env["PROVIDER"] == providerInProcess {
 		options, blocks = serviceOptions+options, serviceSite+blocks
@@ -90,7 +92,7 @@ func (f form) caddyfile(env Env) Env {
 		text = strings.ReplaceAll(text, "$PROVIDER", env["PROVIDER"])
 		return os.Expand(text, func(name string) string { return env[name] })
 	}
-	return Env{"OPTIONS": expand(options), "BLOCKS": expand(blocks)}
+	return harness.Env{"OPTIONS": expand(options), "BLOCKS": expand(blocks)}
 }
 
 // Each form obtains a certificate, by the API and in process. The domain is one
@@ -101,9 +103,9 @@ func TestCaddyForms(t *testing.T) {
 		t.Parallel()
 		for _, f := range forms {
 			t.Run(f.name, func(t *testing.T) {
-				w := NewWorld(t)
-				StartCaddy(t, caddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(elsewhere))
-				client := f.start(t, w, clientBinary, providerByAPI)
+				w := harness.NewWorld(t)
+				harness.StartCaddy(t, harness.CaddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(harness.Elsewhere))
+				client := f.start(t, w, harness.ClientBinary, providerByAPI)
 				f.assertObtained(t, w, client)
 
 				w.Recorder.AssertWrites(t, map[string]int{f.challenge(): 1})
@@ -121,18 +123,18 @@ func TestCaddyForms(t *testing.T) {
 		t.Parallel()
 		for _, f := range forms {
 			t.Run(f.name, func(t *testing.T) {
-				w := NewWorld(t)
-				f.assertObtained(t, w, f.start(t, w, caddyBinary, providerInProcess))
+				w := harness.NewWorld(t)
+				f.assertObtained(t, w, f.start(t, w, harness.CaddyBinary, providerInProcess))
 			})
 		}
 	})
 }
 
-func (f form) start(t *testing.T, w *World, binary, provider string) *Caddy {
+func (f form) start(t *testing.T, w *harness.World, binary, provider string) *harness.Caddy {
 	t.Helper()
 	env := w.Env(t)
-	env["SITE"], env["PROVIDER"] = elsewhere, provider
-	return StartCaddy(t, binary, "any.caddyfile", env, f.caddyfile(env))
+	env["SITE"], env["PROVIDER"] = harness.Elsewhere, provider
+	return harness.StartCaddy(t, binary, "any.caddyfile", env, f.caddyfile(env))
 }
 
 // challenge returns the name of the record that the form leads to.
@@ -140,26 +142,26 @@ func (f form) challenge() string {
 	if f.owner != "" {
 		return f.owner
 	}
-	return "_acme-challenge." + elsewhere + "."
+	return "_acme-challenge." + harness.Elsewhere + "."
 }
 
-func (f form) assertObtained(t *testing.T, w *World, caddy *Caddy) {
+func (f form) assertObtained(t *testing.T, w *harness.World, caddy *harness.Caddy) {
 	t.Helper()
-	caddy.WaitCertificates(elsewhere)
-	AssertServed(t, caddy.HTTPS, elsewhere, w.Pebble, elsewhere)
+	caddy.WaitCertificates(harness.Elsewhere)
+	harness.AssertServed(t, caddy.HTTPS, harness.Elsewhere, w.Pebble, harness.Elsewhere)
 	if w.Resolver.Asked(f.challenge(), dns.TypeSOA) == 0 {
 		t.Error("certmagic did not look for the zone where it was told to")
 	}
-	w.AssertNoChallenge(t, hostedZone, elsewhere)
+	w.AssertNoChallenge(t, harness.HostedZone, harness.Elsewhere)
 }
 
 // The same in Caddy's own language, with the provider in the issuer, and in the
 // TLS app for an issuer that names none. The running config shows no token.
 func TestCaddyFormsInJSON(t *testing.T) {
 	t.Parallel()
-	w := NewWorld(t)
-	StartCaddy(t, caddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(web, elsewhere))
-	client := StartCaddy(t, clientBinary, "any.caddyfile", w.Env(t), Env{"OPTIONS": "", "BLOCKS": ""})
+	w := harness.NewWorld(t)
+	harness.StartCaddy(t, harness.CaddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(web, harness.Elsewhere))
+	client := harness.StartCaddy(t, harness.ClientBinary, "any.caddyfile", w.Env(t), harness.Env{"OPTIONS": "", "BLOCKS": ""})
 
 	type object = map[string]any
 	provider := object{
@@ -180,8 +182,8 @@ func TestCaddyFormsInJSON(t *testing.T) {
 			}},
 		}
 	}
-	client.loadJSON(object{
-		"admin": object{"listen": client.admin, "config": object{"persist": false}},
+	loadJSON(client, object{
+		"admin": object{"listen": client.Admin, "config": object{"persist": false}},
 		"logging": object{"logs": object{"default": object{
 			"level": "DEBUG", "encoder": object{"format": "json"}, "writer": object{"output": "stderr"},
 		}}},
@@ -190,30 +192,30 @@ func TestCaddyFormsInJSON(t *testing.T) {
 				"listen":                  []string{client.HTTPS},
 				"tls_connection_policies": []object{{}},
 				"automatic_https":         object{"disable_redirects": true},
-				"routes":                  []object{{"match": []object{{"host": []string{web, elsewhere}}}}},
+				"routes":                  []object{{"match": []object{{"host": []string{web, harness.Elsewhere}}}}},
 			}}},
 			"tls": object{
 				"dns": provider,
 				"automation": object{"policies": []object{
 					policy(web, object{"provider": provider}),
-					policy(elsewhere, object{}),
+					policy(harness.Elsewhere, object{}),
 				}},
 			},
 		},
 	})
-	client.WaitCertificates(web, elsewhere)
-	AssertServed(t, client.HTTPS, web, w.Pebble, web)
-	AssertServed(t, client.HTTPS, elsewhere, w.Pebble, elsewhere)
+	client.WaitCertificates(web, harness.Elsewhere)
+	harness.AssertServed(t, client.HTTPS, web, w.Pebble, web)
+	harness.AssertServed(t, client.HTTPS, harness.Elsewhere, w.Pebble, harness.Elsewhere)
 	w.Recorder.AssertWrites(t, map[string]int{
-		"_acme-challenge." + web + ".":       1,
-		"_acme-challenge." + elsewhere + ".": 1,
+		"_acme-challenge." + web + ".":               1,
+		"_acme-challenge." + harness.Elsewhere + ".": 1,
 	})
-	w.AssertNoChallenge(t, hostedZone, web, elsewhere)
+	w.AssertNoChallenge(t, harness.HostedZone, web, harness.Elsewhere)
 
 	var running struct {
 		Apps struct{ TLS struct{ DNS any } }
 	}
-	if err := json.Unmarshal(client.config(), &running); err != nil {
+	if err := json.Unmarshal(config(client), &running); err != nil {
 		t.Fatal(err)
 	}
 	want := object{
@@ -225,34 +227,34 @@ func TestCaddyFormsInJSON(t *testing.T) {
 }
 
 // loadJSON replaces the running config by one in Caddy's own language.
-func (c *Caddy) loadJSON(config any) {
-	c.t.Helper()
+func loadJSON(c *harness.Caddy, config any) {
+	c.T.Helper()
 	body, err := json.Marshal(config)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	resp, err := http.Post("http://"+c.admin+"/load", "application/json", bytes.NewReader(body))
+	resp, err := http.Post("http://"+c.Admin+"/load", "application/json", bytes.NewReader(body))
 	if err != nil {
-		c.t.Fatalf("loading JSON: %v", err)
+		c.T.Fatalf("loading JSON: %v", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		answer, _ := io.ReadAll(resp.Body)
-		c.t.Fatalf("loading JSON: %s: %s", resp.Status, answer)
+		c.T.Fatalf("loading JSON: %s: %s", resp.Status, answer)
 	}
 }
 
 // config returns the running config as the admin endpoint shows it.
-func (c *Caddy) config() []byte {
-	c.t.Helper()
-	resp, err := http.Get("http://" + c.admin + "/config/")
+func config(c *harness.Caddy) []byte {
+	c.T.Helper()
+	resp, err := http.Get("http://" + c.Admin + "/config/")
 	if err != nil {
-		c.t.Fatalf("reading the config: %v", err)
+		c.T.Fatalf("reading the config: %v", err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		c.t.Fatalf("reading the config: %s, %v", resp.Status, err)
+		c.T.Fatalf("reading the config: %s, %v", resp.Status, err)
 	}
 	return body
 }

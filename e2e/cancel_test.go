@@ -13,6 +13,7 @@ import (
 	"github.com/libdns/libdns"
 
 	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
 // cancelBound is the time in which a call returns whose context has ended.
@@ -126,7 +127,7 @@ func (c *faultCase) cancelAt(t *testing.T, addr string, secure bool, point cance
 
 // In the same process it is the zone's provider that may not answer.
 func TestCancelledCallsReturnInProcess(t *testing.T) {
-	LoadCaddy(t, "hung.caddyfile", Env{"HUNG": silentServer(t)})
+	LoadCaddy(t, "hung.caddyfile", harness.Env{"HUNG": silentServer(t)})
 	p := localProvider(t)
 	for _, call := range []struct {
 		name string

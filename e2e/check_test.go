@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -18,33 +17,34 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
 // checkWorld is a world for "caddy bestdns check", which asks name servers where
 // those are: at port 53. So each has an address of its own.
 type checkWorld struct {
-	*World
+	*harness.World
 	first, second, parent string // addresses
-	caddy                 *Caddy
+	caddy                 *harness.Caddy
 }
 
 // newCheckWorld starts a service that is delegated as it should be, and a domain
 // elsewhere with its CNAME, unless that is to be missing.
 func newCheckWorld(t *testing.T, cname bool) *checkWorld {
 	t.Helper()
-	net53 := newLoopbackNet(t)
-	w := &checkWorld{World: NewWorld(t), first: net53 + ".5", second: net53 + ".6", parent: net53 + ".2"}
+	net53 := harness.NewLoopbackNet(t)
+	w := &checkWorld{World: harness.NewWorld(t), first: net53 + ".5", second: net53 + ".6", parent: net53 + ".2"}
 	if !cname {
-		w.Resolver = NewResolver(t)
+		w.Resolver = harness.NewResolver(t)
 	}
-	w.Resolver.Delegate(hostedZone, w.first+":53")
+	w.Resolver.Delegate(harness.HostedZone, w.first+":53")
 	w.Resolver.Host(t, "example", "example. 60 IN NS ns.example.", "ns.example. 60 IN A "+w.parent)
-	w.Resolver.Host(t, elsewhereZone, elsewhereZone+". 60 IN NS ns.example.")
+	w.Resolver.Host(t, harness.ElsewhereZone, harness.ElsewhereZone+". 60 IN NS ns.example.")
 
 	parent := parentServer{resolver: w.Resolver, referral: []string{
-		hostedZone + ". 60 IN NS ns1." + hostedZone + ".", hostedZone + ". 60 IN NS ns2." + hostedZone + ".",
-		"ns1." + hostedZone + ". 60 IN A " + w.first, "ns2." + hostedZone + ". 60 IN A " + w.second,
+		harness.HostedZone + ". 60 IN NS ns1." + harness.HostedZone + ".", harness.HostedZone + ". 60 IN NS ns2." + harness.HostedZone + ".",
+		"ns1." + harness.HostedZone + ". 60 IN A " + w.first, "ns2." + harness.HostedZone + ". 60 IN A " + w.second,
 	}}
 	tcp, err := net.Listen("tcp", w.parent+":53")
 	if err != nil {
@@ -54,43 +54,22 @@ func newCheckWorld(t *testing.T, cname bool) *checkWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serveDNS(t, &dns.Server{Listener: tcp, Handler: parent}, &dns.Server{PacketConn: udp, Handler: parent})
-	w.caddy = StartCaddy(t, caddyBinary, "check.caddyfile", w.Env(t))
+	harness.ServeDNS(t, &dns.Server{Listener: tcp, Handler: parent}, &dns.Server{PacketConn: udp, Handler: parent})
+	w.caddy = harness.StartCaddy(t, harness.CaddyBinary, "check.caddyfile", w.Env(t))
 	return w
 }
 
 // Env adds the addresses.
-func (w *checkWorld) Env(t testing.TB) Env {
+func (w *checkWorld) Env(t testing.TB) harness.Env {
 	env := w.World.Env(t)
 	env["DNS"], env["DNS2"] = w.first, w.second
 	return env
 }
 
-var (
-	loopbackNetMu sync.Mutex
-	loopbackNets  int
-)
-
-// newLoopbackNet returns the beginning of loopback addresses that no other test
-// has, also of another process, and at whose port 53 one may listen.
-func newLoopbackNet(t *testing.T) string {
-	t.Helper()
-	loopbackNetMu.Lock()
-	defer loopbackNetMu.Unlock()
-	loopbackNets++
-	beginning := fmt.Sprintf("127.%d.%d", 64+loopbackNets, 1+os.Getpid()%250)
-	listener, err := net.Listen("tcp", beginning+".1:53")
-	if err != nil {
-		cannot(t, fmt.Sprintf("name servers are at port 53 of addresses in 127.0.0.0/8, where this user cannot have any: %v", err))
-	}
-	listener.Close()
-	return beginning
-}
-
 // parentServer is the name server of the zones that the resolver hosts, and refers
 // to those of the service's zone.
 type parentServer struct {
-	resolver *Resolver
+	resolver *harness.Resolver
 	referral []string
 }
 
@@ -98,7 +77,7 @@ type parentServer struct {
 func (p parentServer) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 	reply := new(dns.Msg).SetReply(query)
 	q := query.Question[0]
-	if dns.IsSubDomain(hostedZone+".", q.Name) && q.Qtype != dns.TypeDS {
+	if dns.IsSubDomain(harness.HostedZone+".", q.Name) && q.Qtype != dns.TypeDS {
 		for _, text := range p.referral {
 			rr, err := dns.NewRR(text)
 			switch {
@@ -113,11 +92,11 @@ func (p parentServer) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 		w.WriteMsg(reply)
 		return
 	}
-	zone, _, records := p.resolver.zone(q.Name)
+	zone, _, records := p.resolver.Zone(q.Name)
 	if q.Qtype == dns.TypeDS {
-		zone, _, records = p.resolver.zone("example.")
+		zone, _, records = p.resolver.Zone("example.")
 	}
-	part := lookup(q, zone, records)
+	part := harness.Lookup(q, zone, records)
 	reply.Rcode, reply.Answer, reply.Ns, reply.Authoritative = part.Rcode, part.Answer, part.Ns, true
 	w.WriteMsg(reply)
 }
@@ -125,11 +104,11 @@ func (p parentServer) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 // command makes the command of a check, with the environment of the client.
 func (w *checkWorld) command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(caddyBinary, append([]string{"bestdns", "check", "--resolver", w.Resolver.Addr}, args...)...)
+	cmd := exec.Command(harness.CaddyBinary, append([]string{"bestdns", "check", "--resolver", w.Resolver.Addr}, args...)...)
 	cmd.Dir = t.TempDir()
 	cmd.Env = []string{
 		"HOME=" + cmd.Dir, "XDG_DATA_HOME=" + cmd.Dir, "XDG_CONFIG_HOME=" + cmd.Dir,
-		"HTTP_PORT=8080", "HTTPS_PORT=8443", "ADMIN=" + w.caddy.admin, "SITES=" + elsewhere,
+		"HTTP_PORT=8080", "HTTPS_PORT=8443", "ADMIN=" + w.caddy.Admin, "SITES=" + harness.Elsewhere,
 	}
 	for name, value := range w.Env(t) {
 		cmd.Env = append(cmd.Env, name+"="+value)
@@ -195,7 +174,7 @@ func TestCheck(t *testing.T) {
 	t.Parallel()
 	w := newCheckWorld(t, true)
 	const account = "https://acme.letsencrypt.org/acct/1"
-	byAPI := []string{elsewhere, "--config", testdata(t, "client.caddyfile"), "--account-uri", account}
+	byAPI := []string{harness.Elsewhere, "--config", harness.Testdata(t, "client.caddyfile"), "--account-uri", account}
 
 	report, code := w.checkJSON(t, byAPI...)
 	want := slices.Concat([]string{"resolver: ok", "api: ok", "token: ok", "right: ok", "write: ok", "cname: ok", "caa: ok"}, checkedZone,
@@ -205,20 +184,20 @@ func TestCheck(t *testing.T) {
 	}
 	writes := make(map[string]int)
 	for _, req := range w.Recorder.Requests() {
-		if kind, records := req.kind(); len(records) > 0 {
-			writes[kind+" "+absolute(records[0].Name, req.Zone)] += len(records)
+		if kind, records := req.Kind(); len(records) > 0 {
+			writes[kind+" "+harness.Absolute(records[0].Name, req.Zone)] += len(records)
 		}
 	}
-	owner := "_acme-challenge." + elsewhere + "."
+	owner := "_acme-challenge." + harness.Elsewhere + "."
 	if diff := cmp.Diff(map[string]int{"append " + owner: 1, "delete " + owner: 1}, writes); diff != "" {
 		t.Errorf("what was written (-want +got):\n%s", diff)
 	}
 
 	out, code := w.check(t, byAPI...)
 	for _, part := range []string{
-		"ok           write        a challenge was written at " + elsewhere + "." + hostedZone + ", to which a CNAME has to lead\n",
-		"\nzone " + hostedZone + "\nok           delegation   example delegates it to ns1." + hostedZone + " and ns2." + hostedZone + "\n",
-		"    " + elsewhere + `. CAA 0 issue "letsencrypt.org; accounturi=` + account + `; validationmethods=dns-01"` + "\n",
+		"ok           write        a challenge was written at " + harness.Elsewhere + "." + harness.HostedZone + ", to which a CNAME has to lead\n",
+		"\nzone " + harness.HostedZone + "\nok           delegation   example delegates it to ns1." + harness.HostedZone + " and ns2." + harness.HostedZone + "\n",
+		"    " + harness.Elsewhere + `. CAA 0 issue "letsencrypt.org; accounturi=` + account + `; validationmethods=dns-01"` + "\n",
 		"\nAll that was checked is right.\n",
 	} {
 		if code != 0 || !strings.Contains(out, part) || strings.ContainsAny(out, "✓✗\x1b") {
@@ -226,18 +205,18 @@ func TestCheck(t *testing.T) {
 		}
 	}
 
-	report, code = w.checkJSON(t, "--config", testdata(t, "check.caddyfile"))
+	report, code = w.checkJSON(t, "--config", harness.Testdata(t, "check.caddyfile"))
 	want = slices.Concat([]string{"resolver: ok", "service: ok"}, checkedZone, []string{"write: ok", "read back: ok", "seen: ok", "removed: ok"})
 	if diff := cmp.Diff(want, report.summary()); diff != "" || code != 0 {
 		t.Errorf("the service: exit code %d (-want +got):\n%s", code, diff)
 	}
-	report, code = w.checkJSON(t, "*."+hostedZone, "--address", w.caddy.admin)
+	report, code = w.checkJSON(t, "*."+harness.HostedZone, "--address", w.caddy.Admin)
 	want = slices.Concat([]string{"resolver: ok", "service: ok", "write: ok", "cname: ok", "caa: ok"}, checkedZone,
 		[]string{"seen: ok", "resolved: ok", "account: note", "removed: ok"})
 	if diff := cmp.Diff(want, report.summary()); diff != "" || code != 0 {
 		t.Errorf("a hosted domain in process: exit code %d (-want +got):\n%s", code, diff)
 	}
-	w.AssertNoChallenge(t, hostedZone, elsewhere, hostedZone)
+	w.AssertNoChallenge(t, harness.HostedZone, harness.Elsewhere, harness.HostedZone)
 }
 
 // TestCheckFindsWhatIsWrong has the CNAME missing, the CA forbidden, and a token
@@ -245,11 +224,11 @@ func TestCheck(t *testing.T) {
 func TestCheckFindsWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	w := newCheckWorld(t, false)
-	w.Resolver.Host(t, elsewhereZone, elsewhereZone+`. 60 IN CAA 0 issue "ca.example.net"`)
-	report, code := w.checkJSON(t, elsewhere, "--config", testdata(t, "client.caddyfile"))
+	w.Resolver.Host(t, harness.ElsewhereZone, harness.ElsewhereZone+`. 60 IN CAA 0 issue "ca.example.net"`)
+	report, code := w.checkJSON(t, harness.Elsewhere, "--config", harness.Testdata(t, "client.caddyfile"))
 	want := map[string][]string{
-		"cname":    {"_acme-challenge." + elsewhere + ". CNAME " + elsewhere + "." + hostedZone + "."},
-		"caa":      {elsewhereZone + `. CAA 0 issue "letsencrypt.org"`},
+		"cname":    {"_acme-challenge." + harness.Elsewhere + ". CNAME " + harness.Elsewhere + "." + harness.HostedZone + "."},
+		"caa":      {harness.ElsewhereZone + `. CAA 0 issue "letsencrypt.org"`},
 		"resolved": nil,
 	}
 	got := make(map[string][]string)
@@ -261,28 +240,28 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || code != 1 || report.Outcome != "wrong" {
 		t.Errorf("exit code %d, outcome %s; what is wrong, and the lines to write (-want +got):\n%s", code, report.Outcome, diff)
 	}
-	report, code = w.checkJSON(t, "mail."+elsewhereZone, "--config", testdata(t, "client.caddyfile"))
+	report, code = w.checkJSON(t, "mail."+harness.ElsewhereZone, "--config", harness.Testdata(t, "client.caddyfile"))
 	if i := slices.Index(report.summary(), "right: wrong"); i < 0 || code != 1 ||
-		!cmp.Equal(report.Steps[i].Lines, []string{"client web {", "\tcertificates mail." + elsewhereZone, "}"}) {
+		!cmp.Equal(report.Steps[i].Lines, []string{"client web {", "\tcertificates mail." + harness.ElsewhereZone, "}"}) {
 		t.Errorf("exit code %d: %v", code, report)
 	}
 	if _, code := w.check(t, "localhost"); code != 2 {
 		t.Errorf("exit code %d for a domain that is none", code)
 	}
-	w.AssertNoChallenge(t, hostedZone, elsewhere)
+	w.AssertNoChallenge(t, harness.HostedZone, harness.Elsewhere)
 }
 
 // TestCheckInterrupted ends a check when it has written its challenge.
 func TestCheckInterrupted(t *testing.T) {
 	t.Parallel()
 	w := newCheckWorld(t, true)
-	cmd := w.command(t, elsewhere, "--config", testdata(t, "client.caddyfile"))
+	cmd := w.command(t, harness.Elsewhere, "--config", harness.Testdata(t, "client.caddyfile"))
 	var out bytes.Buffer
 	cmd.Stdout = &out
 	written, signalled := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	w.Recorder.OnAnswer(func(req Request) {
-		if kind, _ := req.kind(); kind == "append" {
+	w.Recorder.OnAnswer(func(req harness.Request) {
+		if kind, _ := req.Kind(); kind == "append" {
 			once.Do(func() {
 				close(written)
 				<-signalled // before the answer is out
@@ -295,7 +274,7 @@ func TestCheckInterrupted(t *testing.T) {
 	select {
 	case <-written:
 		cmd.Process.Signal(os.Interrupt)
-	case <-time.After(startTimeout):
+	case <-time.After(harness.StartTimeout):
 		t.Error("nothing was written")
 	}
 	close(signalled)
@@ -305,9 +284,9 @@ func TestCheckInterrupted(t *testing.T) {
 	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 2 {
 		t.Errorf("it ended with %v:\n%s", err, out.String())
 	}
-	w.AssertNoChallenge(t, hostedZone, elsewhere)
+	w.AssertNoChallenge(t, harness.HostedZone, harness.Elsewhere)
 	var left []api.Record
-	for _, r := range w.Records(t, hostedZone) {
+	for _, r := range w.Records(t, harness.HostedZone) {
 		if r.Type == "TXT" {
 			left = append(left, r)
 		}
@@ -323,34 +302,34 @@ func TestCheckBelowWildcard(t *testing.T) {
 	t.Parallel()
 	w := newCheckWorld(t, true)
 	file := filepath.Join(t.TempDir(), "zone")
-	if err := os.WriteFile(file, []byte("*."+hostedZone+". 60 A 192.0.2.7\nown."+hostedZone+". 60 A 192.0.2.8\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("*."+harness.HostedZone+". 60 A 192.0.2.7\nown."+harness.HostedZone+". 60 A 192.0.2.8\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(caddyBinary, "bestdns", "import", hostedZone, file, "--address", w.caddy.admin).CombinedOutput(); err != nil {
+	if out, err := exec.Command(harness.CaddyBinary, "bestdns", "import", harness.HostedZone, file, "--address", w.caddy.Admin).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	report, code := w.checkJSON(t, "host."+hostedZone, "--address", w.caddy.admin)
+	report, code := w.checkJSON(t, "host."+harness.HostedZone, "--address", w.caddy.Admin)
 	last := report.Steps[len(report.Steps)-1]
-	found := "host." + hostedZone + " has its A record from the wildcard *." + hostedZone + ", which does not answer for it while a challenge is there (RFC 4592)"
-	if last.Step != "wildcard" || last.Status != "warning" || last.Found != found || !slices.Equal(last.Lines, []string{"host." + hostedZone + ". A …"}) || code != 0 {
+	found := "host." + harness.HostedZone + " has its A record from the wildcard *." + harness.HostedZone + ", which does not answer for it while a challenge is there (RFC 4592)"
+	if last.Step != "wildcard" || last.Status != "warning" || last.Found != found || !slices.Equal(last.Lines, []string{"host." + harness.HostedZone + ". A …"}) || code != 0 {
 		t.Errorf("exit code %d, the last step is %+v", code, last)
 	}
-	report, _ = w.checkJSON(t, "deep.down."+hostedZone, "--address", w.caddy.admin)
-	if last := report.Steps[len(report.Steps)-1]; !strings.Contains(last.Found, "from the wildcard *."+hostedZone+",") {
+	report, _ = w.checkJSON(t, "deep.down."+harness.HostedZone, "--address", w.caddy.Admin)
+	if last := report.Steps[len(report.Steps)-1]; !strings.Contains(last.Found, "from the wildcard *."+harness.HostedZone+",") {
 		t.Errorf("below a name that the wildcard stands for too: %+v", last)
 	}
-	w.AssertNoChallenge(t, hostedZone, "host."+hostedZone)
-	if err := os.WriteFile(file, []byte("_acme-challenge.left."+hostedZone+". 0 TXT x\n"), 0o600); err != nil {
+	w.AssertNoChallenge(t, harness.HostedZone, "host."+harness.HostedZone)
+	if err := os.WriteFile(file, []byte("_acme-challenge.left."+harness.HostedZone+". 0 TXT x\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(caddyBinary, "bestdns", "import", hostedZone, file, "--address", w.caddy.admin).CombinedOutput(); err != nil {
+	if out, err := exec.Command(harness.CaddyBinary, "bestdns", "import", harness.HostedZone, file, "--address", w.caddy.Admin).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	report, _ = w.checkJSON(t, "left."+hostedZone, "--address", w.caddy.admin)
-	if last := report.Steps[len(report.Steps)-1]; last.Step != "wildcard" || !strings.Contains(last.Found, "left."+hostedZone+" has no address, and the wildcard *."+hostedZone) {
+	report, _ = w.checkJSON(t, "left."+harness.HostedZone, "--address", w.caddy.Admin)
+	if last := report.Steps[len(report.Steps)-1]; last.Step != "wildcard" || !strings.Contains(last.Found, "left."+harness.HostedZone+" has no address, and the wildcard *."+harness.HostedZone) {
 		t.Errorf("a host that a record below it has taken from the wildcard: %+v", last)
 	}
-	report, _ = w.checkJSON(t, "own."+hostedZone, "--address", w.caddy.admin)
+	report, _ = w.checkJSON(t, "own."+harness.HostedZone, "--address", w.caddy.Admin)
 	if slices.Contains(report.summary(), "wildcard: warning") {
 		t.Errorf("a host of its own: %v", report.summary())
 	}

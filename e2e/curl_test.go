@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
@@ -15,7 +16,7 @@ import (
 // address.
 func TestREADMECurl(t *testing.T) {
 	t.Parallel()
-	debian(t, "curl", "curl")
+	harness.Debian(t, "curl", "curl")
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -31,9 +32,9 @@ func TestREADMECurl(t *testing.T) {
 		t.Fatalf("the README has %d examples of curl", len(examples))
 	}
 
-	w := NewWorld(t)
-	caddy := StartCaddy(t, caddyBinary, "curl.caddyfile", w.Env(t))
-	addresses := strings.NewReplacer("https://dns.example.net", "http://"+w.API, "127.0.0.1:2019", caddy.admin)
+	w := harness.NewWorld(t)
+	caddy := harness.StartCaddy(t, harness.CaddyBinary, "curl.caddyfile", w.Env(t))
+	addresses := strings.NewReplacer("https://dns.example.net", "http://"+w.API, "127.0.0.1:2019", caddy.Admin)
 	changed := false
 	for _, example := range examples {
 		line := addresses.Replace(example)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
 // panel is one rectangle of a Grafana dashboard.
@@ -39,11 +41,11 @@ func (p panel) queries(rate time.Duration) (queries []string) {
 func readDashboard(t testing.TB) []panel {
 	t.Helper()
 	text, err := os.ReadFile("../docs/monitoring/dashboard.json")
-	noError(t, err)
+	harness.NoError(t, err)
 	var dashboard struct {
 		Panels []panel `json:"panels"`
 	}
-	noError(t, json.Unmarshal(text, &dashboard))
+	harness.NoError(t, json.Unmarshal(text, &dashboard))
 	return dashboard.Panels
 }
 
@@ -58,7 +60,7 @@ func (p panel) showsSomething(t testing.TB, prometheus string, rate time.Duratio
 			form = url.Values{"query": {query}, "start": {from.Format(time.RFC3339)}, "end": {to.Format(time.RFC3339)}, "step": {"1s"}}
 		}
 		resp, err := http.Get(prometheus + "/api/v1/" + call + "?" + form.Encode())
-		noError(t, err)
+		harness.NoError(t, err)
 		defer resp.Body.Close()
 		var answer struct {
 			Error string

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/libdns/libdns"
 
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/api"
 	_ "github.com/caddy-dns/bestdns/service"
 )
@@ -57,15 +58,15 @@ func (p failingProvider) DeleteRecords(ctx context.Context, zone string, records
 // a provider of the test's own, and returns the URL of its API.
 func startInThisProcess(t *testing.T, token string) string {
 	t.Helper()
-	dir, addr := t.TempDir(), freeAddr(t)
+	dir, addr := t.TempDir(), harness.FreeAddr(t)
 	t.Setenv("XDG_DATA_HOME", dir)
 	t.Setenv("XDG_CONFIG_HOME", dir)
 	type object = map[string]any
 	zones := []object{
-		{"name": hostedZone, "ns": []object{{"name": "ns1.elsewhere.example"}}, "cname_target": true},
+		{"name": harness.HostedZone, "ns": []object{{"name": "ns1.elsewhere.example"}}, "cname_target": true},
 		{"name": "25.2.0.192.in-addr.arpa", "ns": []object{{"name": "ns1.elsewhere.example"}}},
 	}
-	allowed := []string{"under " + hostedZone, "under 25.2.0.192.in-addr.arpa"}
+	allowed := []string{"under " + harness.HostedZone, "under 25.2.0.192.in-addr.arpa"}
 	for _, name := range []string{"fails", "unreachable", "slow", "works"} {
 		zones = append(zones, object{"name": name + ".example", "provider": object{"name": "e2e_" + name}})
 		allowed = append(allowed, "under "+name+".example")
@@ -75,10 +76,10 @@ func startInThisProcess(t *testing.T, token string) string {
 		"logging": object{"logs": object{"default": object{"writer": object{"output": "discard"}}}},
 		"apps": object{
 			"bestdns": object{
-				"listen": []string{freeAddr(t)}, "store": filepath.Join(dir, "records.db"), "zones": zones,
+				"listen": []string{harness.FreeAddr(t)}, "store": filepath.Join(dir, "records.db"), "zones": zones,
 				"clients": []object{{
-					"name": "all", "description": "has every right", "token": []string{digest(token)}, "allow": allowed,
-					"certificates": []string{elsewhere}, "client_ip": []string{"127.0.0.0/8"}, "expires": "2999-12-31",
+					"name": "all", "description": "has every right", "token": []string{harness.Digest(token)}, "allow": allowed,
+					"certificates": []string{harness.Elsewhere}, "client_ip": []string{"127.0.0.0/8"}, "expires": "2999-12-31",
 				}},
 			},
 			"http": object{"servers": object{"api": object{
@@ -102,12 +103,12 @@ func startInThisProcess(t *testing.T, token string) string {
 // check of the definition, and the tests whose requests pass a [DefinedTransport] add
 // to it.
 func TestDefinition(t *testing.T) {
-	if ok, errs := definition(t).ValidateDocument(); !ok {
-		t.Errorf("openapi.yaml is not an OpenAPI document: %q", texts(errs))
+	if ok, errs := harness.Definition(t).ValidateDocument(); !ok {
+		t.Errorf("openapi.yaml is not an OpenAPI document: %q", harness.ValidationTexts(errs))
 	}
 	token := api.NewToken()
 	url := startInThisProcess(t, token)
-	client := &http.Client{Transport: DefinedTransport(t, &http.Transport{DisableKeepAlives: true})}
+	client := &http.Client{Transport: harness.DefinedTransport(t, &http.Transport{DisableKeepAlives: true})}
 	const txt = `[{"name":"x","type":"TXT","ttl":60,"data":"a"}]`
 	records := func(zone string) string { return "/v1/zones/" + zone + "/records" }
 	type header = map[string]string
@@ -122,37 +123,37 @@ func TestDefinition(t *testing.T) {
 		{"GET", "/v1/openapi.yaml", "", nil, "200"},
 		{"GET", "/v1/zones", "", right, "200"},
 		{"GET", "/v1/token", "", right, "200"},
-		{"PATCH", records(hostedZone), `{"append":` + txt + `}`, right, "200"},
-		{"PATCH", records(hostedZone), `{"set":[{"name":"*.x","type":"type65280","data":"\\# 1 00"}]}`, right, "200"},
-		{"GET", records(hostedZone), "", right, "200"},
-		{"GET", records("x."+hostedZone+".") + "?name=@&type=txt", "", right, "200"},
-		{"HEAD", records(hostedZone), "", right, "200"},
+		{"PATCH", records(harness.HostedZone), `{"append":` + txt + `}`, right, "200"},
+		{"PATCH", records(harness.HostedZone), `{"set":[{"name":"*.x","type":"type65280","data":"\\# 1 00"}]}`, right, "200"},
+		{"GET", records(harness.HostedZone), "", right, "200"},
+		{"GET", records("x."+harness.HostedZone+".") + "?name=@&type=txt", "", right, "200"},
+		{"HEAD", records(harness.HostedZone), "", right, "200"},
 		{"PATCH", records("0%2F25.2.0.192.in-addr.arpa"), `{"append":[{"name":"1.25.2.0.192.in-addr.arpa.","type":"PTR","ttl":0,"data":"a."}]}`, right, "200"},
-		{"PATCH", records(elsewhere), `{"append":[{"name":"_acme-challenge","type":"TXT","data":"LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"}]}`, right, "200"},
-		{"PATCH", records(hostedZone), `{"delete":[{"name":"x"},{"name":"y","data":"z"}]}`, right, "200"},
+		{"PATCH", records(harness.Elsewhere), `{"append":[{"name":"_acme-challenge","type":"TXT","data":"LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"}]}`, right, "200"},
+		{"PATCH", records(harness.HostedZone), `{"delete":[{"name":"x"},{"name":"y","data":"z"}]}`, right, "200"},
 		{"PATCH", records("works.example"), `{"append":` + txt + `}`, right, "200"},
-		{"GET", records(hostedZone) + "?colour=blue", "", right, "400 bad-request"},
-		{"PATCH", records(hostedZone), `{"Append":` + txt + `}`, right, "400 bad-request"},
-		{"PATCH", records(hostedZone), `{"append":` + txt + `,"delete":[]}`, right, "400 bad-request"},
-		{"PATCH", records(hostedZone), `{"append":[]}`, right, "200"},
-		{"PATCH", records(hostedZone), `{}`, right, "400 bad-request"},
-		{"PATCH", records(hostedZone), `{"delete":[{}]}`, right, "400 bad-request"},
+		{"GET", records(harness.HostedZone) + "?colour=blue", "", right, "400 bad-request"},
+		{"PATCH", records(harness.HostedZone), `{"Append":` + txt + `}`, right, "400 bad-request"},
+		{"PATCH", records(harness.HostedZone), `{"append":` + txt + `,"delete":[]}`, right, "400 bad-request"},
+		{"PATCH", records(harness.HostedZone), `{"append":[]}`, right, "200"},
+		{"PATCH", records(harness.HostedZone), `{}`, right, "400 bad-request"},
+		{"PATCH", records(harness.HostedZone), `{"delete":[{}]}`, right, "400 bad-request"},
 		{"GET", "/v1/zones", "", nil, "401 unauthorized"},
 		{"GET", "/v1/token", "", header{"Authorization": "Bearer x"}, "401 unauthorized"},
-		{"PATCH", records(hostedZone), `{"append":[{"name":"@","type":"NS","data":"a."}]}`, right, "403 forbidden"},
+		{"PATCH", records(harness.HostedZone), `{"append":[{"name":"@","type":"NS","data":"a."}]}`, right, "403 forbidden"},
 		{"GET", records("example.net"), "", right, "404 zone-not-found"},
 		{"PATCH", records("example.net"), `{"append":` + txt + `}`, right, "404 zone-not-found"},
-		{"POST", records(hostedZone), `{}`, right, "405 method-not-allowed"},
+		{"POST", records(harness.HostedZone), `{}`, right, "405 method-not-allowed"},
 		{"DELETE", "/v1/token", "", right, "405 method-not-allowed"},
-		{"PATCH", records(hostedZone), `{"append":[{"name":"x","type":"A","data":"192.0.2.1"}]}`, right, "200"},
-		{"PATCH", records(hostedZone), `{"append":[{"name":"x","type":"CNAME","data":"a."}]}`, right, "409 conflict"},
-		{"PATCH", records(hostedZone), `{"append":[` + strings.Join(addresses(1000), ",") + `]}`, right, "409 over-limit"},
-		{"PATCH", records(hostedZone), `{"append":[` + strings.Repeat(`{"name":"x","type":"A","data":"192.0.2.1"},`, 1000) + `{"name":"x"}]}`, right, "413 too-large"},
-		{"PATCH", records(hostedZone), `{"append":[{"name":"x","type":"TXT","data":"` + strings.Repeat("x", 1<<20) + `"}]}`, right, "413 too-large"},
-		{"GET", records(hostedZone) + "?type=NONE", "", right, "422 invalid-record"},
-		{"PATCH", records(hostedZone), `{"append":[{"name":"x","type":"A","data":"x"}]}`, right, "422 invalid-record"},
-		{"PATCH", records(hostedZone), `{"append":[{"name":"x","type":"A","data":"192.0.2.1"},{"name":"x.works.example.","type":"A","data":"192.0.2.1"}]}`, right, "422 several-zones"},
-		{"PATCH", records(hostedZone), `{"append":` + txt + `}`, early, "425 too-early"},
+		{"PATCH", records(harness.HostedZone), `{"append":[{"name":"x","type":"A","data":"192.0.2.1"}]}`, right, "200"},
+		{"PATCH", records(harness.HostedZone), `{"append":[{"name":"x","type":"CNAME","data":"a."}]}`, right, "409 conflict"},
+		{"PATCH", records(harness.HostedZone), `{"append":[` + strings.Join(addresses(1000), ",") + `]}`, right, "409 over-limit"},
+		{"PATCH", records(harness.HostedZone), `{"append":[` + strings.Repeat(`{"name":"x","type":"A","data":"192.0.2.1"},`, 1000) + `{"name":"x"}]}`, right, "413 too-large"},
+		{"PATCH", records(harness.HostedZone), `{"append":[{"name":"x","type":"TXT","data":"` + strings.Repeat("x", 1<<20) + `"}]}`, right, "413 too-large"},
+		{"GET", records(harness.HostedZone) + "?type=NONE", "", right, "422 invalid-record"},
+		{"PATCH", records(harness.HostedZone), `{"append":[{"name":"x","type":"A","data":"x"}]}`, right, "422 invalid-record"},
+		{"PATCH", records(harness.HostedZone), `{"append":[{"name":"x","type":"A","data":"192.0.2.1"},{"name":"x.works.example.","type":"A","data":"192.0.2.1"}]}`, right, "422 several-zones"},
+		{"PATCH", records(harness.HostedZone), `{"append":` + txt + `}`, early, "425 too-early"},
 		{"GET", records("works.example"), "", right, "501 not-supported"},
 		{"PATCH", records("works.example"), `{"set":` + txt + `}`, right, "501 not-supported"},
 		{"PATCH", records("fails.example"), `{"append":` + txt + `}`, right, "502 provider-failed"},

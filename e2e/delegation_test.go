@@ -6,13 +6,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
 // rights is the variable of rights.caddyfile for what the client may do.
-func rights(rules ...string) Env { return Env{"RIGHTS": strings.Join(rules, "\n\t\t\t")} }
+func rights(rules ...string) harness.Env {
+	return harness.Env{"RIGHTS": strings.Join(rules, "\n\t\t\t")}
+}
 
 // certificatesFor is a right to certificates for each of the domains.
-func certificatesFor(domains ...string) Env {
+func certificatesFor(domains ...string) harness.Env {
 	var rules []string
 	for _, domain := range domains {
 		rules = append(rules, "certificates "+domain)
@@ -22,25 +26,25 @@ func certificatesFor(domains ...string) Env {
 
 // delegation is the CNAME that BestDNS asks for where the domain is hosted.
 func delegation(domain string) string {
-	return "_acme-challenge." + domain + ". 60 IN CNAME " + domain + "." + hostedZone + "."
+	return "_acme-challenge." + domain + ". 60 IN CNAME " + domain + "." + harness.HostedZone + "."
 }
 
 // everyClient runs a test with a Caddy that comes by the API and with one that
 // has the service in itself. The client may have certificates for the domains.
-func everyClient(t *testing.T, domains []string, test func(t *testing.T, w *World, start func(...Env) *Caddy)) {
+func everyClient(t *testing.T, domains []string, test func(t *testing.T, w *harness.World, start func(...harness.Env) *harness.Caddy)) {
 	t.Run("by API", func(t *testing.T) {
 		t.Parallel()
-		w := NewWorld(t)
-		StartCaddy(t, caddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(domains...))
-		test(t, w, func(env ...Env) *Caddy {
-			return StartCaddy(t, clientBinary, "client.caddyfile", append([]Env{w.Env(t)}, env...)...)
+		w := harness.NewWorld(t)
+		harness.StartCaddy(t, harness.CaddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(domains...))
+		test(t, w, func(env ...harness.Env) *harness.Caddy {
+			return harness.StartCaddy(t, harness.ClientBinary, "client.caddyfile", append([]harness.Env{w.Env(t)}, env...)...)
 		})
 	})
 	t.Run("in process", func(t *testing.T) {
 		t.Parallel()
-		w := NewWorld(t)
-		test(t, w, func(env ...Env) *Caddy {
-			return StartCaddy(t, caddyBinary, "inprocess.caddyfile", append([]Env{w.Env(t)}, env...)...)
+		w := harness.NewWorld(t)
+		test(t, w, func(env ...harness.Env) *harness.Caddy {
+			return harness.StartCaddy(t, harness.CaddyBinary, "inprocess.caddyfile", append([]harness.Env{w.Env(t)}, env...)...)
 		})
 	})
 }
@@ -52,26 +56,26 @@ func TestSeveralDomainsElsewhere(t *testing.T) {
 	domains := map[string]string{ // and the zones that they are hosted in
 		"first.test":       "first.test",
 		"a.b.second.co.uk": "second.co.uk",
-		elsewhere:          elsewhereZone,
-		web:                hostedZone,
+		harness.Elsewhere:  harness.ElsewhereZone,
+		web:                harness.HostedZone,
 	}
 	var names []string
 	for domain := range domains {
 		names = append(names, domain, "*."+domain)
 	}
-	everyClient(t, keys(domains), func(t *testing.T, w *World, start func(...Env) *Caddy) {
+	everyClient(t, keys(domains), func(t *testing.T, w *harness.World, start func(...harness.Env) *harness.Caddy) {
 		for domain, zone := range domains {
-			if domain != web && domain != elsewhere { // which the world hosts
+			if domain != web && domain != harness.Elsewhere { // which the world hosts
 				w.Resolver.Host(t, zone, delegation(domain))
 			}
 		}
 		caddy := start(sites(names...))
 		caddy.WaitCertificates(names...)
 		for domain := range domains {
-			AssertServed(t, caddy.HTTPS, domain, w.Pebble, domain)
-			AssertServed(t, caddy.HTTPS, "any."+domain, w.Pebble, "*."+domain)
+			harness.AssertServed(t, caddy.HTTPS, domain, w.Pebble, domain)
+			harness.AssertServed(t, caddy.HTTPS, "any."+domain, w.Pebble, "*."+domain)
 		}
-		w.AssertNoChallenge(t, hostedZone, keys(domains)...)
+		w.AssertNoChallenge(t, harness.HostedZone, keys(domains)...)
 	})
 }
 
@@ -81,31 +85,33 @@ func TestCNAMEMissingOrWrong(t *testing.T) {
 	t.Parallel()
 	const missing, wrong = "missing.test", "wrong.test"
 	domains := []string{missing, wrong}
-	everyClient(t, domains, func(t *testing.T, w *World, start func(...Env) *Caddy) {
+	everyClient(t, domains, func(t *testing.T, w *harness.World, start func(...harness.Env) *harness.Caddy) {
 		w.Resolver.Host(t, missing)
-		w.Resolver.Host(t, wrong, "_acme-challenge."+wrong+". 60 IN CNAME "+wrong+"."+elsewhereZone+".")
+		w.Resolver.Host(t, wrong, "_acme-challenge."+wrong+". 60 IN CNAME "+wrong+"."+harness.ElsewhereZone+".")
 		caddy := start(sites(missing, "*."+missing, wrong, "*."+wrong))
-		refused := func(e Entry) bool {
+		refused := func(e harness.Entry) bool {
 			return e.Message == "will retry" && strings.Contains(e.Error, "urn:ietf:params:acme:error:unauthorized")
 		}
-		caddy.Accept(func(e Entry) bool { return strings.Contains(e.Line, missing) || strings.Contains(e.Line, wrong) })
-		if err := caddy.Log.Wait(4, obtainTimeout, refused); err != nil {
+		caddy.Accept(func(e harness.Entry) bool {
+			return strings.Contains(e.Line, missing) || strings.Contains(e.Line, wrong)
+		})
+		if err := caddy.Log.Wait(4, harness.ObtainTimeout, refused); err != nil {
 			t.Fatalf("waiting for the CA to refuse: %v", err)
 		}
 		for _, domain := range domains {
-			told := caddy.Log.Entries(func(e Entry) bool {
+			told := caddy.Log.Entries(func(e harness.Entry) bool {
 				return strings.Contains(e.Message, "CNAME") && e.Level == "info" &&
 					strings.Contains(e.Line, fmt.Sprintf(`"name":"_acme-challenge.%s."`, domain)) &&
-					strings.Contains(e.Line, fmt.Sprintf(`"target":"%s.%s."`, domain, hostedZone))
+					strings.Contains(e.Line, fmt.Sprintf(`"target":"%s.%s."`, domain, harness.HostedZone))
 			})
-			appends := caddy.Log.Entries(func(e Entry) bool {
+			appends := caddy.Log.Entries(func(e harness.Entry) bool {
 				return e.Message == "creating DNS record" && strings.Contains(e.Line, `"dns_name":"_acme-challenge.`+domain+`"`)
 			})
 			if len(appends) != 2 || len(told) != len(appends) {
 				t.Errorf("the log names the CNAME of %s %d times for %d challenges, of which there should be 2", domain, len(told), len(appends))
 			}
 		}
-		w.WaitNoChallenge(t, hostedZone, domains...)
+		w.WaitNoChallenge(t, harness.HostedZone, domains...)
 	})
 }
 
@@ -113,38 +119,38 @@ func TestCNAMEMissingOrWrong(t *testing.T) {
 // beginning. What the first one wrote, the second one removes.
 func TestCleanUpAfterRestart(t *testing.T) {
 	t.Parallel()
-	domains := []string{elsewhere, web}
-	w := NewWorld(t)
-	service := StartCaddy(t, caddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(domains...))
+	domains := []string{harness.Elsewhere, web}
+	w := harness.NewWorld(t)
+	service := harness.StartCaddy(t, harness.CaddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(domains...))
 	gate := w.Pebble.HoldChallenges()
-	client := StartCaddy(t, clientBinary, "client.caddyfile", w.Env(t), sites("*."+elsewhere, "*."+web))
-	if err := w.waitWrites(t, "append", 2); err != nil {
+	client := harness.StartCaddy(t, harness.ClientBinary, "client.caddyfile", w.Env(t), sites("*."+harness.Elsewhere, "*."+web))
+	if err := waitWrites(t, w, "append", 2); err != nil {
 		t.Fatal(err)
 	}
 	service.Stop()
-	StartCaddy(t, caddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(domains...))
-	if left := w.challengesLeft(t, hostedZone, domains...); len(left) != 4 { // each by API and by DNS
+	harness.StartCaddy(t, harness.CaddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(domains...))
+	if left := w.ChallengesLeft(t, harness.HostedZone, domains...); len(left) != 4 { // each by API and by DNS
 		t.Errorf("after the restart there are the challenges %q, want one for each of %q", left, domains)
 	}
 	gate.Open()
-	client.WaitCertificates("*."+elsewhere, "*."+web)
+	client.WaitCertificates("*."+harness.Elsewhere, "*."+web)
 	w.Recorder.AssertWrites(t, map[string]int{
-		"_acme-challenge." + elsewhere + ".": 1,
-		"_acme-challenge." + web + ".":       1,
+		"_acme-challenge." + harness.Elsewhere + ".": 1,
+		"_acme-challenge." + web + ".":               1,
 	})
-	w.AssertNoChallenge(t, hostedZone, domains...)
+	w.AssertNoChallenge(t, harness.HostedZone, domains...)
 }
 
 // waitWrites waits until clients have made n changes of the kind.
-func (w *World) waitWrites(t testing.TB, kind string, n int) error {
+func waitWrites(t testing.TB, w *harness.World, kind string, n int) error {
 	t.Helper()
-	deadline := time.After(obtainTimeout)
+	deadline := time.After(harness.ObtainTimeout)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		found := 0
 		for _, req := range w.Recorder.Requests() {
-			if k, _ := req.kind(); k == kind {
+			if k, _ := req.Kind(); k == kind {
 				found++
 			}
 		}
@@ -154,7 +160,7 @@ func (w *World) waitWrites(t testing.TB, kind string, n int) error {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			return fmt.Errorf("after %s there are %d changes of the kind %s, want %d", obtainTimeout, found, kind, n)
+			return fmt.Errorf("after %s there are %d changes of the kind %s, want %d", harness.ObtainTimeout, found, kind, n)
 		}
 	}
 }
@@ -164,19 +170,19 @@ func (w *World) waitWrites(t testing.TB, kind string, n int) error {
 func TestLegoWithAndWithoutCNAMEs(t *testing.T) {
 	t.Parallel()
 	const missing, wrong = "missing.test", "wrong.test"
-	start := func(t *testing.T) *World {
-		w := NewWorld(t)
+	start := func(t *testing.T) *harness.World {
+		w := harness.NewWorld(t)
 		w.Resolver.Host(t, missing)
-		w.Resolver.Host(t, wrong, "_acme-challenge."+wrong+". 60 IN CNAME "+wrong+"."+elsewhereZone+".")
-		StartCaddy(t, caddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(elsewhere, missing, wrong))
+		w.Resolver.Host(t, wrong, "_acme-challenge."+wrong+". 60 IN CNAME "+wrong+"."+harness.ElsewhereZone+".")
+		harness.StartCaddy(t, harness.CaddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(harness.Elsewhere, missing, wrong))
 		return w
 	}
-	const byDomain, byTarget = "_acme-challenge." + elsewhere + ".", elsewhere + "." + hostedZone + "."
-	follow := Env{"BESTDNS_PROPAGATION_TIMEOUT": "1"}
-	stay := Env{"BESTDNS_PROPAGATION_TIMEOUT": "1", "LEGO_DISABLE_CNAME_SUPPORT": "true"}
+	const byDomain, byTarget = "_acme-challenge." + harness.Elsewhere + ".", harness.Elsewhere + "." + harness.HostedZone + "."
+	follow := harness.Env{"BESTDNS_PROPAGATION_TIMEOUT": "1"}
+	stay := harness.Env{"BESTDNS_PROPAGATION_TIMEOUT": "1", "LEGO_DISABLE_CNAME_SUPPORT": "true"}
 
 	for name, tt := range map[string]struct {
-		env   Env
+		env   harness.Env
 		owner string
 	}{
 		"follows":         {follow, byTarget},
@@ -185,20 +191,20 @@ func TestLegoWithAndWithoutCNAMEs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := start(t)
-			chain, log, err := w.runLego(t, tt.env, elsewhere, "*."+elsewhere)
+			chain, log, err := w.RunLego(t, tt.env, harness.Elsewhere, "*."+harness.Elsewhere)
 			if err != nil {
 				t.Fatalf("%v\n%s", err, log)
 			}
-			AssertIssued(t, chain, w.Pebble, elsewhere, "*."+elsewhere)
+			harness.AssertIssued(t, chain, w.Pebble, harness.Elsewhere, "*."+harness.Elsewhere)
 			w.Recorder.AssertWrites(t, map[string]int{tt.owner: 2})
-			w.AssertNoChallenge(t, hostedZone, elsewhere)
+			w.AssertNoChallenge(t, harness.HostedZone, harness.Elsewhere)
 		})
 	}
 
 	// Without the CNAME, lego sees for itself that the record cannot be found, and
 	// does not trouble the CA.
 	for name, tt := range map[string]struct {
-		env    Env
+		env    harness.Env
 		domain string
 		want   string
 	}{
@@ -210,11 +216,11 @@ func TestLegoWithAndWithoutCNAMEs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := start(t)
-			_, log, err := w.runLego(t, tt.env, tt.domain)
+			_, log, err := w.RunLego(t, tt.env, tt.domain)
 			if err == nil || !strings.Contains(log, tt.want) {
 				t.Errorf("lego ends with %v and says\n%swhich does not hold %q", err, log, tt.want)
 			}
-			w.AssertNoChallenge(t, hostedZone, tt.domain)
+			w.AssertNoChallenge(t, harness.HostedZone, tt.domain)
 		})
 	}
 }

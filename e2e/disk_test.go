@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
@@ -27,26 +25,26 @@ import (
 var fullDisks = []struct {
 	name string
 	// place puts the store of a service that does not run yet where there is little room.
-	place func(*testing.T, *Service)
-	fill  func(*testing.T, *Service) (free func())
+	place func(*testing.T, *harness.Service)
+	fill  func(*testing.T, *harness.Service) (free func())
 }{
 	{
 		name:  "limit of the size of files",
-		place: func(*testing.T, *Service) {},
-		fill: func(t *testing.T, s *Service) func() {
+		place: func(*testing.T, *harness.Service) {},
+		fill: func(t *testing.T, s *harness.Service) func() {
 			info, err := os.Stat(s.Store)
-			noError(t, err)
-			limitFileSize(t, s.cmd.Process.Pid, uint64(info.Size()))
-			return func() { limitFileSize(t, s.cmd.Process.Pid, ^uint64(0)) }
+			harness.NoError(t, err)
+			limitFileSize(t, s.Cmd.Process.Pid, uint64(info.Size()))
+			return func() { limitFileSize(t, s.Cmd.Process.Pid, ^uint64(0)) }
 		},
 	},
 	{
 		name:  "file system without room",
-		place: func(t *testing.T, s *Service) { s.Store = filepath.Join(smallFileSystem(t), "records.db") },
-		fill: func(t *testing.T, s *Service) func() {
+		place: func(t *testing.T, s *harness.Service) { s.Store = filepath.Join(smallFileSystem(t), "records.db") },
+		fill: func(t *testing.T, s *harness.Service) func() {
 			path := filepath.Join(filepath.Dir(s.Store), "ballast")
 			f, err := os.Create(path)
-			noError(t, err)
+			harness.NoError(t, err)
 			for err == nil {
 				_, err = f.Write(make([]byte, 4096))
 			}
@@ -54,7 +52,7 @@ var fullDisks = []struct {
 			if !errors.Is(err, syscall.ENOSPC) {
 				t.Fatalf("filling the file system: %v", err)
 			}
-			return func() { noError(t, os.Remove(path)) }
+			return func() { harness.NoError(t, os.Remove(path)) }
 		},
 	},
 }
@@ -75,7 +73,7 @@ func smallFileSystem(t *testing.T) (folder string) {
 	t.Helper()
 	folder = t.TempDir()
 	if err := syscall.Mount("tmpfs", folder, "tmpfs", 0, "size=4m,mode=700"); err != nil {
-		cannot(t, fmt.Sprintf("a file system cannot be mounted: %v", err))
+		harness.Cannot(t, fmt.Sprintf("a file system cannot be mounted: %v", err))
 	}
 	t.Cleanup(func() { // after the service has ended, whose cleanup is older
 		if err := syscall.Unmount(folder, syscall.MNT_DETACH); err != nil {
@@ -85,80 +83,33 @@ func smallFileSystem(t *testing.T) (folder string) {
 	return folder
 }
 
-// probes is in what time a service has probed a store that cannot be written.
-const probes = 12 * time.Second
-
-// health returns what GET /v1/health answers, and the metric that tells the same.
-func (s *Service) health(t *testing.T) (status int, answer string, metric float64) {
-	t.Helper()
-	get := func(url string) (int, string) {
-		t.Helper()
-		resp, err := s.client.Get(url)
-		noError(t, err)
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
-		noError(t, err)
-		return resp.StatusCode, string(body)
-	}
-	status, answer = get("http://" + s.API + "/v1/health")
-	_, metrics := get("http://" + s.Admin + "/metrics")
-	found := healthyMetric.FindStringSubmatch(metrics)
-	if found == nil {
-		t.Fatal("the metric bestdns_healthy is not there")
-	}
-	metric, err := strconv.ParseFloat(found[1], 64)
-	noError(t, err)
-	return status, answer, metric
-}
-
-var healthyMetric = regexp.MustCompile(`(?m)^bestdns_healthy (\S+)$`)
-
-// wantHealth holds a service's health to a reason that it has to name, "" for none.
-func (s *Service) wantHealth(t *testing.T, when, reason string) {
-	t.Helper()
-	status, answer, metric := s.health(t)
-	want, wantMetric := http.StatusOK, 1.0
-	if reason != "" {
-		want, wantMetric = http.StatusServiceUnavailable, 0
-	}
-	if status != want || metric != wantMetric || !strings.Contains(answer, reason) {
-		t.Errorf("%s, health is %d %s and bestdns_healthy %v; want %d, %v and %q", when, status, answer, metric, want, wantMetric, reason)
-	}
-}
-
-// waitHealthy waits until a service says in its log that what it complained of is over,
-// and holds its health to that.
-func (s *Service) waitHealthy(t *testing.T, line string) {
-	t.Helper()
-	noError(t, s.log.Wait(1, 4*probes, message(line)))
-	s.wantHealth(t, "after "+line, "")
-}
-
 // When the disk is full, changes are refused, with certainty and without harm; all
 // else goes on, and changes too when there is room again.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	for _, disk := range fullDisks {
 		t.Run(disk.name, func(t *testing.T) {
-			s := NewService(t)
+			t.Parallel()
+			s := harness.NewService(t)
 			disk.place(t, s)
 			s.MustStart()
-			s.patch(t, appending(text("before", "x")))
-			s.wantHealth(t, "before", "")
+			s.MustPatch(t, harness.Appending(harness.Text("before", "x")))
+			s.WantHealth(t, "before", "")
 			free := disk.fill(t, s)
 
 			filler := strings.Repeat("x", 60_000)
 			var refused error
 			accepted := 0
 			for ; refused == nil && accepted < 1000; accepted++ {
-				refused = s.Patch(context.Background(), appending(text(fmt.Sprintf("filler%d", accepted), filler)))
+				refused = s.Patch(context.Background(), harness.Appending(harness.Text(fmt.Sprintf("filler%d", accepted), filler)))
 			}
 			accepted--
 			wantUnchanged(t, fmt.Sprintf("after %d changes", accepted), refused)
-			wantUnchanged(t, "a later change", s.Patch(context.Background(), appending(text("refused", filler))))
-			s.importIsRefused(t, "refused TXT"+strings.Repeat(` "`+strings.Repeat("x", 250)+`"`, 240)+"\n")
+			wantUnchanged(t, "a later change", s.Patch(context.Background(), harness.Appending(harness.Text("refused", filler))))
+			importIsRefused(t, s, "refused TXT"+strings.Repeat(` "`+strings.Repeat("x", 250)+`"`, 240)+"\n")
 			check := func(when string) {
 				t.Helper()
-				s.has(t, "before", "x")
+				s.Has(t, "before", "x")
 				texts := s.Texts()
 				if _, there := texts["refused"]; there {
 					t.Errorf("%s, a change is there that was refused", when)
@@ -173,40 +124,40 @@ func TestFullDisk(t *testing.T) {
 				}
 			}
 			check("with a full disk")
-			s.wantHealth(t, "with a full disk", s.Store)
+			s.WantHealth(t, "with a full disk", s.Store)
 
 			// It recovers when there is room, without being asked for a change, and not before.
 			const ended = "the store can be written again"
 			if !testing.Short() {
-				if s.log.Wait(1, probes, message(ended)) == nil {
+				if s.Log.Wait(1, harness.Probes, harness.Message(ended)) == nil {
 					t.Error("with a full disk, it says that the store can be written")
 				}
-				s.wantHealth(t, "still with a full disk", s.Store)
+				s.WantHealth(t, "still with a full disk", s.Store)
 			}
 			free()
-			s.waitHealthy(t, ended)
+			s.WaitHealthy(t, ended)
 			for _, line := range []string{"the store cannot be written: changes are refused until it can", ended} {
-				if got := s.log.Entries(message(line)); len(got) != 1 {
+				if got := s.Log.Entries(harness.Message(line)); len(got) != 1 {
 					t.Errorf("%d lines %q in the log, want 1", len(got), line)
 				}
 			}
-			s.patch(t, appending(text("after", "x")))
+			s.MustPatch(t, harness.Appending(harness.Text("after", "x")))
 			check("with room again")
 			s.Kill()
 			s.MustStart()
 			check("after a restart")
-			s.has(t, "after", "x")
+			s.Has(t, "after", "x")
 		})
 	}
 }
 
 // importIsRefused holds an import to the reason that there is no room, which is no fault of
 // the file.
-func (s *Service) importIsRefused(t *testing.T, file string) {
+func importIsRefused(t *testing.T, s *harness.Service, file string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "zone")
-	noError(t, os.WriteFile(path, []byte(file), 0o600))
-	_, err := s.command("import", hostedZone, path)
+	harness.NoError(t, os.WriteFile(path, []byte(file), 0o600))
+	_, err := s.Command("import", harness.HostedZone, path)
 	if err == nil || !strings.Contains(err.Error(), "takes no changes now") || !strings.Contains(err.Error(), "the store cannot be written") {
 		t.Errorf("an import on a full disk: %v", err)
 	}
@@ -214,27 +165,28 @@ func (s *Service) importIsRefused(t *testing.T, file string) {
 
 // A back-up for which there is no room fails with a reason and leaves nothing behind.
 func TestBackupOnFullDisk(t *testing.T) {
+	t.Parallel()
 	disk := fullDisks[1]
-	s := NewService(t)
+	s := harness.NewService(t)
 	disk.place(t, s)
 	s.MustStart()
-	s.patch(t, appending(text("before", strings.Repeat("x", 50_000))))
+	s.MustPatch(t, harness.Appending(harness.Text("before", strings.Repeat("x", 50_000))))
 	free := disk.fill(t, s)
 	target := filepath.Join(t.TempDir(), "backup.db")
-	if _, err := s.command("backup", target); err == nil || !strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
+	if _, err := s.Command("backup", target); err == nil || !strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
 		t.Errorf("a back-up on a full disk: %v", err)
 	}
 	free()
 	for _, folder := range []string{filepath.Dir(target), filepath.Dir(s.Store)} {
 		entries, err := os.ReadDir(folder)
-		noError(t, err)
+		harness.NoError(t, err)
 		for _, entry := range entries {
 			if entry.Name() != filepath.Base(s.Store) {
 				t.Errorf("%s was left in %s", entry.Name(), folder)
 			}
 		}
 	}
-	s.mustCommand(t, "backup", target)
+	s.MustCommand(t, "backup", target)
 }
 
 // wantUnchanged holds a refusal to what it has to say when nothing can be written.
@@ -251,6 +203,7 @@ func wantUnchanged(t *testing.T, when string, err error) {
 // nothing was changed; where the second does and the same cannot be written again,
 // what the disk has is not known, and the answer claims nothing.
 func TestFailingSync(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, when string
 		// want reports whether there was what the row is to show.
@@ -261,19 +214,20 @@ func TestFailingSync(t *testing.T) {
 		{"every third of a thread", ":when=2+3", func(a answers) bool { return len(a.made) > 0 && len(a.unchanged) > 0 }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := NewService(t)
+			t.Parallel()
+			s := harness.NewService(t)
 			s.MustStart()
-			s.patch(t, appending(text("before", "x")))
-			stop := s.failSync(t, test.when).stop
-			given := s.appendMany(t, 8, time.Second)
-			s.has(t, "before", "x")
+			s.MustPatch(t, harness.Appending(harness.Text("before", "x")))
+			stop := s.FailSync(t, test.when).Stop
+			given := appendMany(t, s, 8, time.Second)
+			s.Has(t, "before", "x")
 			stop()
 			summary := fmt.Sprintf("%d changes were made, %d refused and unchanged, %d unknown", len(given.made), len(given.unchanged), len(given.unknown))
 			t.Log(summary)
 			if !test.want(given) {
 				t.Errorf("%s: the row does not show what it is for", summary)
 			}
-			s.patch(t, appending(text("after", "x")))
+			s.MustPatch(t, harness.Appending(harness.Text("after", "x")))
 			given.check(t, s, "when the disk works again")
 			texts := s.Texts()
 			s.Kill()
@@ -282,8 +236,8 @@ func TestFailingSync(t *testing.T) {
 				t.Errorf("a restart changes what is there (-before +after):\n%s", diff)
 			}
 			given.check(t, s, "after a restart")
-			s.has(t, "before", "x")
-			s.has(t, "after", "x")
+			s.Has(t, "before", "x")
+			s.Has(t, "after", "x")
 		})
 	}
 }
@@ -292,7 +246,7 @@ func TestFailingSync(t *testing.T) {
 type answers struct{ made, unchanged, unknown []string }
 
 // appendMany has clients append a text at a name of its own, again and again.
-func (s *Service) appendMany(t *testing.T, clients int, d time.Duration) (all answers) {
+func appendMany(t *testing.T, s *harness.Service, clients int, d time.Duration) (all answers) {
 	var (
 		mu    sync.Mutex
 		group sync.WaitGroup
@@ -302,7 +256,7 @@ func (s *Service) appendMany(t *testing.T, clients int, d time.Duration) (all an
 			end := time.Now().Add(d)
 			for i := 0; time.Now().Before(end); i++ {
 				name := fmt.Sprintf("n%d.client%d", i, client)
-				err := s.Patch(context.Background(), appending(text(name, "x")))
+				err := s.Patch(context.Background(), harness.Appending(harness.Text(name, "x")))
 				var problem *api.Problem
 				if err != nil && (!errors.As(err, &problem) || problem.Status != http.StatusServiceUnavailable) {
 					t.Errorf("a change while the disk fails: %v", err)
@@ -325,7 +279,7 @@ func (s *Service) appendMany(t *testing.T, clients int, d time.Duration) (all an
 }
 
 // check holds what is there, by GET and by DNS, to what was answered.
-func (a *answers) check(t *testing.T, s *Service, when string) {
+func (a *answers) check(t *testing.T, s *harness.Service, when string) {
 	t.Helper()
 	all := slices.Concat(a.made, a.unchanged, a.unknown)
 	byGET, byDNS := s.Texts(), s.TextsByDNS(all)

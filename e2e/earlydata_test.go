@@ -15,6 +15,8 @@ import (
 	"github.com/quic-go/qpack"
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/quicvarint"
+
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
 const earlyHost = "api.hosted.example"
@@ -25,9 +27,9 @@ const earlyHost = "api.hosted.example"
 // TLS server has no early data.)
 func TestEarlyDataOverHTTP3(t *testing.T) {
 	t.Parallel()
-	w := NewWorld(t)
-	caddy := StartCaddy(t, caddyBinary, "earlydata.caddyfile", w.Env(t))
-	caddy.Accept(func(e Entry) bool { // the handshake that nobody goes on with holds it up
+	w := harness.NewWorld(t)
+	caddy := harness.StartCaddy(t, harness.CaddyBinary, "earlydata.caddyfile", w.Env(t))
+	caddy.Accept(func(e harness.Entry) bool { // the handshake that nobody goes on with holds it up
 		return e.Logger == "http" && strings.Contains(e.Error, "graceful shutdown")
 	})
 	caddy.WaitCertificates(earlyHost)
@@ -39,8 +41,8 @@ func TestEarlyDataOverHTTP3(t *testing.T) {
 	defer cancel()
 	sessions := &sessionCache{cache: tls.NewLRUClientSessionCache(1), put: make(chan struct{}, 1)}
 	config := &tls.Config{ServerName: earlyHost, InsecureSkipVerify: true, NextProtos: []string{"h3"}, ClientSessionCache: sessions}
-	tooEarly := func(e Entry) bool { return strings.Contains(e.Line, `"status":425`) }
-	records := func() int { return len(w.Records(t, hostedZone)) }
+	tooEarly := func(e harness.Entry) bool { return strings.Contains(e.Line, `"status":425`) }
+	records := func() int { return len(w.Records(t, harness.HostedZone)) }
 	before := records()
 
 	// Once the handshake is over, the same request is a change.
@@ -142,7 +144,7 @@ func patchOverHTTP3(t *testing.T, conn *quic.Conn, token, name string) func() st
 		{Name: ":method", Value: "PATCH"},
 		{Name: ":scheme", Value: "https"},
 		{Name: ":authority", Value: earlyHost},
-		{Name: ":path", Value: "/v1/zones/" + hostedZone + "/records"},
+		{Name: ":path", Value: "/v1/zones/" + harness.HostedZone + "/records"},
 		{Name: "authorization", Value: "Bearer " + token},
 		{Name: "content-length", Value: fmt.Sprint(len(body))},
 	} {

@@ -17,10 +17,11 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 
 	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
 // outer is the name that an ECH client shows to everybody.
-const outer = "outer." + hostedZone
+const outer = "outer." + harness.HostedZone
 
 // Caddy publishes its ECH configuration in the HTTPS record of a site. The
 // record is found in DNS, still has the parameters that it had before, and
@@ -32,7 +33,7 @@ func TestECH(t *testing.T) {
 		separate = "acme_dns $PROVIDER\n tls_resolvers $RESOLVER\n ech " + outer + " {\n dns $PROVIDER\n }"
 		site     = "$SITE {\n respond hello\n}"
 	)
-	form := func(w *World, options, provider string) Env {
+	form := func(w *harness.World, options, provider string) harness.Env {
 		env := w.Env(t)
 		env["SITE"], env["PROVIDER"] = web, provider
 		return form{options: options, blocks: site}.caddyfile(env)
@@ -42,11 +43,11 @@ func TestECH(t *testing.T) {
 	for name, options := range map[string]string{"by API": global, "by API, with a provider of its own": separate} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := NewWorld(t)
-			StartCaddy(t, caddyBinary, "rights.caddyfile", w.Env(t), needed)
-			w.addSite(t)
-			client := StartCaddy(t, w.resolving(t, clientBinary), "any.caddyfile", w.Env(t), form(w, options, providerByAPI))
-			w.assertECH(t, client)
+			w := harness.NewWorld(t)
+			harness.StartCaddy(t, harness.CaddyBinary, "rights.caddyfile", w.Env(t), needed)
+			addSite(t, w)
+			client := harness.StartCaddy(t, resolving(t, w, harness.ClientBinary), "any.caddyfile", w.Env(t), form(w, options, providerByAPI))
+			assertECH(t, w, client)
 		})
 	}
 
@@ -54,17 +55,17 @@ func TestECH(t *testing.T) {
 	// name server has to be there first: ECH comes with a second config.
 	t.Run("in process", func(t *testing.T) {
 		t.Parallel()
-		w := NewWorld(t)
-		caddy := StartCaddy(t, w.resolving(t, caddyBinary), "rights.caddyfile", w.Env(t), needed, form(w, global, providerInProcess))
-		w.addSite(t)
+		w := harness.NewWorld(t)
+		caddy := harness.StartCaddy(t, resolving(t, w, harness.CaddyBinary), "rights.caddyfile", w.Env(t), needed, form(w, global, providerInProcess))
+		addSite(t, w)
 		caddy.Reload("any.caddyfile")
-		w.assertECH(t, caddy)
+		assertECH(t, w, caddy)
 	})
 }
 
 // resolving returns a program that is binary in a mount namespace in which the
 // system's resolver is that of the world. Caddy's ECH publisher asks no other.
-func (w *World) resolving(t *testing.T, binary string) string {
+func resolving(t *testing.T, w *harness.World, binary string) string {
 	t.Helper()
 	dir := t.TempDir()
 	resolvConf := filepath.Join(dir, "resolv.conf")
@@ -74,7 +75,7 @@ func (w *World) resolving(t *testing.T, binary string) string {
 	}
 	const mount = `mount --bind "$0" /etc/resolv.conf && exec "$@"`
 	if out, err := exec.Command("unshare", "-m", "sh", "-c", mount, resolvConf, "true").CombinedOutput(); err != nil {
-		cannot(t, fmt.Sprintf("a mount namespace with a resolv.conf of its own needs root: %v: %s", err, out))
+		harness.Cannot(t, fmt.Sprintf("a mount namespace with a resolv.conf of its own needs root: %v: %s", err, out))
 	}
 	script := fmt.Sprintf("#!/bin/sh\nexec unshare -m sh -c '%s' '%s' '%s' \"$@\"\n", mount, resolvConf, binary)
 	program := filepath.Join(dir, "caddy")
@@ -85,10 +86,10 @@ func (w *World) resolving(t *testing.T, binary string) string {
 }
 
 // addSite gives the site an address and an HTTPS record with parameters.
-func (w *World) addSite(t *testing.T) {
+func addSite(t *testing.T, w *harness.World) {
 	t.Helper()
-	operator := &bestdns.Provider{Endpoint: w.Recorder.URL, APIToken: w.reader, TrustedRoots: []string{w.Recorder.TLSRoot}}
-	_, err := operator.AppendRecords(t.Context(), hostedZone+".", []libdns.Record{
+	operator := &bestdns.Provider{Endpoint: w.Recorder.URL, APIToken: w.Reader, TrustedRoots: []string{w.Recorder.TLSRoot}}
+	_, err := operator.AppendRecords(t.Context(), harness.HostedZone+".", []libdns.Record{
 		libdns.Address{Name: "web", IP: netip.MustParseAddr("127.0.0.1")},
 		libdns.ServiceBinding{Scheme: "https", Name: "web", Priority: 1, Target: ".", Params: libdns.SvcParams{
 			"mandatory": {"ipv4hint", "port"},
@@ -104,15 +105,15 @@ func (w *World) addSite(t *testing.T) {
 	}
 }
 
-func (w *World) assertECH(t *testing.T, caddy *Caddy) {
+func assertECH(t *testing.T, w *harness.World, caddy *harness.Caddy) {
 	t.Helper()
 	caddy.WaitCertificates(web, outer)
-	published := message("successfully published ECH configuration list for all domains")
-	if err := caddy.Log.Wait(1, obtainTimeout, published); err != nil {
+	published := harness.Message("successfully published ECH configuration list for all domains")
+	if err := caddy.Log.Wait(1, harness.ObtainTimeout, published); err != nil {
 		t.Fatalf("waiting for ECH: %v", err)
 	}
 
-	record := w.httpsRecord(t)
+	record := httpsRecord(t, w)
 	params := make(map[string]string)
 	var list []byte
 	for _, param := range record.Value {
@@ -151,11 +152,11 @@ func (w *World) assertECH(t *testing.T, caddy *Caddy) {
 	if !conn.ConnectionState().ECHAccepted {
 		t.Error("Caddy did not accept the configuration that it published")
 	}
-	assertNames(t, conn.ConnectionState().PeerCertificates[0], []string{web})
+	harness.AssertNames(t, conn.ConnectionState().PeerCertificates[0], []string{web})
 }
 
 // httpsRecord asks for the HTTPS record of the site.
-func (w *World) httpsRecord(t *testing.T) *dns.HTTPS {
+func httpsRecord(t *testing.T, w *harness.World) *dns.HTTPS {
 	t.Helper()
 	query := new(dns.Msg).SetQuestion(web+".", dns.TypeHTTPS)
 	answer, _, err := (&dns.Client{Net: "tcp", Timeout: 5 * time.Second}).Exchange(query, w.Resolver.Addr)

@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
+
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
 // edgeServer is a name server for the corpus that listens at an address.
@@ -46,12 +48,12 @@ func edgeServers(t *testing.T) []edgeServer {
 			continue
 		}
 		tcp, err := net.Listen("tcp"+at.network, net.JoinHostPort(at.listen, "0"))
-		noError(t, err)
+		harness.NoError(t, err)
 		serveSockets(t, server, udp.(*net.UDPConn), tcp)
 		s := edgeServer{name: name}
 		for _, ip := range at.ask {
-			s.udp = append(s.udp, net.JoinHostPort(ip, port(t, udp.LocalAddr().String())))
-			s.tcp = append(s.tcp, net.JoinHostPort(ip, port(t, tcp.Addr().String())))
+			s.udp = append(s.udp, net.JoinHostPort(ip, harness.Port(t, udp.LocalAddr().String())))
+			s.tcp = append(s.tcp, net.JoinHostPort(ip, harness.Port(t, tcp.Addr().String())))
 		}
 		servers = append(servers, s)
 	}
@@ -66,11 +68,11 @@ func edgeServers(t *testing.T) []edgeServer {
 func exchangeUDP(t *testing.T, addr string, message []byte) []byte {
 	t.Helper()
 	conn, err := net.Dial("udp", addr)
-	noError(t, err)
+	harness.NoError(t, err)
 	defer conn.Close()
-	noError(t, conn.SetDeadline(time.Now().Add(exchangeTimeout)))
+	harness.NoError(t, conn.SetDeadline(time.Now().Add(harness.ExchangeTimeout)))
 	_, err = conn.Write(message)
-	noError(t, err)
+	harness.NoError(t, err)
 	buf := make([]byte, 65536)
 	n, err := conn.Read(buf)
 	if err != nil {
@@ -82,7 +84,7 @@ func exchangeUDP(t *testing.T, addr string, message []byte) []byte {
 func exchangeTCP(t *testing.T, addr string, message []byte) []byte {
 	t.Helper()
 	answers := make([][]byte, 1)
-	if err := askOver(addr, [][]byte{message}, answers); err != nil {
+	if err := harness.AskOver(addr, [][]byte{message}, answers); err != nil {
 		t.Fatalf("asking %s by TCP: %v", addr, err)
 	}
 	return answers[0]
@@ -235,6 +237,7 @@ func readEdge(t *testing.T, message []byte) edgeAnswer {
 // Whatever comes, what goes back has its ID and, where it repeats the question, its
 // letters; and it comes from the address that was asked, at listeners of all kinds.
 func TestProtocolEdges(t *testing.T) {
+	t.Parallel()
 	servers := edgeServers(t)
 	for _, e := range edges() {
 		t.Run(e.name, func(t *testing.T) {
@@ -272,6 +275,7 @@ func questionOf(m []byte) string {
 
 // These get no answer, and the question behind them gets its own.
 func TestNoAnswer(t *testing.T) {
+	t.Parallel()
 	const q = "\x04text\x03rfc\x04test\x00\x00\x10\x00\x01"
 	servers := edgeServers(t)
 	for _, test := range []struct {
@@ -287,18 +291,18 @@ func TestNoAnswer(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			for _, s := range servers {
 				conn, err := net.Dial("udp", s.udp[0])
-				noError(t, err)
+				harness.NoError(t, err)
 				defer conn.Close()
-				noError(t, conn.SetDeadline(time.Now().Add(exchangeTimeout)))
+				harness.NoError(t, conn.SetDeadline(time.Now().Add(harness.ExchangeTimeout)))
 				_, err = conn.Write(test.send)
-				noError(t, err)
+				harness.NoError(t, err)
 				next := rawQuery(0, [4]uint16{1}, q)
 				next[0], next[1] = 0xaf, 0xfe
 				_, err = conn.Write(next)
-				noError(t, err)
+				harness.NoError(t, err)
 				buf := make([]byte, 512)
 				n, err := conn.Read(buf)
-				noError(t, err)
+				harness.NoError(t, err)
 				if n < 12 || string(buf[:2]) != "\xaf\xfe" {
 					t.Errorf("%s: got %q", s.name, buf[:n])
 				}
@@ -309,6 +313,7 @@ func TestNoAnswer(t *testing.T) {
 
 // An answer that does not fit is marked, and comes whole over TCP.
 func TestTruncationAndRetry(t *testing.T) {
+	t.Parallel()
 	s := edgeServers(t)[0]
 	for _, name := range []string{"big.rfc.test.", "tobig.rfc.test."} {
 		for _, size := range []uint16{0, 512, 1232, 4096} { // 0: no EDNS
@@ -322,15 +327,15 @@ func TestTruncationAndRetry(t *testing.T) {
 					limit = 1232
 				}
 				packed, err := q.Pack()
-				noError(t, err)
+				harness.NoError(t, err)
 				raw := exchangeUDP(t, s.udp[0], packed)
 				cut := new(dns.Msg)
-				noError(t, cut.Unpack(raw))
+				harness.NoError(t, cut.Unpack(raw))
 				if !cut.Truncated || len(raw) > limit || cut.Rcode != dns.RcodeSuccess || len(cut.Answer) > 1 || (cut.IsEdns0() != nil) != (size > 0) {
 					t.Errorf("by UDP, in %d octets: %v", len(raw), cut)
 				}
 				whole := new(dns.Msg)
-				noError(t, whole.Unpack(exchangeTCP(t, s.tcp[0], packed)))
+				harness.NoError(t, whole.Unpack(exchangeTCP(t, s.tcp[0], packed)))
 				texts := 0
 				for _, rr := range whole.Answer {
 					if rr.Header().Rrtype == dns.TypeTXT {
@@ -348,6 +353,7 @@ func TestTruncationAndRetry(t *testing.T) {
 // Queries that come in pieces, all at once, or with a half-close behind them get all
 // their answers (RFC 7766 §6.2.1.1, §8); who says nothing is disconnected.
 func TestTCPConnections(t *testing.T) {
+	t.Parallel()
 	s := edgeServers(t)[0]
 	const queries = 20
 	var stream []byte
@@ -361,7 +367,7 @@ func TestTCPConnections(t *testing.T) {
 		t.Helper()
 		seen := make(map[byte]bool)
 		for range want {
-			m, err := readMessage(conn)
+			m, err := harness.ReadMessage(conn)
 			if err != nil {
 				t.Fatalf("after %d of %d answers: %v", len(seen), want, err)
 			}
@@ -370,28 +376,28 @@ func TestTCPConnections(t *testing.T) {
 			}
 			seen[m[1]] = true
 		}
-		_, err := readMessage(conn)
+		_, err := harness.ReadMessage(conn)
 		return err
 	}
 	dial := func(t *testing.T) *net.TCPConn {
 		t.Helper()
 		conn, err := net.Dial("tcp", s.tcp[0])
-		noError(t, err)
+		harness.NoError(t, err)
 		t.Cleanup(func() { conn.Close() })
-		noError(t, conn.SetDeadline(time.Now().Add(exchangeTimeout)))
+		harness.NoError(t, conn.SetDeadline(time.Now().Add(harness.ExchangeTimeout)))
 		return conn.(*net.TCPConn)
 	}
 	write := func(t *testing.T, conn net.Conn, b []byte) {
 		t.Helper()
 		_, err := conn.Write(b)
-		noError(t, err)
+		harness.NoError(t, err)
 	}
 
 	t.Run("all at once, then a half-close", func(t *testing.T) {
 		t.Parallel()
 		conn := dial(t)
 		write(t, conn, stream)
-		noError(t, conn.CloseWrite())
+		harness.NoError(t, conn.CloseWrite())
 		if err := answered(t, conn, queries); !errors.Is(err, io.EOF) {
 			t.Errorf("behind the last answer: %v", err)
 		}
@@ -402,7 +408,7 @@ func TestTCPConnections(t *testing.T) {
 		for i := range stream {
 			write(t, conn, stream[i:i+1])
 		}
-		noError(t, conn.CloseWrite())
+		harness.NoError(t, conn.CloseWrite())
 		if err := answered(t, conn, queries); !errors.Is(err, io.EOF) {
 			t.Errorf("behind the last answer: %v", err)
 		}
@@ -411,7 +417,7 @@ func TestTCPConnections(t *testing.T) {
 		t.Parallel()
 		conn := dial(t)
 		write(t, conn, stream[:len(stream)-3])
-		noError(t, conn.CloseWrite())
+		harness.NoError(t, conn.CloseWrite())
 		if err := answered(t, conn, queries-1); !errors.Is(err, io.EOF) {
 			t.Errorf("behind the last answer: %v", err)
 		}
@@ -420,13 +426,13 @@ func TestTCPConnections(t *testing.T) {
 		t.Parallel()
 		conn := dial(t)
 		write(t, conn, []byte{0xff, 0xff})
-		if _, err := readMessage(conn); !errors.Is(err, io.EOF) && !isReset(err) {
+		if _, err := harness.ReadMessage(conn); !errors.Is(err, io.EOF) && !isReset(err) {
 			t.Errorf("the connection stays open: %v", err)
 		}
 	})
 	t.Run("nothing", func(t *testing.T) {
 		t.Parallel()
-		if _, err := readMessage(dial(t)); !errors.Is(err, io.EOF) && !isReset(err) {
+		if _, err := harness.ReadMessage(dial(t)); !errors.Is(err, io.EOF) && !isReset(err) {
 			t.Errorf("the connection stays open: %v", err)
 		}
 	})
@@ -459,10 +465,11 @@ func isReset(err error) bool {
 // Any octets get one legal answer or none, and the server goes on. What is like a
 // question never fails with SERVFAIL.
 func TestGarbage(t *testing.T) {
+	t.Parallel()
 	s := edgeServers(t)[0]
 	random := rand.New(rand.NewPCG(1, 2))
 	conn, err := net.Dial("udp", s.udp[0])
-	noError(t, err)
+	harness.NoError(t, err)
 	defer conn.Close()
 	valid := rawQuery(0x0100, [4]uint16{1, 0, 0, 1}, "\x04text\x03rfc\x04test\x00\x00\x10\x00\x01"+opt(1232, 0, true, "\x00\x0a\x00\x0812345678"))
 	buf := make([]byte, 65536)
@@ -479,9 +486,9 @@ func TestGarbage(t *testing.T) {
 		}
 		m = m[:max(12, len(m)-random.IntN(2)*random.IntN(20))]
 		m[0], m[1], m[2] = byte(i>>8), byte(i), m[2]&^0x80
-		noError(t, conn.SetDeadline(time.Now().Add(exchangeTimeout)))
+		harness.NoError(t, conn.SetDeadline(time.Now().Add(harness.ExchangeTimeout)))
 		_, err := conn.Write(m)
-		noError(t, err)
+		harness.NoError(t, err)
 		n, err := conn.Read(buf)
 		if err != nil {
 			t.Fatalf("message %d, %q: %v", i, m, err)

@@ -1,57 +1,61 @@
 package e2e
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
+)
 
 // The zone of the domain is on another DNS server, and nothing of it is ever
 // changed: it has the CNAME, and BestDNS has what the CNAME points to.
 func TestDomainHostedElsewhere(t *testing.T) {
 	t.Parallel()
 	const (
-		byDomain = "_acme-challenge." + elsewhere + "."
-		byTarget = elsewhere + "." + hostedZone + "."
+		byDomain = "_acme-challenge." + harness.Elsewhere + "."
+		byTarget = harness.Elsewhere + "." + harness.HostedZone + "."
 	)
 
 	t.Run("Caddy by API", func(t *testing.T) {
 		t.Parallel()
-		w := NewWorld(t)
-		StartCaddy(t, caddyBinary, "service.caddyfile", w.Env(t))
-		client := StartCaddy(t, clientBinary, "client.caddyfile", w.Env(t), sites(elsewhere))
-		client.WaitCertificates(elsewhere)
-		AssertServed(t, client.HTTPS, elsewhere, w.Pebble, elsewhere)
+		w := harness.NewWorld(t)
+		harness.StartCaddy(t, harness.CaddyBinary, "service.caddyfile", w.Env(t))
+		client := harness.StartCaddy(t, harness.ClientBinary, "client.caddyfile", w.Env(t), sites(harness.Elsewhere))
+		client.WaitCertificates(harness.Elsewhere)
+		harness.AssertServed(t, client.HTTPS, harness.Elsewhere, w.Pebble, harness.Elsewhere)
 		w.Recorder.AssertWrites(t, map[string]int{byDomain: 1})
-		w.AssertNoChallenge(t, hostedZone, elsewhere)
+		w.AssertNoChallenge(t, harness.HostedZone, harness.Elsewhere)
 	})
 
 	t.Run("Caddy in process", func(t *testing.T) {
 		t.Parallel()
-		w := NewWorld(t)
-		caddy := StartCaddy(t, caddyBinary, "inprocess.caddyfile", w.Env(t), sites(elsewhere))
-		caddy.WaitCertificates(elsewhere)
-		AssertServed(t, caddy.HTTPS, elsewhere, w.Pebble, elsewhere)
-		w.AssertNoChallenge(t, hostedZone, elsewhere)
+		w := harness.NewWorld(t)
+		caddy := harness.StartCaddy(t, harness.CaddyBinary, "inprocess.caddyfile", w.Env(t), sites(harness.Elsewhere))
+		caddy.WaitCertificates(harness.Elsewhere)
+		harness.AssertServed(t, caddy.HTTPS, harness.Elsewhere, w.Pebble, harness.Elsewhere)
+		w.AssertNoChallenge(t, harness.HostedZone, harness.Elsewhere)
 	})
 
 	t.Run("certmagic", func(t *testing.T) {
 		t.Parallel()
-		w := NewWorld(t)
-		StartCaddy(t, caddyBinary, "service.caddyfile", w.Env(t))
+		w := harness.NewWorld(t)
+		harness.StartCaddy(t, harness.CaddyBinary, "service.caddyfile", w.Env(t))
 		config := w.NewCertmagic(t)
-		if err := config.ObtainCertSync(t.Context(), "*."+elsewhere); err != nil {
+		if err := config.ObtainCertSync(t.Context(), "*."+harness.Elsewhere); err != nil {
 			t.Fatal(err)
 		}
-		AssertIssued(t, issued(t, config, "*."+elsewhere), w.Pebble, "*."+elsewhere)
+		harness.AssertIssued(t, harness.Issued(t, config, "*."+harness.Elsewhere), w.Pebble, "*."+harness.Elsewhere)
 		w.Recorder.AssertWrites(t, map[string]int{byDomain: 1})
-		w.AssertNoChallenge(t, hostedZone, elsewhere)
+		w.AssertNoChallenge(t, harness.HostedZone, harness.Elsewhere)
 	})
 
 	t.Run("lego", func(t *testing.T) {
 		t.Parallel()
-		w := NewWorld(t)
-		StartCaddy(t, caddyBinary, "service.caddyfile", w.Env(t))
-		chain := w.ObtainByLego(t, elsewhere, "*."+elsewhere)
-		AssertIssued(t, chain, w.Pebble, elsewhere, "*."+elsewhere)
+		w := harness.NewWorld(t)
+		harness.StartCaddy(t, harness.CaddyBinary, "service.caddyfile", w.Env(t))
+		chain := w.ObtainByLego(t, harness.Elsewhere, "*."+harness.Elsewhere)
+		harness.AssertIssued(t, chain, w.Pebble, harness.Elsewhere, "*."+harness.Elsewhere)
 		// lego follows the CNAME itself and names the same record by its target.
 		w.Recorder.AssertWrites(t, map[string]int{byTarget: 2})
-		w.AssertNoChallenge(t, hostedZone, elsewhere)
+		w.AssertNoChallenge(t, harness.HostedZone, harness.Elsewhere)
 	})
 }

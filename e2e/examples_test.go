@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
 // joined returns the union.
@@ -24,33 +26,33 @@ func joined(all ...map[string]string) map[string]string {
 
 func TestExampleOneServer(t *testing.T) {
 	t.Parallel()
-	w := NewWorld(t)
-	dir := w.Example(t, "one-server", joined(w.builtin(), map[string]string{
+	w := harness.NewWorld(t)
+	dir := copyExample(t, w, "one-server", joined(withBuiltin(w), map[string]string{
 		"dns bestdns\n": "dns bestdns\n\t\tresolvers " + w.Resolver.Addr + "\n",
 	}))
-	caddy := StartCaddy(t, caddyBinary, filepath.Join(dir, "Caddyfile"), w.Env(t))
+	caddy := harness.StartCaddy(t, harness.CaddyBinary, filepath.Join(dir, "Caddyfile"), w.Env(t))
 	for _, name := range []string{"example.com", "*.example.com", "*.example.org"} {
 		caddy.WaitCertificates(name)
-		AssertServed(t, caddy.HTTPS, strings.Replace(name, "*", "any", 1), w.Pebble, name)
+		harness.AssertServed(t, caddy.HTTPS, strings.Replace(name, "*", "any", 1), w.Pebble, name)
 	}
 }
 
 func TestExampleFleet(t *testing.T) {
 	t.Parallel()
-	w := NewWorld(t)
-	dir := w.Example(t, "fleet", joined(w.builtin(), w.withAPI(t, "dns.example.com"), map[string]string{
+	w := harness.NewWorld(t)
+	dir := copyExample(t, w, "fleet", joined(withBuiltin(w), withAPI(t, w, "dns.example.com"), map[string]string{
 		"dns bestdns\n":           "dns bestdns\n\t\tresolvers " + w.Resolver.Addr + "\n",
-		"https://dns.example.com": w.endpointOf() + "\n\t\tresolvers " + w.Resolver.Addr,
+		"https://dns.example.com": endpointOf(w) + "\n\t\tresolvers " + w.Resolver.Addr,
 	}))
-	service := StartCaddy(t, caddyBinary, filepath.Join(dir, "bestdns.caddyfile"), w.Env(t))
+	service := harness.StartCaddy(t, harness.CaddyBinary, filepath.Join(dir, "bestdns.caddyfile"), w.Env(t))
 	service.WaitCertificates("dns.example.com")
 
-	host := StartCaddy(t, clientBinary, filepath.Join(dir, "host.caddyfile"), w.Env(t), Env{"BESTDNS_API_TOKEN": w.Token})
+	host := harness.StartCaddy(t, harness.ClientBinary, filepath.Join(dir, "host.caddyfile"), w.Env(t), harness.Env{"BESTDNS_API_TOKEN": w.Token})
 	host.WaitCertificates("web1.example.com", "*.web1.example.com")
-	AssertServed(t, host.HTTPS, "any.web1.example.com", w.Pebble, "*.web1.example.com")
+	harness.AssertServed(t, host.HTTPS, "any.web1.example.com", w.Pebble, "*.web1.example.com")
 
 	// How a host is added, as the comment says.
-	cmd := exec.Command(caddyBinary, "bestdns", "token", "web2", "--certificates", "web2.example.com", "--config", "bestdns.caddyfile")
+	cmd := exec.Command(harness.CaddyBinary, "bestdns", "token", "web2", "--certificates", "web2.example.com", "--config", "bestdns.caddyfile")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), environ(w.Env(t))...)
 	cmd.Env = append(cmd.Env, "ADMIN=off", "HTTP_PORT=80", "HTTPS_PORT=443")
@@ -66,7 +68,7 @@ func TestExampleFleet(t *testing.T) {
 }
 
 // environ is the form that os/exec has.
-func environ(env Env) []string {
+func environ(env harness.Env) []string {
 	var list []string
 	for name, value := range env {
 		list = append(list, name+"="+value)
@@ -76,38 +78,38 @@ func environ(env Env) []string {
 
 func TestExampleKnot(t *testing.T) {
 	t.Parallel()
-	binary := debian(t, "knotd", "knot")
-	w, knot, rundir := NewWorld(t), freeAddr(t), t.TempDir()
-	dir := w.Example(t, "knot", joined(w.withAPI(t, "dns.example.com"), map[string]string{
-		"[ 0.0.0.0@53, ::@53 ]": "127.0.0.1@" + port(t, knot) + "\n    rundir: " + rundir + "\n\ndatabase:\n    storage: " + rundir,
+	binary := harness.Debian(t, "knotd", "knot")
+	w, knot, rundir := harness.NewWorld(t), harness.FreeAddr(t), t.TempDir()
+	dir := copyExample(t, w, "knot", joined(withAPI(t, w, "dns.example.com"), map[string]string{
+		"[ 0.0.0.0@53, ::@53 ]": "127.0.0.1@" + harness.Port(t, knot) + "\n    rundir: " + rundir + "\n\ndatabase:\n    storage: " + rundir,
 		"file: ":                "file: " + rundir + "/",
 		"127.0.0.1:53":          knot,
 		"dns bestdns\n":         "dns bestdns\n\t\tresolvers " + w.Resolver.Addr + "\n",
 	}))
-	noError(t, os.WriteFile(filepath.Join(rundir, "example.com.zone"), []byte(fmt.Sprintf(knotZone, "127.0.0.1")), 0o600))
+	harness.NoError(t, os.WriteFile(filepath.Join(rundir, "example.com.zone"), []byte(fmt.Sprintf(harness.KnotZone, "127.0.0.1")), 0o600))
 	config, err := os.ReadFile(filepath.Join(dir, "knot.conf"))
-	noError(t, err)
+	harness.NoError(t, err)
 	secret := regexp.MustCompile(`secret: (\S+)`).FindSubmatch(config)
-	runKnot(t, binary, filepath.Join(dir, "knot.conf"), knot, "example.com")
+	harness.RunKnot(t, binary, filepath.Join(dir, "knot.conf"), knot, "example.com")
 	w.Resolver.Delegate("example.com", knot)
 
-	service := StartCaddy(t, caddyBinary, filepath.Join(dir, "Caddyfile"), w.Env(t), Env{"KNOT_KEY": string(secret[1])})
+	service := harness.StartCaddy(t, harness.CaddyBinary, filepath.Join(dir, "Caddyfile"), w.Env(t), harness.Env{"KNOT_KEY": string(secret[1])})
 	service.WaitCertificates("dns.example.com")
-	AssertServed(t, service.HTTPS, "dns.example.com", w.Pebble, "dns.example.com")
-	AssertIssued(t, w.ObtainByLego(t, "web1.example.com"), w.Pebble, "web1.example.com")
+	harness.AssertServed(t, service.HTTPS, "dns.example.com", w.Pebble, "dns.example.com")
+	harness.AssertIssued(t, w.ObtainByLego(t, "web1.example.com"), w.Pebble, "web1.example.com")
 }
 
 func TestExampleCloudflare(t *testing.T) {
 	t.Parallel()
-	w, hosted := NewWorld(t), NewCloudflare(t, "example.com")
-	dir := w.Example(t, "cloudflare", joined(w.withAPI(t, "dns.example.com"), map[string]string{
+	w, hosted := harness.NewWorld(t), harness.NewCloudflare(t, "example.com")
+	dir := copyExample(t, w, "cloudflare", joined(withAPI(t, w, "dns.example.com"), map[string]string{
 		"dns bestdns\n": "dns bestdns\n\t\tresolvers " + w.Resolver.Addr + "\n",
 	}))
 	w.Resolver.Delegate("example.com", hosted.DNS)
-	service := StartCaddy(t, caddyBinary, filepath.Join(dir, "Caddyfile"), w.Env(t), hosted.Env)
+	service := harness.StartCaddy(t, harness.CaddyBinary, filepath.Join(dir, "Caddyfile"), w.Env(t), hosted.Env)
 	service.WaitCertificates("dns.example.com")
-	AssertServed(t, service.HTTPS, "dns.example.com", w.Pebble, "dns.example.com")
-	AssertIssued(t, w.ObtainByLego(t, "web1.example.com"), w.Pebble, "web1.example.com")
+	harness.AssertServed(t, service.HTTPS, "dns.example.com", w.Pebble, "dns.example.com")
+	harness.AssertIssued(t, w.ObtainByLego(t, "web1.example.com"), w.Pebble, "web1.example.com")
 	if left := hosted.Records(); len(left) != 0 {
 		t.Errorf("records are left: %v", left)
 	}
@@ -115,40 +117,40 @@ func TestExampleCloudflare(t *testing.T) {
 
 func TestExamplePrivateCA(t *testing.T) {
 	t.Parallel()
-	w, roots := NewWorld(t), filepath.Join(t.TempDir(), "roots.pem")
-	ca := freeAddr(t)
-	dir := w.Example(t, "private-ca", joined(w.builtin(), w.withAPI(t, "dns.corp.example.com"), map[string]string{
-		"\nca.corp.example.com {\n":    "\nlocalhost:" + port(t, ca) + " {\n",
+	w, roots := harness.NewWorld(t), filepath.Join(t.TempDir(), "roots.pem")
+	ca := harness.FreeAddr(t)
+	dir := copyExample(t, w, "private-ca", joined(withBuiltin(w), withAPI(t, w, "dns.corp.example.com"), map[string]string{
+		"\nca.corp.example.com {\n":    "\nlocalhost:" + harness.Port(t, ca) + " {\n",
 		"udp/127.0.0.1:53":             "udp/" + w.DNS,
-		"https://ca.corp.example.com":  "https://localhost:" + port(t, ca),
+		"https://ca.corp.example.com":  "https://localhost:" + harness.Port(t, ca),
 		"https://dns.corp.example.com": w.Recorder.URL,
 		"/etc/ssl/corp-root.crt":       roots,
 		"\t\tpropagation_timeout -1\n": "\t\tpropagation_timeout -1\n\t\tresolvers " + w.DNS + "\n",
 	}))
-	service := StartCaddy(t, caddyBinary, filepath.Join(dir, "ca.caddyfile"), w.Env(t))
+	service := harness.StartCaddy(t, harness.CaddyBinary, filepath.Join(dir, "ca.caddyfile"), w.Env(t))
 	own, err := os.ReadFile(filepath.Join(service.Home, "caddy", "pki", "authorities", "local", "root.crt"))
-	noError(t, err)
+	harness.NoError(t, err)
 	recorder, err := os.ReadFile(w.Recorder.TLSRoot)
-	noError(t, err)
-	noError(t, os.WriteFile(roots, append(own, recorder...), 0o600))
+	harness.NoError(t, err)
+	harness.NoError(t, os.WriteFile(roots, append(own, recorder...), 0o600))
 
-	host := StartCaddy(t, clientBinary, filepath.Join(dir, "host.caddyfile"), w.Env(t), Env{"BESTDNS_API_TOKEN": w.Token})
+	host := harness.StartCaddy(t, harness.ClientBinary, filepath.Join(dir, "host.caddyfile"), w.Env(t), harness.Env{"BESTDNS_API_TOKEN": w.Token})
 	host.WaitCertificates("*.web1.corp.example.com")
-	authority := &Pebble{Roots: x509.NewCertPool()}
+	authority := &harness.Pebble{Roots: x509.NewCertPool()}
 	authority.Roots.AppendCertsFromPEM(own)
-	AssertServed(t, host.HTTPS, "any.web1.corp.example.com", authority, "*.web1.corp.example.com")
+	harness.AssertServed(t, host.HTTPS, "any.web1.corp.example.com", authority, "*.web1.corp.example.com")
 }
 
 // The unit is one that systemd takes, and what it leaves open stays small: the sum
 // of systemd's own points, from 0 to 100.
 func TestExampleSystemd(t *testing.T) {
 	t.Parallel()
-	analyze := debian(t, "systemd-analyze", "systemd")
+	analyze := harness.Debian(t, "systemd-analyze", "systemd")
 	const most = "16"
 	unit, err := os.ReadFile("../examples/systemd/bestdns.service")
-	noError(t, err)
+	harness.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "bestdns.service")
-	noError(t, os.WriteFile(file, bytes.ReplaceAll(unit, []byte("/usr/local/bin/caddy"), []byte(caddyBinary)), 0o600))
+	harness.NoError(t, os.WriteFile(file, bytes.ReplaceAll(unit, []byte("/usr/local/bin/caddy"), []byte(harness.CaddyBinary)), 0o600))
 	for _, args := range [][]string{{"verify", file}, {"security", "--no-pager", "--offline=true", "--threshold=" + most, file}} {
 		out, err := exec.Command(analyze, args...).CombinedOutput()
 		if err != nil || args[0] == "verify" && len(out) > 0 {
@@ -161,11 +163,11 @@ func TestExampleSystemd(t *testing.T) {
 func TestExamplesAreTested(t *testing.T) {
 	t.Parallel()
 	source, err := os.ReadFile("examples_test.go")
-	noError(t, err)
+	harness.NoError(t, err)
 	folders, err := os.ReadDir("../examples")
-	noError(t, err)
+	harness.NoError(t, err)
 	for _, folder := range folders {
-		if folder.IsDir() && !strings.Contains(string(source), `.Example(t, "`+folder.Name()+`"`) && !strings.Contains(string(source), "../examples/"+folder.Name()+"/") {
+		if folder.IsDir() && !strings.Contains(string(source), `copyExample(t, w, "`+folder.Name()+`"`) && !strings.Contains(string(source), "../examples/"+folder.Name()+"/") {
 			t.Errorf("examples/%s has no test", folder.Name())
 		}
 	}

@@ -6,39 +6,30 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
 // The ways in which a Caddy is told to end.
-var exits = map[string]func(testing.TB, *Caddy){
-	"SIGTERM": func(t testing.TB, c *Caddy) { c.Stop() },
-	"caddy stop": func(t testing.TB, c *Caddy) {
+var exits = map[string]func(testing.TB, *harness.Caddy){
+	"SIGTERM": func(t testing.TB, c *harness.Caddy) { c.Stop() },
+	"caddy stop": func(t testing.TB, c *harness.Caddy) {
 		t.Helper()
-		resp, err := http.Post("http://"+c.admin+"/stop", "", nil)
+		resp, err := http.Post("http://"+c.Admin+"/stop", "", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
-		<-c.ended
+		<-c.Ended
 	},
 }
 
 // exiting matches what certmagic logs when it is ended in the middle of an order. Caddy takes
 // its locks away at the same time as certmagic itself does.
-func exiting(e Entry) bool {
+func exiting(e harness.Entry) bool {
 	return cancelled(e) || e.Message == "unable to unlock" || e.Message == "unable to clean up lock in storage backend" ||
 		strings.Contains(e.Line, "the process ends, and would leave the record behind")
-}
-
-// atChallenge waits until a client has its record in place.
-func (w *World) atChallenge(t testing.TB, gate *Gate) {
-	t.Helper()
-	select {
-	case <-gate.Reached:
-	case <-time.After(obtainTimeout):
-		t.Fatal("no client has come to a challenge")
-	}
 }
 
 // Caddy ends in the middle of a challenge. Its records are gone when it is, by the API and
@@ -48,25 +39,25 @@ func TestExitDuringChallenge(t *testing.T) {
 	for name, exit := range exits {
 		t.Run(name+" by API", func(t *testing.T) {
 			t.Parallel()
-			w := NewWorld(t)
-			StartCaddy(t, caddyBinary, "service.caddyfile", w.Env(t))
+			w := harness.NewWorld(t)
+			harness.StartCaddy(t, harness.CaddyBinary, "service.caddyfile", w.Env(t))
 			gate := w.Pebble.HoldChallenges()
-			client := StartCaddy(t, clientBinary, "client.caddyfile", w.Env(t), sites(web, wildcard))
+			client := harness.StartCaddy(t, harness.ClientBinary, "client.caddyfile", w.Env(t), sites(web, wildcard))
 			client.Accept(exiting)
-			w.atChallenge(t, gate)
+			w.AtChallenge(t, gate)
 			exit(t, client)
-			w.AssertNoChallenge(t, hostedZone, web)
+			w.AssertNoChallenge(t, harness.HostedZone, web)
 			gate.Open()
 		})
 		for how, caddyfile := range map[string]string{"in process": "inprocess.caddyfile", "by its own API": "ownapi.caddyfile"} {
 			t.Run(name+" "+how, func(t *testing.T) {
 				t.Parallel()
-				w := NewWorld(t)
+				w := harness.NewWorld(t)
 				gate := w.Pebble.HoldChallenges()
-				caddy := StartCaddy(t, caddyBinary, caddyfile, w.Env(t), sites(web, wildcard))
+				caddy := harness.StartCaddy(t, harness.CaddyBinary, caddyfile, w.Env(t), sites(web, wildcard))
 				caddy.Accept(exiting)
-				w.atChallenge(t, gate)
-				if w.challengesLeft(t, hostedZone, web) == nil {
+				w.AtChallenge(t, gate)
+				if w.ChallengesLeft(t, harness.HostedZone, web) == nil {
 					t.Error("the client is at its challenge, but its record is not in the zone")
 				}
 				exit(t, caddy)
@@ -88,13 +79,13 @@ func assertNoTexts(t testing.TB, store string) {
 	if err := s.Load(); err != nil {
 		t.Fatal(err)
 	}
-	apex, err := record.ParseName(hostedZone)
+	apex, err := record.ParseName(harness.HostedZone)
 	if err != nil {
 		t.Fatal(err)
 	}
 	snapshot, ok := s.Snapshot(apex)
 	if !ok {
-		t.Fatalf("the store has no zone %s", hostedZone)
+		t.Fatalf("the store has no zone %s", harness.HostedZone)
 	}
 	for r := range snapshot.Records(apex) {
 		if r.Type == record.TypeTXT {
@@ -107,32 +98,32 @@ func assertNoTexts(t testing.TB, store string) {
 // when the name server answers again.
 func TestKillDuringChallenge(t *testing.T) {
 	t.Parallel()
-	w := NewWorld(t)
+	w := harness.NewWorld(t)
 	gate := w.Pebble.HoldChallenges()
-	caddy := StartCaddy(t, caddyBinary, "inprocess.caddyfile", w.Env(t), sites(web))
-	w.atChallenge(t, gate)
-	if w.challengesLeft(t, hostedZone, web) == nil {
+	caddy := harness.StartCaddy(t, harness.CaddyBinary, "inprocess.caddyfile", w.Env(t), sites(web))
+	w.AtChallenge(t, gate)
+	if w.ChallengesLeft(t, harness.HostedZone, web) == nil {
 		t.Error("the client is at its challenge, but its record is not in the zone")
 	}
 	caddy.Kill()
 	gate.Open()
-	StartCaddy(t, caddyBinary, "service.caddyfile", w.Env(t))
-	w.AssertNoChallenge(t, hostedZone, web)
+	harness.StartCaddy(t, harness.CaddyBinary, "service.caddyfile", w.Env(t))
+	w.AssertNoChallenge(t, harness.HostedZone, web)
 }
 
 // Caddy ends in the middle of a challenge, and the service does not answer. It takes the
 // time that it may, says what it could not do, and ends.
 func TestExitWithoutService(t *testing.T) {
 	t.Parallel()
-	w := NewWorld(t)
-	service := StartCaddy(t, caddyBinary, "service.caddyfile", w.Env(t))
+	w := harness.NewWorld(t)
+	service := harness.StartCaddy(t, harness.CaddyBinary, "service.caddyfile", w.Env(t))
 	gate := w.Pebble.HoldChallenges()
 	defer gate.Open()
-	client := StartCaddy(t, clientBinary, "client.caddyfile", w.Env(t), sites(web))
+	client := harness.StartCaddy(t, harness.ClientBinary, "client.caddyfile", w.Env(t), sites(web))
 	client.Accept(exiting)
-	left := func(e Entry) bool { return strings.Contains(e.Line, "could not be deleted in 3s") }
+	left := func(e harness.Entry) bool { return strings.Contains(e.Line, "could not be deleted in 3s") }
 	client.Accept(left)
-	w.atChallenge(t, gate)
+	w.AtChallenge(t, gate)
 	service.Stop()
 	began := time.Now()
 	client.Stop()

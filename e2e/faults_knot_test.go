@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
@@ -18,14 +19,14 @@ import (
 // service about them are held to the same.
 func TestFaultsAtKnot(t *testing.T) {
 	t.Parallel()
-	knot := StartKnot(t, knotZoneName)
+	knot := harness.StartKnot(t, knotZoneName)
 	between := newTCPFaults(t, knot.Addr)
-	addr, token := freeAddr(t), api.NewToken()
-	caddy := StartCaddy(t, caddyBinary, "faults-knot.caddyfile", Env{
+	addr, token := harness.FreeAddr(t), api.NewToken()
+	caddy := harness.StartCaddy(t, harness.CaddyBinary, "faults-knot.caddyfile", harness.Env{
 		"KNOT": between.addr, "KNOT_KEY_NAME": knot.KeyName, "KNOT_KEY": knot.Key,
-		"API_PORT": port(t, addr), "TOKEN_DIGEST": digest(token),
+		"API_PORT": harness.Port(t, addr), "TOKEN_DIGEST": harness.Digest(token),
 	})
-	caddy.Accept(func(e Entry) bool { return e.Message == "failed" || e.Message == "request failed" })
+	caddy.Accept(func(e harness.Entry) bool { return e.Message == "failed" || e.Message == "request failed" })
 	direct := &bestdns.Provider{Endpoint: "http://" + addr, APIToken: token}
 	for round, fault := range []struct {
 		name   string

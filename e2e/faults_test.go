@@ -19,6 +19,7 @@ import (
 	"github.com/libdns/libdns"
 
 	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
@@ -271,15 +272,15 @@ func isSubset(part, all []string) bool {
 // token for it.
 func startFaultService(t *testing.T) (addr, token string) {
 	t.Helper()
-	addr, token = freeAddr(t), api.NewToken()
-	StartCaddy(t, caddyBinary, "faults.caddyfile", faultEnv(t, addr, token))
+	addr, token = harness.FreeAddr(t), api.NewToken()
+	harness.StartCaddy(t, harness.CaddyBinary, "faults.caddyfile", faultEnv(t, addr, token))
 	return addr, token
 }
 
-func faultEnv(t testing.TB, addr, token string) Env {
-	return Env{
-		"DNS": freeAddr(t), "STORE": filepath.Join(t.TempDir(), "records.db"),
-		"API_PORT": port(t, addr), "TOKEN_DIGEST": digest(token),
+func faultEnv(t testing.TB, addr, token string) harness.Env {
+	return harness.Env{
+		"DNS": harness.FreeAddr(t), "STORE": filepath.Join(t.TempDir(), "records.db"),
+		"API_PORT": harness.Port(t, addr), "TOKEN_DIGEST": harness.Digest(token),
 	}
 }
 

@@ -15,7 +15,6 @@ require (
 	github.com/letsencrypt/pebble/v2 v2.10.1
 	github.com/libdns/libdns v1.2.0-alpha.1
 	github.com/miekg/dns v1.1.73
-	github.com/pb33f/jsonschema/v6 v6.0.3
 	github.com/pb33f/libopenapi v0.41.3
 	github.com/pb33f/libopenapi-validator v0.15.2
 	github.com/prometheus/prometheus v0.313.5
@@ -26,6 +25,8 @@ require (
 	go.yaml.in/yaml/v3 v3.0.5
 	golang.org/x/crypto v0.57.0
 )
+
+require github.com/pb33f/jsonschema/v6 v6.0.3 // indirect
 
 require (
 	cel.dev/cel-go v0.32.0 // indirect
@@ -182,7 +183,7 @@ require (
 	go.uber.org/zap/exp v0.3.0 // indirect
 	golang.org/x/crypto/x509roots/fallback v0.0.0-20261030153154-30a33513ff6d // indirect
 	golang.org/x/exp v0.0.0-20260908205506-85c1c2202aba // indirect
-	golang.org/x/net v0.60.0
+	golang.org/x/net v0.60.0 // indirect
 	golang.org/x/oauth2 v0.37.0 // indirect
 	golang.org/x/sync v0.23.0 // indirect
 	golang.org/x/sys v0.48.0

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
 // certmagic takes for the zone whatever a resolver has a SOA record for, and some
@@ -16,10 +18,10 @@ func TestZonesGuessedWrongly(t *testing.T) {
 		guess        string // a zone of the clients' resolver
 		real         string // where the world hosts the domain, if the service does not
 	}{
-		{"above the zone", "above." + hostedZone, "example", ""},
-		{"within the zone", "x.within." + hostedZone, "within." + hostedZone, ""},
-		{"the domain itself", "domain." + hostedZone, "domain." + hostedZone, ""},
-		{"the challenge's own name", "own." + hostedZone, "_acme-challenge.own." + hostedZone, ""},
+		{"above the zone", "above." + harness.HostedZone, "example", ""},
+		{"within the zone", "x.within." + harness.HostedZone, "within." + harness.HostedZone, ""},
+		{"the domain itself", "domain." + harness.HostedZone, "domain." + harness.HostedZone, ""},
+		{"the challenge's own name", "own." + harness.HostedZone, "_acme-challenge.own." + harness.HostedZone, ""},
 		{"a public suffix", "www.shop.co.uk", "co.uk", "shop.co.uk"},
 		{"above a zone elsewhere", "www.sub.parent.test", "parent.test", "sub.parent.test"},
 		{"split horizon", "www.corp.split.test", "corp.split.test", "split.test"},
@@ -29,19 +31,19 @@ func TestZonesGuessedWrongly(t *testing.T) {
 	for _, g := range guesses {
 		domains = append(domains, g.domain)
 	}
-	everyClient(t, domains, func(t *testing.T, w *World, start func(...Env) *Caddy) {
-		inside := NewResolver(t)
+	everyClient(t, domains, func(t *testing.T, w *harness.World, start func(...harness.Env) *harness.Caddy) {
+		inside := harness.NewResolver(t)
 		for _, g := range guesses {
 			inside.Host(t, g.guess)
 			if g.real != "" {
 				w.Resolver.Host(t, g.real, delegation(g.domain))
 			}
 		}
-		caddy := start(sites(domains...), Env{"RESOLVER": inside.Addr})
+		caddy := start(sites(domains...), harness.Env{"RESOLVER": inside.Addr})
 		caddy.WaitCertificates(domains...)
 		for _, g := range guesses {
-			AssertServed(t, caddy.HTTPS, g.domain, w.Pebble, g.domain)
-			guessed := caddy.Log.Entries(func(e Entry) bool {
+			harness.AssertServed(t, caddy.HTTPS, g.domain, w.Pebble, g.domain)
+			guessed := caddy.Log.Entries(func(e harness.Entry) bool {
 				return e.Message == "creating DNS record" &&
 					strings.Contains(e.Line, fmt.Sprintf(`"dns_name":"_acme-challenge.%s"`, g.domain)) &&
 					strings.Contains(e.Line, fmt.Sprintf(`"zone":"%s."`, g.guess))
@@ -50,6 +52,6 @@ func TestZonesGuessedWrongly(t *testing.T) {
 				t.Errorf("%s: certmagic did not guess the zone %s, so nothing is proved", g.name, g.guess)
 			}
 		}
-		w.AssertNoChallenge(t, hostedZone, domains...)
+		w.AssertNoChallenge(t, harness.HostedZone, domains...)
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
@@ -18,18 +19,19 @@ import (
 // Each time it comes back, what was answered is there, in DNS as in GET; a change
 // that was under way is there as a whole, or not at all.
 func TestKilledServiceLosesNothing(t *testing.T) {
+	t.Parallel()
 	const writers = 16
 	kills := 50
 	if testing.Short() {
 		kills = 5
 	}
-	s := NewService(t)
+	s := harness.NewService(t)
 	s.MustStart()
 	var all []*writer
 	for i := range writers {
 		all = append(all, newWriter(s, i))
 	}
-	lines := s.linesOfStart()
+	lines := linesOfStart(s)
 	answered, lowest := 0, uint32(0)
 	for kill := range kills {
 		var writing sync.WaitGroup
@@ -42,7 +44,7 @@ func TestKilledServiceLosesNothing(t *testing.T) {
 		writing.Wait()
 		if rand.IntN(5) == 0 { // once more, while it starts
 			s.Launch()
-			s.waitLines(rand.IntN(lines))
+			waitLines(s, rand.IntN(lines))
 			s.Kill()
 		}
 		s.MustStart()
@@ -78,20 +80,20 @@ func TestKilledServiceLosesNothing(t *testing.T) {
 }
 
 // linesOfStart returns how many lines the service has logged until it was up.
-func (s *Service) linesOfStart() int {
-	s.t.Helper()
-	up := message("serving initial configuration")
-	if err := s.log.Wait(1, startTimeout, up); err != nil {
-		s.t.Fatal(err)
+func linesOfStart(s *harness.Service) int {
+	s.T.Helper()
+	up := harness.Message("serving initial configuration")
+	if err := s.Log.Wait(1, harness.StartTimeout, up); err != nil {
+		s.T.Fatal(err)
 	}
-	return slices.IndexFunc(s.log.Entries(func(Entry) bool { return true }), up)
+	return slices.IndexFunc(s.Log.Entries(func(harness.Entry) bool { return true }), up)
 }
 
 // waitLines waits until the service has logged so many lines.
-func (s *Service) waitLines(n int) {
-	s.t.Helper()
-	if err := s.log.Wait(n, startTimeout, func(Entry) bool { return true }); err != nil {
-		s.t.Fatal(err)
+func waitLines(s *harness.Service, n int) {
+	s.T.Helper()
+	if err := s.Log.Wait(n, harness.StartTimeout, func(harness.Entry) bool { return true }); err != nil {
+		s.T.Fatal(err)
 	}
 }
 
@@ -123,14 +125,14 @@ func later(a, b uint32) uint32 {
 
 // watchSerial asks for the serial now and then, until something is over, and returns
 // the latest.
-func watchSerial(s *Service, over <-chan struct{}) uint32 {
+func watchSerial(s *harness.Service, over <-chan struct{}) uint32 {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	latest := uint32(0)
 	for {
 		if serial, err := s.Serial(); err == nil {
 			if latest != 0 && later(serial, latest) != serial {
-				s.t.Errorf("the serial goes back from %d to %d", latest, serial)
+				s.T.Errorf("the serial goes back from %d to %d", latest, serial)
 			}
 			latest = serial
 		}
@@ -145,7 +147,7 @@ func watchSerial(s *Service, over <-chan struct{}) uint32 {
 // writer makes one change after the other. Each changes one of its slots: the same
 // text at several names, so that half a change shows.
 type writer struct {
-	service  *Service
+	service  *harness.Service
 	id       int
 	sequence int
 	answered int // changes since the last check
@@ -158,7 +160,7 @@ type writer struct {
 	err     error
 }
 
-func newWriter(s *Service, id int) *writer {
+func newWriter(s *harness.Service, id int) *writer {
 	return &writer{service: s, id: id, touched: make(map[int]bool)}
 }
 
@@ -203,7 +205,7 @@ func (w *writer) write(enough *countdown) {
 func (w *writer) records(data string) []api.Record {
 	var records []api.Record
 	for _, name := range w.names(w.slot) {
-		records = append(records, text(name, data))
+		records = append(records, harness.Text(name, data))
 	}
 	return records
 }
@@ -212,7 +214,7 @@ func (w *writer) records(data string) []api.Record {
 // were changed since the last check.
 func (w *writer) check(t *testing.T, texts map[string][]string) (touched []string) {
 	t.Helper()
-	if !errors.Is(w.err, errUnanswered) {
+	if !errors.Is(w.err, harness.ErrUnanswered) {
 		t.Errorf("writer %d: its last change was refused: %v", w.id, w.err)
 	}
 	for slot, want := range w.slots {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
@@ -71,12 +72,12 @@ func TestFaultsWithKills(t *testing.T) {
 	for i := range services {
 		wg.Go(func() {
 			t.Run(fmt.Sprint("service ", i), func(t *testing.T) {
-				addr, token := freeAddr(t), api.NewToken()
+				addr, token := harness.FreeAddr(t), api.NewToken()
 				s := startFaulty(t, addr, token)
 				for i := range next {
 					r := rounds[i]
 					t.Run(fmt.Sprintf("%s/late=%t", r.point.name, r.late), func(t *testing.T) {
-						s.killAt(t, r.point, i, r.late)
+						killAt(t, s, r.point, i, r.late)
 					})
 				}
 			})
@@ -87,14 +88,14 @@ func TestFaultsWithKills(t *testing.T) {
 
 // startFaulty runs the service of the tests of faults, in whose logs there is no
 // error however it ends.
-func startFaulty(t *testing.T, addr, token string) *Service {
+func startFaulty(t *testing.T, addr, token string) *harness.Service {
 	t.Helper()
-	s := NewService(t)
-	s.API, s.Token, s.caddyfile = addr, token, "faults.caddyfile"
+	s := harness.NewService(t)
+	s.API, s.Token, s.Caddyfile = addr, token, "faults.caddyfile"
 	t.Cleanup(func() {
 		s.Kill()
-		for _, log := range s.logs {
-			checkLog(t, log, nil)
+		for _, log := range s.Logs {
+			harness.CheckLog(t, log, nil)
 		}
 	})
 	s.MustStart()
@@ -103,7 +104,7 @@ func startFaulty(t *testing.T, addr, token string) *Service {
 
 // killAt makes each call with each protocol, waits until all of the requests are
 // at the point, kills, and judges what the calls have come to.
-func (s *Service) killAt(t *testing.T, point killPoint, round int, late bool) {
+func killAt(t *testing.T, s *harness.Service, point killPoint, round int, late bool) {
 	direct := &bestdns.Provider{Endpoint: "http://" + s.API, APIToken: s.Token}
 	var arrived, returned, checked sync.WaitGroup
 	killed, up := make(chan struct{}), make(chan struct{})
@@ -169,7 +170,7 @@ func (s *Service) killAt(t *testing.T, point killPoint, round int, late bool) {
 func TestFaultsWithKillsAtAnyTime(t *testing.T) {
 	t.Parallel()
 	const kills = 6
-	addr, token := freeAddr(t), api.NewToken()
+	addr, token := harness.FreeAddr(t), api.NewToken()
 	s := startFaulty(t, addr, token)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -241,7 +242,7 @@ func TestFaultsWithKillsAtAnyTime(t *testing.T) {
 			underWay.Lock()
 			s.Launch()
 			underWay.Unlock()
-			noError(t, s.waitUp())
+			harness.NoError(t, s.WaitUp())
 		} else {
 			s.MustStart()
 		}

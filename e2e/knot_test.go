@@ -14,17 +14,18 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
 const knotZoneName = "knot.example"
 
 // newKnotWorld starts Knot with a zone and a service that keeps the zone there.
-func newKnotWorld(t *testing.T) *World {
+func newKnotWorld(t *testing.T) *harness.World {
 	t.Helper()
-	knot := StartKnot(t, knotZoneName)
-	w := NewWorld(t)
+	knot := harness.StartKnot(t, knotZoneName)
+	w := harness.NewWorld(t)
 	w.Resolver.Delegate(knotZoneName, knot.Addr)
-	StartCaddy(t, caddyBinary, "knot.caddyfile", w.Env(t), Env{
+	harness.StartCaddy(t, harness.CaddyBinary, "knot.caddyfile", w.Env(t), harness.Env{
 		"KNOT":          knot.Addr,
 		"KNOT_KEY_NAME": knot.KeyName,
 		"KNOT_KEY":      knot.Key,
@@ -36,10 +37,10 @@ func TestKnotZoneObtains(t *testing.T) {
 	t.Parallel()
 	const domain = "web." + knotZoneName
 	w := newKnotWorld(t)
-	client := StartCaddy(t, clientBinary, "client.caddyfile", w.Env(t), sites("*."+domain))
+	client := harness.StartCaddy(t, harness.ClientBinary, "client.caddyfile", w.Env(t), sites("*."+domain))
 	client.WaitCertificates("*." + domain)
 
-	AssertServed(t, client.HTTPS, "any."+domain, w.Pebble, "*."+domain)
+	harness.AssertServed(t, client.HTTPS, "any."+domain, w.Pebble, "*."+domain)
 	w.Recorder.AssertWrites(t, map[string]int{"_acme-challenge." + domain + ".": 1})
 	w.AssertNoChallenge(t, knotZoneName, domain)
 }
@@ -52,7 +53,7 @@ func TestKnotZoneKeepsTheAPIHonest(t *testing.T) {
 		host = "host." + knotZoneName
 	)
 	w := newKnotWorld(t)
-	p := &bestdns.Provider{Endpoint: w.Recorder.URL, APIToken: w.reader, TrustedRoots: []string{w.Recorder.TLSRoot}}
+	p := &bestdns.Provider{Endpoint: w.Recorder.URL, APIToken: w.Reader, TrustedRoots: []string{w.Recorder.TLSRoot}}
 	address := func(ip string) libdns.Record {
 		return libdns.Address{Name: "host", TTL: time.Minute, IP: netip.MustParseAddr(ip)}
 	}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
 // certmagic looks the zone up before it asks for a record to be written, and
@@ -20,19 +22,19 @@ func TestLateNameServerIsWaitedFor(t *testing.T) {
 		// An app that is started before the name server says so at once.
 		soon = 300 * time.Millisecond
 	)
-	w := NewWorld(t)
+	w := harness.NewWorld(t)
 	lock, err := bolt.Open(w.Store, 0o600, nil)
-	noError(t, err)
-	caddy := launchCaddy(t, caddyBinary, "inprocess.caddyfile", w.Env(t), sites(wildcard))
-	noError(t, caddy.Log.Wait(1, startTimeout, message("adjusted config"))) // all apps are provisioned
-	if caddy.Log.Wait(1, soon, message("obtaining certificate")) == nil {
+	harness.NoError(t, err)
+	caddy := harness.LaunchCaddy(t, harness.CaddyBinary, "inprocess.caddyfile", w.Env(t), sites(wildcard))
+	harness.NoError(t, caddy.Log.Wait(1, harness.StartTimeout, harness.Message("adjusted config"))) // all apps are provisioned
+	if caddy.Log.Wait(1, soon, harness.Message("obtaining certificate")) == nil {
 		<-time.After(lateness)
 	}
-	noError(t, lock.Close())
+	harness.NoError(t, lock.Close())
 	caddy.WaitCertificates(wildcard)
-	AssertServed(t, caddy.HTTPS, "any."+web, w.Pebble, wildcard)
+	harness.AssertServed(t, caddy.HTTPS, "any."+web, w.Pebble, wildcard)
 	if n := w.Pebble.Orders(wildcard); n != 1 {
 		t.Errorf("the certificate took %d orders", n)
 	}
-	w.AssertNoChallenge(t, hostedZone, web)
+	w.AssertNoChallenge(t, harness.HostedZone, web)
 }

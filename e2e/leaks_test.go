@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -20,24 +19,9 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
-
-// tokens is what any token looks like, also one that was cut, and also as the
-// base64 of Basic authentication.
-var tokens = regexp.MustCompile(`bestdns_[0-9A-Za-z]{20,}|` +
-	strings.TrimRight(base64.StdEncoding.EncodeToString([]byte("bestdns_")), "=")[:10] + `|` +
-	base64.StdEncoding.EncodeToString([]byte(":bestdns_")))
-
-// assertNoToken fails the test if there is a token in the text, whosever it is.
-func assertNoToken(t testing.TB, where, text string) {
-	t.Helper()
-	for line := range strings.Lines(text) {
-		if tokens.MatchString(line) {
-			t.Errorf("%s holds a token: %s", where, line)
-		}
-	}
-}
 
 // What the search is worth: it finds a token in each form that it could have.
 func TestTokensAreRecognized(t *testing.T) {
@@ -51,12 +35,12 @@ func TestTokensAreRecognized(t *testing.T) {
 		"by itself, in base64":  base64.StdEncoding.EncodeToString([]byte(token)),
 		"as fmt shows a struct": fmt.Sprintf("%#v", struct{ T string }{token}),
 	} {
-		if !tokens.MatchString(text) {
+		if !harness.Tokens.MatchString(text) {
 			t.Errorf("%s: %s is not taken for a token", name, text)
 		}
 	}
-	for _, text := range []string{"bestdns_listen", "{env.BESTDNS_API_TOKEN}", digest(token), token[:8]} {
-		if tokens.MatchString(text) {
+	for _, text := range []string{"bestdns_listen", "{env.BESTDNS_API_TOKEN}", harness.Digest(token), token[:8]} {
+		if harness.Tokens.MatchString(text) {
 			t.Errorf("%s is taken for a token", text)
 		}
 	}
@@ -83,7 +67,7 @@ func (v *visitors) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 
 func newFaultyEndpoints(t testing.TB, status int) faultyEndpoints {
 	t.Helper()
-	f := faultyEndpoints{closed: "https://" + freeAddr(t), elsewhere: new(visitors)}
+	f := faultyEndpoints{closed: "https://" + harness.FreeAddr(t), elsewhere: new(visitors)}
 	other := httptest.NewTLSServer(f.elsewhere)
 	t.Cleanup(other.Close)
 	redirecting := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -110,7 +94,7 @@ func (f faultyEndpoints) assertNoVisitors(t testing.TB) {
 // at level debug; and the service that it comes to, with an access log.
 func TestLogsHoldNoToken(t *testing.T) {
 	t.Parallel()
-	w := NewWorld(t)
+	w := harness.NewWorld(t)
 	faulty := newFaultyEndpoints(t, http.StatusPermanentRedirect)
 	tokenFile := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(tokenFile, []byte(w.Token+"\n"), 0o600); err != nil {
@@ -134,7 +118,7 @@ func TestLogsHoldNoToken(t *testing.T) {
 	var certificates, failures []string
 	var blocks strings.Builder
 	for _, p := range providers {
-		name := p.label + "." + hostedZone
+		name := p.label + "." + harness.HostedZone
 		fmt.Fprintf(&blocks, "%s {\n tls {\n dns bestdns %s %s {\n trusted_roots %s\n }\n resolvers %s\n propagation_timeout -1\n }\n}\n",
 			name, p.token, p.endpoint, w.Recorder.TLSRoot, w.Resolver.Addr)
 		if p.says == "" {
@@ -143,9 +127,9 @@ func TestLogsHoldNoToken(t *testing.T) {
 			failures = append(failures, name)
 		}
 	}
-	service := StartCaddy(t, caddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(certificates...))
-	client := StartCaddy(t, clientBinary, "any.caddyfile", w.Env(t), Env{"OPTIONS": "", "BLOCKS": blocks.String()})
-	client.Accept(func(e Entry) bool {
+	service := harness.StartCaddy(t, harness.CaddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(certificates...))
+	client := harness.StartCaddy(t, harness.ClientBinary, "any.caddyfile", w.Env(t), harness.Env{"OPTIONS": "", "BLOCKS": blocks.String()})
+	client.Accept(func(e harness.Entry) bool {
 		for _, name := range failures {
 			if strings.Contains(e.Line, name) {
 				return true
@@ -154,24 +138,24 @@ func TestLogsHoldNoToken(t *testing.T) {
 		return false
 	})
 	client.WaitCertificates(certificates...)
-	if err := client.Log.Wait(len(failures), obtainTimeout, message("will retry")); err != nil {
+	if err := client.Log.Wait(len(failures), harness.ObtainTimeout, harness.Message("will retry")); err != nil {
 		t.Fatalf("waiting for the other certificates to fail: %v", err)
 	}
 	for _, p := range providers {
-		said := client.Log.Entries(func(e Entry) bool {
-			return e.Message == "will retry" && strings.Contains(e.Error, p.says) && strings.Contains(e.Error, p.label+"."+hostedZone)
+		said := client.Log.Entries(func(e harness.Entry) bool {
+			return e.Message == "will retry" && strings.Contains(e.Error, p.says) && strings.Contains(e.Error, p.label+"."+harness.HostedZone)
 		})
 		if p.says != "" && len(said) == 0 {
 			t.Errorf("%s: no error in the log says %q, so nothing is proved", p.label, p.says)
 		}
 	}
-	if len(service.Log.Entries(message("handled request"))) == 0 {
+	if len(service.Log.Entries(harness.Message("handled request"))) == 0 {
 		t.Error("the service has no access log, so nothing is proved")
 	}
 	client.Stop()
 	service.Stop()
-	assertNoToken(t, "the client's log", client.Log.String())
-	assertNoToken(t, "the service's log", service.Log.String())
+	harness.AssertNoToken(t, "the client's log", client.Log.String())
+	harness.AssertNoToken(t, "the service's log", service.Log.String())
 	faulty.assertNoVisitors(t)
 }
 
@@ -203,7 +187,7 @@ func TestConfigErrorsHoldNoToken(t *testing.T) {
 			if err := os.WriteFile(file, []byte("www.example.org {\n tls {\n "+mistake+"\n }\n}\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.CommandContext(t.Context(), caddyBinary, "validate", "--adapter", "caddyfile", "--config", file)
+			cmd := exec.CommandContext(t.Context(), harness.CaddyBinary, "validate", "--adapter", "caddyfile", "--config", file)
 			cmd.Env = []string{"HOME=" + filepath.Dir(file)}
 			out, err := cmd.CombinedOutput()
 			var exit *exec.ExitError
@@ -213,7 +197,7 @@ func TestConfigErrorsHoldNoToken(t *testing.T) {
 			if !strings.Contains(string(out), "bestdns") {
 				t.Errorf("the error is about something else: %s", out)
 			}
-			assertNoToken(t, "the error", string(out))
+			harness.AssertNoToken(t, "the error", string(out))
 		})
 	}
 }
@@ -221,31 +205,31 @@ func TestConfigErrorsHoldNoToken(t *testing.T) {
 // lego with all that it can log about HTTP, when it succeeds and when it fails.
 func TestLegoLogsHoldNoToken(t *testing.T) {
 	t.Parallel()
-	w := NewWorld(t)
+	w := harness.NewWorld(t)
 	faulty := newFaultyEndpoints(t, http.StatusPermanentRedirect)
-	StartCaddy(t, caddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(web))
+	harness.StartCaddy(t, harness.CaddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(web))
 	for name, tt := range map[string]struct {
-		env    Env
+		env    harness.Env
 		domain string
 		says   string
 	}{
 		"success":      {nil, web, "The server validated our request"},
-		"forbidden":    {nil, "other." + hostedZone, "it may: certificates"},
-		"stranger":     {Env{"BESTDNS_API_TOKEN": api.NewToken()}, web, "no client of this service has it"},
-		"cut":          {Env{"BESTDNS_API_TOKEN": w.Token[:40]}, web, "was it cut"},
-		"swapped":      {Env{"BESTDNS_API_TOKEN": w.Recorder.PlainURL, "BESTDNS_ENDPOINT": w.Token}, web, "no scheme"},
-		"closed":       {Env{"BESTDNS_ENDPOINT": "http" + strings.TrimPrefix(faulty.closed, "https")}, web, "cannot connect"},
-		"in the clear": {Env{"BESTDNS_ENDPOINT": "http://192.0.2.1"}, web, "in the clear"},
+		"forbidden":    {nil, "other." + harness.HostedZone, "it may: certificates"},
+		"stranger":     {harness.Env{"BESTDNS_API_TOKEN": api.NewToken()}, web, "no client of this service has it"},
+		"cut":          {harness.Env{"BESTDNS_API_TOKEN": w.Token[:40]}, web, "was it cut"},
+		"swapped":      {harness.Env{"BESTDNS_API_TOKEN": w.Recorder.PlainURL, "BESTDNS_ENDPOINT": w.Token}, web, "no scheme"},
+		"closed":       {harness.Env{"BESTDNS_ENDPOINT": "http" + strings.TrimPrefix(faulty.closed, "https")}, web, "cannot connect"},
+		"in the clear": {harness.Env{"BESTDNS_ENDPOINT": "http://192.0.2.1"}, web, "in the clear"},
 	} {
-		debug := Env{"LEGO_DEBUG_ACME_HTTP_CLIENT": "true", "LEGO_DEBUG_CLIENT_VERBOSE_ERROR": "true", "LEGO_DEBUG_DNS_API_HTTP_CLIENT": "true"}
+		debug := harness.Env{"LEGO_DEBUG_ACME_HTTP_CLIENT": "true", "LEGO_DEBUG_CLIENT_VERBOSE_ERROR": "true", "LEGO_DEBUG_DNS_API_HTTP_CLIENT": "true"}
 		for name, value := range tt.env {
 			debug[name] = value
 		}
-		_, log, err := w.runLego(t, debug, tt.domain)
+		_, log, err := w.RunLego(t, debug, tt.domain)
 		if !strings.Contains(log, tt.says) {
 			t.Errorf("%s: lego ends with %v and says\n%swhich does not hold %q", name, err, log, tt.says)
 		}
-		assertNoToken(t, "lego's log, "+name, log)
+		harness.AssertNoToken(t, "lego's log, "+name, log)
 	}
 }
 
@@ -254,23 +238,23 @@ func TestLegoLogsHoldNoToken(t *testing.T) {
 // is followed by no method.
 func TestGoValueHoldsNoToken(t *testing.T) {
 	t.Parallel()
-	w := NewWorld(t)
-	StartCaddy(t, caddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(web))
+	w := harness.NewWorld(t)
+	harness.StartCaddy(t, harness.CaddyBinary, "rights.caddyfile", w.Env(t), certificatesFor(web))
 
 	t.Run("certmagic", func(t *testing.T) {
-		var log lockedBuffer
+		var log harness.LockedBuffer
 		logger := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&log), zap.DebugLevel))
-		provider := w.provider(w.Recorder.URL)
-		issuer := w.issuer()
+		provider := w.Provider(w.Recorder.URL)
+		issuer := w.Issuer()
 		issuer.DNS01Solver = &certmagic.DNS01Solver{DNSManager: certmagic.DNSManager{
 			DNSProvider: provider, PropagationTimeout: -1, Resolvers: []string{w.Resolver.Addr}, Logger: logger,
 		}}
-		config := newCertmagic(t, issuer)
+		config := harness.NewCertmagic(t, issuer)
 		config.Logger = logger
 		if err := config.ObtainCertSync(t.Context(), web); err != nil {
 			t.Fatal(err)
 		}
-		err := config.ObtainCertSync(t.Context(), "other."+hostedZone)
+		err := config.ObtainCertSync(t.Context(), "other."+harness.HostedZone)
 		if err == nil {
 			t.Error("there is a certificate that the token is not for")
 		}
@@ -278,32 +262,27 @@ func TestGoValueHoldsNoToken(t *testing.T) {
 		if !strings.Contains(log.String(), "creating DNS record") {
 			t.Error("there is no log, so nothing is proved")
 		}
-		assertNoToken(t, "certmagic's log", log.String())
-		assertNoToken(t, "the error", formats(err))
+		harness.AssertNoToken(t, "certmagic's log", log.String())
+		harness.AssertNoToken(t, "the error", formats(err))
 	})
 
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		faulty := newFaultyEndpoints(t, status)
-		provider := w.provider(faulty.redirecting)
+		provider := w.Provider(faulty.redirecting)
 		for name, err := range callAll(t, provider) {
 			if err == nil || !strings.Contains(err.Error(), "redirects to") {
 				t.Errorf("%s, %d: error %v, want one about the redirect", name, status, err)
 			}
-			assertNoToken(t, "the error of "+name, formats(err))
+			harness.AssertNoToken(t, "the error of "+name, formats(err))
 		}
-		assertNoToken(t, "the provider", formats(provider))
+		harness.AssertNoToken(t, "the provider", formats(provider))
 		faulty.assertNoVisitors(t)
 	}
 }
 
-// provider is the client of the root package with the world's token.
-func (w *World) provider(endpoint string) *bestdns.Provider {
-	return &bestdns.Provider{Endpoint: endpoint, APIToken: w.Token, TrustedRoots: []string{w.Recorder.TLSRoot}}
-}
-
 // callAll calls each method of libdns and returns what it reports.
 func callAll(t testing.TB, p *bestdns.Provider) map[string]error {
-	ctx, zone := t.Context(), hostedZone+"."
+	ctx, zone := t.Context(), harness.HostedZone+"."
 	records := []libdns.Record{libdns.CNAME{Name: "alias", Target: "web." + zone}}
 	_, list := p.ListZones(ctx)
 	_, get := p.GetRecords(ctx, zone)

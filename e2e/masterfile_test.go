@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
@@ -39,39 +39,19 @@ var varied = []api.Record{
 	of(`dot\.ted`, "TXT", "a dot in a label"),
 	of(`se\;mi\"colon\ \(x\)\@\$`, "TXT", "what has a meaning in a master file"),
 	of(`octet\000\255`, "TXT", "octets"),
-	text("text", `quotes " and ; and \ and $ORIGIN and (`),
-	text("text", "\tspace, \n a new line, and ünïcödé "),
-	text("empty", ""),
-	text("long", strings.Repeat("0123456789", 100)),
+	harness.Text("text", `quotes " and ; and \ and $ORIGIN and (`),
+	harness.Text("text", "\tspace, \n a new line, and ünïcödé "),
+	harness.Text("empty", ""),
+	harness.Text("long", strings.Repeat("0123456789", 100)),
 }
 
 func of(name, typ, data string) api.Record {
 	return api.Record{Name: name, Type: typ, TTL: new(int64(300)), Data: &data}
 }
 
-// command runs a command of Caddy's against the service and returns what it prints.
-func (s *Service) command(args ...string) ([]byte, error) {
-	cmd := exec.Command(caddyBinary, append(append([]string{"bestdns"}, args...), "--address", s.Admin)...)
-	cmd.Env = []string{"HOME=" + s.home, "XDG_DATA_HOME=" + s.home, "XDG_CONFIG_HOME=" + s.home}
-	out, err := cmd.Output()
-	if failed := (*exec.ExitError)(nil); errors.As(err, &failed) {
-		err = fmt.Errorf("%w: %s", err, failed.Stderr)
-	}
-	return out, err
-}
-
-func (s *Service) mustCommand(t *testing.T, args ...string) []byte {
-	t.Helper()
-	out, err := s.command(args...)
-	if err != nil {
-		t.Fatalf("caddy bestdns %s: %v", strings.Join(args, " "), err)
-	}
-	return out
-}
-
 // writeLoad has clients write as fast as they can, each one text at two names in one
 // change and away again, until it is stopped.
-func (s *Service) writeLoad(t *testing.T) (stop func()) {
+func writeLoad(t *testing.T, s *harness.Service) (stop func()) {
 	const clients = 8
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
@@ -80,7 +60,7 @@ func (s *Service) writeLoad(t *testing.T) (stop func()) {
 		group.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				data := fmt.Sprint(i)
-				both := []api.Record{text(fmt.Sprintf("one.load%d", client), data), text(fmt.Sprintf("two.load%d", client), data)}
+				both := []api.Record{harness.Text(fmt.Sprintf("one.load%d", client), data), harness.Text(fmt.Sprintf("two.load%d", client), data)}
 				for _, change := range []api.Change{{Append: both}, {Delete: both}} {
 					if err := s.Patch(context.Background(), change); err != nil {
 						t.Errorf("a change under load: %v", err)
@@ -107,12 +87,12 @@ func zoneCheckers(t *testing.T) func(file []byte) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "zone")
 	checks := [][]string{
-		{debian(t, "named-checkzone", "bind9-utils"), "-i", "local", "-k", "ignore", hostedZone, path},
-		{debian(t, "kzonecheck", "knot-dnssecutils"), "-o", hostedZone, path},
+		{harness.Debian(t, "named-checkzone", "bind9-utils"), "-i", "local", "-k", "ignore", harness.HostedZone, path},
+		{harness.Debian(t, "kzonecheck", "knot-dnssecutils"), "-o", harness.HostedZone, path},
 	}
 	return func(file []byte) {
 		t.Helper()
-		noError(t, os.WriteFile(path, file, 0o600))
+		harness.NoError(t, os.WriteFile(path, file, 0o600))
 		for _, check := range checks {
 			if out, err := exec.Command(check[0], check[1:]...).CombinedOutput(); err != nil {
 				t.Errorf("%s: %v\n%s", check[0], err, out)
@@ -154,14 +134,15 @@ func withoutSOA(file []byte) string {
 // What is exported while clients write is a zone to others too, of one moment, and
 // comes out of another service as it went in.
 func TestMasterFiles(t *testing.T) {
+	t.Parallel()
 	check := zoneCheckers(t)
-	s := NewService(t)
+	s := harness.NewService(t)
 	s.MustStart()
-	s.patch(t, appending(varied...))
-	stop := s.writeLoad(t)
+	s.MustPatch(t, harness.Appending(varied...))
+	stop := writeLoad(t, s)
 	var file []byte
 	for range 5 {
-		file = s.mustCommand(t, "export", hostedZone)
+		file = s.MustCommand(t, "export", harness.HostedZone)
 		check(file)
 		if clients := half(file); clients != nil {
 			t.Errorf("half a change is in the file, of %q:\n%s", clients, file)
@@ -171,22 +152,22 @@ func TestMasterFiles(t *testing.T) {
 		t.Errorf("%d records were exported:\n%s", records, file)
 	}
 
-	other := NewService(t)
+	other := harness.NewService(t)
 	other.MustStart()
 	path := filepath.Join(t.TempDir(), "zone")
-	noError(t, os.WriteFile(path, file, 0o600))
-	other.mustCommand(t, "import", hostedZone, path)
-	again := other.mustCommand(t, "export", hostedZone)
+	harness.NoError(t, os.WriteFile(path, file, 0o600))
+	other.MustCommand(t, "import", harness.HostedZone, path)
+	again := other.MustCommand(t, "export", harness.HostedZone)
 	if diff := cmp.Diff(withoutSOA(file), withoutSOA(again)); diff != "" {
 		t.Errorf("exported, imported and exported (-first +second):\n%s", diff)
 	}
 
 	// Into the zone that is written to: what else is there stays, or goes.
-	other.patch(t, appending(text("more", "x")))
-	stopOther := other.writeLoad(t)
-	other.mustCommand(t, "import", hostedZone, path)
-	other.has(t, "more", "x")
-	other.mustCommand(t, "import", hostedZone, path, "--replace")
+	other.MustPatch(t, harness.Appending(harness.Text("more", "x")))
+	stopOther := writeLoad(t, other)
+	other.MustCommand(t, "import", harness.HostedZone, path)
+	other.Has(t, "more", "x")
+	other.MustCommand(t, "import", harness.HostedZone, path, "--replace")
 	stopOther()
 	stop()
 	if texts := other.Texts(); texts["more"] != nil || len(texts["long"]) != 1 {
@@ -196,12 +177,13 @@ func TestMasterFiles(t *testing.T) {
 
 // A master file cannot have the service read another file.
 func TestMasterFileIncludes(t *testing.T) {
-	s := NewService(t)
+	t.Parallel()
+	s := harness.NewService(t)
 	s.MustStart()
 	dir := t.TempDir()
 	included := filepath.Join(dir, "included")
-	noError(t, os.WriteFile(included, []byte("secret 60 TXT x\n"), 0o600))
-	before := s.mustCommand(t, "export", hostedZone)
+	harness.NoError(t, os.WriteFile(included, []byte("secret 60 TXT x\n"), 0o600))
+	before := s.MustCommand(t, "export", harness.HostedZone)
 	for name, file := range map[string]string{
 		"at the beginning": "$INCLUDE " + included + "\n",
 		"behind a record":  "first 60 A 192.0.2.1\n$INCLUDE " + included + " sub\n",
@@ -209,15 +191,15 @@ func TestMasterFileIncludes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(dir, "zone")
-			noError(t, os.WriteFile(path, []byte(file), 0o600))
-			out, err := s.command("import", hostedZone, path)
+			harness.NoError(t, os.WriteFile(path, []byte(file), 0o600))
+			out, err := s.Command("import", harness.HostedZone, path)
 			if err == nil {
 				t.Fatalf("imported: %s", out)
 			}
 			if !strings.Contains(strings.ToUpper(err.Error()), "$INCLUDE") {
 				t.Errorf("the error does not say why: %v", err)
 			}
-			if diff := cmp.Diff(string(before), string(s.mustCommand(t, "export", hostedZone))); diff != "" {
+			if diff := cmp.Diff(string(before), string(s.MustCommand(t, "export", harness.HostedZone))); diff != "" {
 				t.Errorf("the zone has changed (-before +after):\n%s", diff)
 			}
 		})
@@ -227,30 +209,31 @@ func TestMasterFileIncludes(t *testing.T) {
 // A back-up that is made while clients write holds one moment, with all that had been
 // answered by then; another process serves the same from it.
 func TestBackupUnderLoad(t *testing.T) {
-	s := NewService(t)
+	t.Parallel()
+	s := harness.NewService(t)
 	s.MustStart()
-	s.patch(t, appending(varied...))
-	restored := func(name string) *Service {
+	s.MustPatch(t, harness.Appending(varied...))
+	restored := func(name string) *harness.Service {
 		t.Helper()
 		path := filepath.Join(t.TempDir(), name)
-		s.mustCommand(t, "backup", path)
-		copied := NewService(t)
+		s.MustCommand(t, "backup", path)
+		copied := harness.NewService(t)
 		copied.Store = path
 		copied.MustStart()
 		return copied
 	}
 
-	stop := s.writeLoad(t)
-	s.patch(t, appending(text("answered", "x")))
+	stop := writeLoad(t, s)
+	s.MustPatch(t, harness.Appending(harness.Text("answered", "x")))
 	copied := restored("loaded.db")
-	copied.has(t, "answered", "x")
-	if file := copied.mustCommand(t, "export", hostedZone); half(file) != nil {
+	copied.Has(t, "answered", "x")
+	if file := copied.MustCommand(t, "export", harness.HostedZone); half(file) != nil {
 		t.Errorf("half a change is in the back-up:\n%s", file)
 	}
 	stop()
 
 	copied = restored("quiet.db")
-	if diff := cmp.Diff(withoutSOA(s.mustCommand(t, "export", hostedZone)), withoutSOA(copied.mustCommand(t, "export", hostedZone))); diff != "" {
+	if diff := cmp.Diff(withoutSOA(s.MustCommand(t, "export", harness.HostedZone)), withoutSOA(copied.MustCommand(t, "export", harness.HostedZone))); diff != "" {
 		t.Errorf("what another process serves from the back-up (-original +copy):\n%s", diff)
 	}
 	names := []string{"text", "empty", "long", "answered", "missing"}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
@@ -27,9 +28,9 @@ type matrixWorld struct {
 	api                        string
 	token                      string
 
-	uncached *Resolver
+	uncached *harness.Resolver
 	caches   map[string]string // addresses, by name
-	pebbles  map[string]*Pebble
+	pebbles  map[string]*harness.Pebble
 }
 
 // Every certificate comes at the first try, whatever resolver is between the name server
@@ -72,20 +73,20 @@ func countGood(good map[cell]bool) (n int) {
 func matrixTable(good map[cell]bool) string {
 	var b strings.Builder
 	b.WriteString("| client | names |")
-	for _, c := range caches {
+	for _, c := range harness.Caches {
 		for _, sharing := range matrixSharing {
-			fmt.Fprintf(&b, " %s, %s |", c.name, sharing)
+			fmt.Fprintf(&b, " %s, %s |", c.Name, sharing)
 		}
 	}
-	b.WriteString("\n|---|---|" + strings.Repeat("---|", len(caches)*len(matrixSharing)) + "\n")
+	b.WriteString("\n|---|---|" + strings.Repeat("---|", len(harness.Caches)*len(matrixSharing)) + "\n")
 	for _, client := range matrixClients {
 		for _, names := range matrixNames {
 			fmt.Fprintf(&b, "| %s | %s |", client, names)
-			for _, c := range caches {
+			for _, c := range harness.Caches {
 				for _, sharing := range matrixSharing {
 					first, tried := 0, 0
 					for _, zone := range matrixZones {
-						ok, run := good[cell{client, names, c.name, sharing, zone}]
+						ok, run := good[cell{client, names, c.Name, sharing, zone}]
 						if run {
 							tried++
 						}
@@ -104,19 +105,19 @@ func matrixTable(good map[cell]bool) string {
 
 func newMatrixWorld(t *testing.T, cells []cell) *matrixWorld {
 	t.Helper()
-	net53 := newLoopbackNet(t)
+	net53 := harness.NewLoopbackNet(t)
 	w := &matrixWorld{
 		root: net53 + ".1", dns: net53 + ".2", knot: net53 + ".3", elsewhere: net53 + ".4",
-		api: freeAddr(t), token: api.NewToken(),
-		uncached: NewResolver(t), caches: make(map[string]string), pebbles: make(map[string]*Pebble),
+		api: harness.FreeAddr(t), token: api.NewToken(),
+		uncached: harness.NewResolver(t), caches: make(map[string]string), pebbles: make(map[string]*harness.Pebble),
 	}
 	w.delegate(t, cells)
-	knot := StartKnotAt(t, w.knot+":53", matrixKnot)
+	knot := harness.StartKnotAt(t, w.knot+":53", matrixKnot)
 	w.startService(t, cells, knot)
-	for _, c := range caches {
-		w.caches[c.name] = c.start(t, w.root, w.uncached.Addr, matrixBuiltin)
-		w.pebbles[c.name] = NewPebble(t, w.caches[c.name])
-		w.pebbles[c.name].AnswerLate()
+	for _, c := range harness.Caches {
+		w.caches[c.Name] = c.Start(t, w.root, w.uncached.Addr, matrixBuiltin)
+		w.pebbles[c.Name] = harness.NewPebble(t, w.caches[c.Name])
+		w.pebbles[c.Name].AnswerLate()
 	}
 	return w
 }
@@ -125,7 +126,7 @@ func newMatrixWorld(t *testing.T, cells []cell) *matrixWorld {
 // all of it and keeps nothing.
 func (w *matrixWorld) delegate(t *testing.T, cells []cell) {
 	t.Helper()
-	root, elsewhere := make(Authority), make(Authority)
+	root, elsewhere := make(harness.Authority), make(harness.Authority)
 	root.Host(t, ".", ". 3600 NS root.invalid.", "root.invalid. 3600 A "+w.root)
 	for zone, addr := range map[string]string{
 		matrixBuiltin: w.dns, matrixTarget: w.dns, matrixKnot: w.knot, matrixDelegates: w.elsewhere, matrixAliases: w.elsewhere,
@@ -157,7 +158,7 @@ func (w *matrixWorld) delegate(t *testing.T, cells []cell) {
 }
 
 // startService runs the service, and gives the hosts that are to have one an address.
-func (w *matrixWorld) startService(t *testing.T, cells []cell, knot *Knot) {
+func (w *matrixWorld) startService(t *testing.T, cells []cell, knot *harness.Knot) {
 	t.Helper()
 	var own strings.Builder
 	for n, c := range cells {
@@ -171,9 +172,9 @@ func (w *matrixWorld) startService(t *testing.T, cells []cell, knot *Knot) {
 	if err := os.WriteFile(file, []byte(own.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	StartCaddy(t, caddyBinary, "matrix.caddyfile", Env{
-		"DNS": w.dns, "STORE": filepath.Join(t.TempDir(), "records.db"), "API_PORT": port(t, w.api),
-		"TOKEN_DIGEST": digest(w.token), "KNOT": knot.Addr, "KNOT_KEY_NAME": knot.KeyName, "KNOT_KEY": knot.Key, "OWN": file,
+	harness.StartCaddy(t, harness.CaddyBinary, "matrix.caddyfile", harness.Env{
+		"DNS": w.dns, "STORE": filepath.Join(t.TempDir(), "records.db"), "API_PORT": harness.Port(t, w.api),
+		"TOKEN_DIGEST": harness.Digest(w.token), "KNOT": knot.Addr, "KNOT_KEY_NAME": knot.KeyName, "KNOT_KEY": knot.Key, "OWN": file,
 	})
 	for zone, of := range map[string]string{matrixBuiltin: builtin, matrixKnot: onKnot} {
 		var records []string

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
@@ -63,7 +64,7 @@ var (
 
 func (m *Monitored) exposed(t *testing.T) exposed {
 	t.Helper()
-	resp, err := http.Get("http://" + m.admin + "/metrics")
+	resp, err := http.Get("http://" + m.Admin + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +148,7 @@ func TestMonitoringNames(t *testing.T) {
 	t.Parallel()
 	m := StartMonitored(t)
 	m.renew(t, "web", "www", "acme.example", 0)
-	m.change(t, "web", "acme.example", api.Change{Append: []api.Record{text("_acme-challenge.left", strings.Repeat("x", 43))}})
+	m.change(t, "web", "acme.example", api.Change{Append: []api.Record{harness.Text("_acme-challenge.left", strings.Repeat("x", 43))}})
 	metrics := m.exposed(t)
 
 	used := make(map[string]bool)
@@ -207,7 +208,7 @@ func TestMonitoringNames(t *testing.T) {
 // TestAlerts runs Prometheus' own unit tests of the rules.
 func TestAlerts(t *testing.T) {
 	t.Parallel()
-	promtool := debian(t, "promtool", "prometheus")
+	promtool := harness.Debian(t, "promtool", "prometheus")
 	for _, args := range [][]string{{"check", "rules", "--lint=all", "--lint-fatal", alertsFile}, {"test", "rules", alertTests}} {
 		if out, err := exec.Command(promtool, args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -236,7 +237,7 @@ func TestDashboard(t *testing.T) {
 	defer cancel()
 	time.AfterFunc(duration*5/10, func() { m.PartnerFails.Store(true) })
 	time.AfterFunc(duration*7/10, func() { m.PartnerFails.Store(false) })
-	m.change(t, "web", "acme.example", api.Change{Append: []api.Record{text("_acme-challenge.crashed", strings.Repeat("x", 43))}})
+	m.change(t, "web", "acme.example", api.Change{Append: []api.Record{harness.Text("_acme-challenge.crashed", strings.Repeat("x", 43))}})
 	m.live(ctx, t)
 
 	to := time.Now()

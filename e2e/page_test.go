@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
@@ -33,7 +34,7 @@ const mischief = "<script>document.title='x'</script><img src=x onerror=alert(1)
 
 // lookedAt is a service with something to see on its page.
 type lookedAt struct {
-	*Caddy
+	*harness.Caddy
 	api    string // address
 	tokens map[string]string
 }
@@ -42,30 +43,30 @@ type lookedAt struct {
 // and another in an older version.
 func startLookedAt(t *testing.T) *lookedAt {
 	t.Helper()
-	s := &lookedAt{api: freeAddr(t), tokens: make(map[string]string)}
-	ours := freeAddr(t)
-	theirs := net.JoinHostPort("127.0.0.2", port(t, ours))
+	s := &lookedAt{api: harness.FreeAddr(t), tokens: make(map[string]string)}
+	ours := harness.FreeAddr(t)
+	theirs := net.JoinHostPort("127.0.0.2", harness.Port(t, ours))
 	day := func(days int) string { return time.Now().UTC().AddDate(0, 0, days).Format(time.DateOnly) }
-	env := Env{
-		"DNS": ours, "API_PORT": port(t, s.api), "STORE": filepath.Join(t.TempDir(), "records.db"),
+	env := harness.Env{
+		"DNS": ours, "API_PORT": harness.Port(t, s.api), "STORE": filepath.Join(t.TempDir(), "records.db"),
 		"PARTNER": theirs, "PARTNER_KEY": startHolder(t, theirs),
 		"SOON": day(8), "LATER": day(200), "OVER": day(-3),
 	}
 	for _, client := range []string{"ops", "web1", "intranet", "partner"} {
 		s.tokens[client] = api.NewToken()
-		env[strings.ToUpper(client)+"_DIGEST"] = digest(s.tokens[client])
+		env[strings.ToUpper(client)+"_DIGEST"] = harness.Digest(s.tokens[client])
 	}
-	s.Caddy = StartCaddy(t, caddyBinary, "page.caddyfile", env)
+	s.Caddy = harness.StartCaddy(t, harness.CaddyBinary, "page.caddyfile", env)
 	return s
 }
 
 // startMischief starts a service whose client has the description mischief.
 func startMischief(t *testing.T) *lookedAt {
 	t.Helper()
-	s := &lookedAt{api: freeAddr(t), tokens: map[string]string{"nameless": api.NewToken()}}
-	s.Caddy = StartCaddy(t, caddyBinary, "mischief.caddyfile", Env{
-		"DNS": freeAddr(t), "API_PORT": port(t, s.api), "STORE": filepath.Join(t.TempDir(), "records.db"),
-		"MISCHIEF": `"` + mischief + `"`, "NAMELESS_DIGEST": digest(s.tokens["nameless"]),
+	s := &lookedAt{api: harness.FreeAddr(t), tokens: map[string]string{"nameless": api.NewToken()}}
+	s.Caddy = harness.StartCaddy(t, harness.CaddyBinary, "mischief.caddyfile", harness.Env{
+		"DNS": harness.FreeAddr(t), "API_PORT": harness.Port(t, s.api), "STORE": filepath.Join(t.TempDir(), "records.db"),
+		"MISCHIEF": `"` + mischief + `"`, "NAMELESS_DIGEST": harness.Digest(s.tokens["nameless"]),
 	})
 	return s
 }
@@ -157,24 +158,25 @@ func (s *lookedAt) url(client string) string {
 
 // TestPage looks at the page of a real service with a real browser.
 func TestPage(t *testing.T) {
-	debian(t, "chromium", "chromium")
+	t.Parallel()
+	harness.Debian(t, "chromium", "chromium")
 	s, odd := startLookedAt(t), startMischief(t)
-	b := StartBrowser(t) // after the services, which at their end would wait for connections
-	s.change(t, "intranet", "internal.example.com", "append", text("_acme-challenge.wiki", challengeText))
-	s.change(t, "intranet", "internal.example.com", "append", text("_acme-challenge.git", challengeText))
-	s.change(t, "intranet", "internal.example.com", "delete", text("_acme-challenge.git", challengeText))
-	s.change(t, "web1", "shop.example.com", "append", text("_acme-challenge", challengeText))
-	s.change(t, "web1", "acme.example.com", "set", text("www", "<b>x</b>"))
-	odd.change(t, "nameless", "odd.example.net", "append", text("<i>\u202e", "x"))
-	odd.change(t, "nameless", "odd.example.net", "append", text("<i>", "x"))
-	odd.change(t, "nameless", "odd.example.net", "append", text(strings.Repeat("long", 15), "x"))
+	b := harness.StartBrowser(t) // after the services, which at their end would wait for connections
+	s.change(t, "intranet", "internal.example.com", "append", harness.Text("_acme-challenge.wiki", challengeText))
+	s.change(t, "intranet", "internal.example.com", "append", harness.Text("_acme-challenge.git", challengeText))
+	s.change(t, "intranet", "internal.example.com", "delete", harness.Text("_acme-challenge.git", challengeText))
+	s.change(t, "web1", "shop.example.com", "append", harness.Text("_acme-challenge", challengeText))
+	s.change(t, "web1", "acme.example.com", "set", harness.Text("www", "<b>x</b>"))
+	odd.change(t, "nameless", "odd.example.net", "append", harness.Text("<i>\u202e", "x"))
+	odd.change(t, "nameless", "odd.example.net", "append", harness.Text("<i>", "x"))
+	odd.change(t, "nameless", "odd.example.net", "append", harness.Text(strings.Repeat("long", 15), "x"))
 
 	b.Screen(1100, "light")
 	b.Open(s.url("ops"))
-	for deadline := time.Now().Add(20 * time.Second); evaluate[bool](b, `document.body.textContent.includes("not asked yet")`) && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(20 * time.Second); harness.Evaluate[bool](b, `document.body.textContent.includes("not asked yet")`) && time.Now().Before(deadline); {
 		b.Open(s.url("ops")) // a machine with much to do
 	}
-	t.Run("what is there", func(t *testing.T) { b.on(t).checkContent() })
+	t.Run("what is there", func(t *testing.T) { checkContent(on(t, b)) })
 	for _, screen := range []struct {
 		name, scheme string
 		width        int64
@@ -185,32 +187,32 @@ func TestPage(t *testing.T) {
 		{"page-phone-dark", "dark", 320},
 	} {
 		t.Run(screen.name, func(t *testing.T) {
-			b := b.on(t)
+			b := on(t, b)
 			b.Screen(screen.width, screen.scheme)
-			b.checkWidth()
-			b.checkContrast()
+			checkWidth(b)
+			checkContrast(b)
 			if dir := os.Getenv(envPictures); dir != "" {
-				b.draw(filepath.Join(dir, screen.name+".png"))
+				b.Draw(filepath.Join(dir, screen.name+".png"))
 			}
 		})
 	}
 	b.Screen(1100, "light")
-	t.Run("structure", func(t *testing.T) { b.on(t).checkStructure() })
-	t.Run("keyboard", func(t *testing.T) { b.on(t).checkKeyboard() })
-	t.Run("refresh", func(t *testing.T) { b.on(t).checkRefresh(s) })
+	t.Run("structure", func(t *testing.T) { checkStructure(on(t, b)) })
+	t.Run("keyboard", func(t *testing.T) { checkKeyboard(on(t, b)) })
+	t.Run("refresh", func(t *testing.T) { checkRefresh(on(t, b), s) })
 	t.Run("mischief", func(t *testing.T) {
-		b := b.on(t)
+		b := on(t, b)
 		b.Open(odd.url("nameless"))
-		b.checkMischief()
+		checkMischief(b)
 		b.Screen(320, "light")
-		b.checkWidth()
+		checkWidth(b)
 	})
 	t.Run("without JavaScript", func(t *testing.T) {
-		b := b.on(t)
-		command(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+		b := on(t, b)
+		harness.Command(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 		b.Open(s.url("web1"))
-		b.checkOther()
-		command(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{})
+		checkOther(b)
+		harness.Command(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{})
 	})
 	if complaints := b.Complaints(); complaints != nil {
 		t.Errorf("in the browser's console: %q", complaints)
@@ -218,20 +220,20 @@ func TestPage(t *testing.T) {
 }
 
 // on returns the browser for a part of its test.
-func (b *Browser) on(t *testing.T) *Browser {
-	return &Browser{t: t, ctx: b.ctx}
+func on(t *testing.T, b *harness.Browser) *harness.Browser {
+	return &harness.Browser{T: t, Ctx: b.Ctx}
 }
 
 // rows returns the text of the cells of a table.
-func (b *Browser) rows(section string) [][]string {
-	b.t.Helper()
-	return evaluate[[][]string](b, `[...document.querySelectorAll("section[aria-labelledby=`+section+`] tbody tr")].map(
+func rows(b *harness.Browser, section string) [][]string {
+	b.T.Helper()
+	return harness.Evaluate[[][]string](b, `[...document.querySelectorAll("section[aria-labelledby=`+section+`] tbody tr")].map(
 		tr => [...tr.cells].map(cell => cell.innerText.trim().replaceAll(/\s+/g, " ")))`)
 }
 
-func (b *Browser) checkContent() {
+func checkContent(b *harness.Browser) {
 	var zones [][]string
-	for _, cells := range b.rows("zones") {
+	for _, cells := range rows(b, "zones") {
 		state, _, _ := strings.Cut(cells[3], " asked")
 		zones = append(zones, []string{cells[0], cells[1], state})
 	}
@@ -241,18 +243,18 @@ func (b *Browser) checkContent() {
 		{"internal.example.com", "built in", "✗ differ"},
 	}
 	if diff := cmp.Diff(want, zones); diff != "" {
-		b.t.Errorf("zones (-want +got):\n%s", diff)
+		b.T.Errorf("zones (-want +got):\n%s", diff)
 	}
 	var names []string
-	for _, cells := range b.rows("challenges") {
+	for _, cells := range rows(b, "challenges") {
 		names = append(names, cells[0])
 	}
 	slices.Sort(names)
 	if diff := cmp.Diff([]string{"_acme-challenge.wiki.internal.example.com", "_acme-challenge.www.example.org", "shop.example.com.acme.example.com"}, names); diff != "" {
-		b.t.Errorf("challenges (-want +got):\n%s", diff)
+		b.T.Errorf("challenges (-want +got):\n%s", diff)
 	}
 	var clients []string
-	for _, cells := range b.rows("clients") {
+	for _, cells := range rows(b, "clients") {
 		clients = append(clients, cells[0]+": "+cells[1])
 	}
 	slices.Sort(clients)
@@ -263,33 +265,33 @@ func (b *Browser) checkContent() {
 		"web1: The shop's web server, rack 4",
 	}
 	if diff := cmp.Diff(wantClients, clients); diff != "" {
-		b.t.Errorf("clients (-want +got):\n%s", diff)
+		b.T.Errorf("clients (-want +got):\n%s", diff)
 	}
 }
 
 // checkMischief checks that what would run, hide and turn around is text there.
-func (b *Browser) checkMischief() {
-	clients := b.rows("clients")
+func checkMischief(b *harness.Browser) {
+	clients := rows(b, "clients")
 	if want := "<script>document.title='x'</script><img src=x onerror=alert(1)> ⟨U+202E⟩gnp.exe⟨U+202C⟩ ⟨U+0007⟩ end"; len(clients) != 1 || clients[0][1] != want {
-		b.t.Errorf("clients %q, want the description %q", clients, want)
+		b.T.Errorf("clients %q, want the description %q", clients, want)
 	}
 	var records []string
-	for _, cells := range b.rows("changes") {
+	for _, cells := range rows(b, "changes") {
 		records = append(records, cells[2])
 	}
 	if len(records) != 3 || !strings.Contains(records[1], "append in odd.example.net <i>.odd.example.net TXT") || !strings.Contains(records[2], "<i>⟨U+202E⟩ TXT") {
-		b.t.Errorf("changes %q", records)
+		b.T.Errorf("changes %q", records)
 	}
-	if title := evaluate[string](b, "document.title"); title != "BestDNS" {
-		b.t.Errorf("the title is %q", title)
+	if title := harness.Evaluate[string](b, "document.title"); title != "BestDNS" {
+		b.T.Errorf("the title is %q", title)
 	}
 }
 
-// checkWidth checks that no one has to scroll sideways.
-func (b *Browser) checkWidth() {
+// checkWidth checks that nobody has to scroll sideways.
+func checkWidth(b *harness.Browser) {
 	type widths struct{ Page, Window int }
-	if w := evaluate[widths](b, `({Page: document.documentElement.scrollWidth, Window: innerWidth})`); w.Page > w.Window {
-		b.t.Errorf("the page is %d pixels wide in a window of %d", w.Page, w.Window)
+	if w := harness.Evaluate[widths](b, `({Page: document.documentElement.scrollWidth, Window: innerWidth})`); w.Page > w.Window {
+		b.T.Errorf("the page is %d pixels wide in a window of %d", w.Page, w.Window)
 	}
 }
 
@@ -299,25 +301,25 @@ var contrastScript string
 // leastContrast is that of WCAG 2.2, 1.4.3, level AA.
 const leastContrast = 4.5
 
-// checkContrast compares the colour of each text with that of its ground.
-func (b *Browser) checkContrast() {
+// checkContrast compares the colour of each text with the one that it stands on.
+func checkContrast(b *harness.Browser) {
 	type reading struct {
 		Text, Colour, Ground string
 		Contrast             float64
 	}
-	readings := evaluate[[]reading](b, contrastScript)
+	readings := harness.Evaluate[[]reading](b, contrastScript)
 	if len(readings) < 50 {
-		b.t.Errorf("only %d texts were measured", len(readings))
+		b.T.Errorf("only %d texts were measured", len(readings))
 	}
 	for _, r := range readings {
 		if r.Contrast < leastContrast {
-			b.t.Errorf("%q: %s on %s is a contrast of %.2f", r.Text, r.Colour, r.Ground, r.Contrast)
+			b.T.Errorf("%q: %s on %s is a contrast of %.2f", r.Text, r.Colour, r.Ground, r.Contrast)
 		}
 	}
 }
 
-// checkStructure checks what a screen reader needs.
-func (b *Browser) checkStructure() {
+// checkStructure checks what those hear who do not see the page.
+func checkStructure(b *harness.Browser) {
 	for _, rule := range []struct{ name, broken string }{
 		{"one h1", `document.querySelectorAll("h1").length !== 1`},
 		{"one of each landmark", `["header", "nav", "main", "footer"].some(name => document.querySelectorAll(name).length !== 1)`},
@@ -331,40 +333,40 @@ func (b *Browser) checkStructure() {
 		{"times can be read by programs", `[...document.querySelectorAll("time")].some(t => isNaN(new Date(t.dateTime)) || !t.textContent.endsWith("UTC"))`},
 		{"signs are words too", `[...document.querySelectorAll(".sign")].some(s => !/[a-z]/.test(s.textContent) || !s.querySelector("[aria-hidden]"))`},
 	} {
-		if evaluate[bool](b, rule.broken) {
-			b.t.Errorf("not so: %s", rule.name)
+		if harness.Evaluate[bool](b, rule.broken) {
+			b.T.Errorf("not so: %s", rule.name)
 		}
 	}
-	tables := evaluate[int](b, `document.querySelectorAll("table").length`)
+	tables := harness.Evaluate[int](b, `document.querySelectorAll("table").length`)
 	if tables != 4 {
-		b.t.Errorf("%d tables, want 4", tables)
+		b.T.Errorf("%d tables, want 4", tables)
 	}
 }
 
 // checkKeyboard walks through the page by the key Tab.
-func (b *Browser) checkKeyboard() {
+func checkKeyboard(b *harness.Browser) {
 	var order []string
 	for range 5 {
 		b.Do(chromedp.KeyEvent(kb.Tab))
-		order = append(order, evaluate[string](b, "document.activeElement.textContent"))
-		if width := evaluate[string](b, `getComputedStyle(document.activeElement).outlineStyle + " " + getComputedStyle(document.activeElement).outlineWidth`); width != "solid 3px" {
-			b.t.Errorf("the focus is shown by an outline %s", width)
+		order = append(order, harness.Evaluate[string](b, "document.activeElement.textContent"))
+		if width := harness.Evaluate[string](b, `getComputedStyle(document.activeElement).outlineStyle + " " + getComputedStyle(document.activeElement).outlineWidth`); width != "solid 3px" {
+			b.T.Errorf("the focus is shown by an outline %s", width)
 		}
 	}
 	if diff := cmp.Diff([]string{"Zones", "Challenges", "Changes", "Clients", "Pause"}, order); diff != "" {
-		b.t.Errorf("(-want +got):\n%s", diff)
+		b.T.Errorf("(-want +got):\n%s", diff)
 	}
 	b.Do(chromedp.KeyEvent(" "))
-	if pressed := evaluate[string](b, `document.activeElement.getAttribute("aria-pressed")`); pressed != "true" {
-		b.t.Errorf("Pause pressed: %s", pressed)
+	if pressed := harness.Evaluate[string](b, `document.activeElement.getAttribute("aria-pressed")`); pressed != "true" {
+		b.T.Errorf("Pause pressed: %s", pressed)
 	}
 	b.Do(chromedp.KeyEvent(" "))
 }
 
 // checkRefresh makes a change and has the page look for what is new.
-func (b *Browser) checkRefresh(s *lookedAt) {
-	s.change(b.t.(*testing.T), "intranet", "internal.example.com", "append", text("_acme-challenge.new", challengeText))
-	appeared := evaluate[bool](b, `new Promise(resolve => {
+func checkRefresh(b *harness.Browser, s *lookedAt) {
+	s.change(b.T.(*testing.T), "intranet", "internal.example.com", "append", harness.Text("_acme-challenge.new", challengeText))
+	appeared := harness.Evaluate[bool](b, `new Promise(resolve => {
 		const end = Date.now() + 10_000;
 		const look = () => {
 			const there = document.querySelector("main").textContent.includes("_acme-challenge.new.internal.example.com");
@@ -375,24 +377,24 @@ func (b *Browser) checkRefresh(s *lookedAt) {
 		look();
 	})`)
 	if !appeared {
-		b.t.Error("the new challenge does not appear")
+		b.T.Error("the new challenge does not appear")
 	}
-	if status := evaluate[string](b, `document.getElementById("status").textContent`); status != "" {
-		b.t.Errorf("the status is %q", status)
+	if status := harness.Evaluate[string](b, `document.getElementById("status").textContent`); status != "" {
+		b.T.Errorf("the status is %q", status)
 	}
 }
 
 // checkOther checks what another client sees: less.
-func (b *Browser) checkOther() {
-	html := strings.ReplaceAll(get(b, chromedp.OuterHTML("html")), "<wbr>", "")
+func checkOther(b *harness.Browser) {
+	html := strings.ReplaceAll(harness.Get(b, chromedp.OuterHTML("html")), "<wbr>", "")
 	for _, want := range []string{"acme.example.com", "shop.example.com.acme.example.com", "The shop's web server", "Reload it"} {
 		if !strings.Contains(html, want) {
-			b.t.Errorf("%q is not there", want)
+			b.T.Errorf("%q is not there", want)
 		}
 	}
 	for _, secret := range []string{"internal", "example.org", "ops", "intranet", "partner"} {
 		if strings.Contains(html, secret) {
-			b.t.Errorf("%q is there", secret)
+			b.T.Errorf("%q is there", secret)
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
 // A config is loaded while an ACME client has its record in place and is about
@@ -14,54 +16,54 @@ func TestReloadDuringIssuance(t *testing.T) {
 
 	t.Run("of the service", func(t *testing.T) {
 		t.Parallel()
-		w := NewWorld(t)
-		service := StartCaddy(t, caddyBinary, "service.caddyfile", w.Env(t))
+		w := harness.NewWorld(t)
+		service := harness.StartCaddy(t, harness.CaddyBinary, "service.caddyfile", w.Env(t))
 		gate := w.Pebble.HoldChallenges()
-		client := StartCaddy(t, clientBinary, "client.caddyfile", w.Env(t), sites(wildcard))
-		w.reloadAt(t, gate, service, "service.caddyfile")
+		client := harness.StartCaddy(t, harness.ClientBinary, "client.caddyfile", w.Env(t), sites(wildcard))
+		reloadAt(t, w, gate, service, "service.caddyfile")
 		client.WaitCertificates(wildcard)
-		AssertServed(t, client.HTTPS, "any."+web, w.Pebble, wildcard)
+		harness.AssertServed(t, client.HTTPS, "any."+web, w.Pebble, wildcard)
 		w.Recorder.AssertWrites(t, map[string]int{"_acme-challenge." + web + ".": 1})
-		w.AssertNoChallenge(t, hostedZone, web)
+		w.AssertNoChallenge(t, harness.HostedZone, web)
 	})
 
 	t.Run("of the client", func(t *testing.T) {
 		t.Parallel()
-		w := NewWorld(t)
-		StartCaddy(t, caddyBinary, "service.caddyfile", w.Env(t))
+		w := harness.NewWorld(t)
+		harness.StartCaddy(t, harness.CaddyBinary, "service.caddyfile", w.Env(t))
 		gate := w.Pebble.HoldChallenges()
-		client := StartCaddy(t, clientBinary, "client.caddyfile", w.Env(t), sites(wildcard))
+		client := harness.StartCaddy(t, harness.ClientBinary, "client.caddyfile", w.Env(t), sites(wildcard))
 		client.Accept(cancelled)
-		w.reloadAt(t, gate, client, "client.caddyfile")
+		reloadAt(t, w, gate, client, "client.caddyfile")
 		client.WaitCertificates(wildcard)
-		AssertServed(t, client.HTTPS, "any."+web, w.Pebble, wildcard)
-		w.WaitNoChallenge(t, hostedZone, web)
+		harness.AssertServed(t, client.HTTPS, "any."+web, w.Pebble, wildcard)
+		w.WaitNoChallenge(t, harness.HostedZone, web)
 	})
 
 	t.Run("of both in one process", func(t *testing.T) {
 		t.Parallel()
-		w := NewWorld(t)
+		w := harness.NewWorld(t)
 		gate := w.Pebble.HoldChallenges()
-		caddy := StartCaddy(t, caddyBinary, "inprocess.caddyfile", w.Env(t), sites(wildcard))
+		caddy := harness.StartCaddy(t, harness.CaddyBinary, "inprocess.caddyfile", w.Env(t), sites(wildcard))
 		caddy.Accept(cancelled)
-		w.reloadAt(t, gate, caddy, "inprocess.caddyfile")
+		reloadAt(t, w, gate, caddy, "inprocess.caddyfile")
 		caddy.WaitCertificates(wildcard)
-		AssertServed(t, caddy.HTTPS, "any."+web, w.Pebble, wildcard)
-		w.WaitNoChallenge(t, hostedZone, web)
+		harness.AssertServed(t, caddy.HTTPS, "any."+web, w.Pebble, wildcard)
+		w.WaitNoChallenge(t, harness.HostedZone, web)
 	})
 }
 
 // reloadAt reloads Caddy when a client has come to the gate, and then opens it.
 // Before, it makes sure that the record is there.
-func (w *World) reloadAt(t *testing.T, gate *Gate, caddy *Caddy, caddyfile string) {
+func reloadAt(t *testing.T, w *harness.World, gate *harness.Gate, caddy *harness.Caddy, caddyfile string) {
 	t.Helper()
 	defer gate.Open()
 	select {
 	case <-gate.Reached:
-	case <-time.After(obtainTimeout):
+	case <-time.After(harness.ObtainTimeout):
 		t.Fatal("no client has come to a challenge")
 	}
-	if w.challengesLeft(t, hostedZone, web) == nil {
+	if w.ChallengesLeft(t, harness.HostedZone, web) == nil {
 		t.Error("the client is at its challenge, but its record is not in the zone")
 	}
 	caddy.Reload(caddyfile)
@@ -69,4 +71,4 @@ func (w *World) reloadAt(t *testing.T, gate *Gate, caddy *Caddy, caddyfile strin
 
 // cancelled matches what certmagic logs when its config is taken away: it ends
 // what it has begun, and the next config begins anew.
-func cancelled(e Entry) bool { return strings.Contains(e.Line, "context canceled") }
+func cancelled(e harness.Entry) bool { return strings.Contains(e.Line, "context canceled") }

@@ -20,6 +20,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
@@ -44,7 +45,7 @@ const addedZone = `
 
 // withFailed adds what must never be served.
 func withFailed(caddyfile string) string {
-	client := fmt.Sprintf("client intruder {\n token %s\n allow under hosted.example\n }\n client writer {", digest(failedToken))
+	client := fmt.Sprintf("client intruder {\n token %s\n allow under hosted.example\n }\n client writer {", harness.Digest(failedToken))
 	return strings.Replace(withZone(caddyfile, failedZone), "client writer {", client, 1)
 }
 
@@ -71,23 +72,24 @@ var reloadConfigs = []reloadConfig{
 
 // A service is reloaded a thousand times while questions are asked and changes are
 // made, with configs some of which fail. No question and no change is lost, no config
-// that failed is served, and nothing is left behind.
+// that failed is served, and nothing is left behind. It is not parallel: it measures what
+// is in use.
 func TestThousandReloads(t *testing.T) {
 	reloads := 1000
 	if testing.Short() {
 		reloads = 60
 	}
-	s := NewService(t)
+	s := harness.NewService(t)
 	s.MustStart()
-	s.patch(t, appending(text("stable", "x")))
-	caddyfile, err := os.ReadFile(testdata(t, "durable.caddyfile"))
-	noError(t, err)
+	s.MustPatch(t, harness.Appending(harness.Text("stable", "x")))
+	caddyfile, err := os.ReadFile(harness.Testdata(t, "durable.caddyfile"))
+	harness.NoError(t, err)
 	occupied, err := net.Listen("tcp", "127.0.0.1:0")
-	noError(t, err)
+	harness.NoError(t, err)
 	defer occupied.Close()
 	reload := func(i int) {
 		config := reloadConfigs[i%len(reloadConfigs)]
-		status, answer := s.reload(t, config.change(string(caddyfile), port(t, occupied.Addr().String())))
+		status, answer := reload(t, s, config.change(string(caddyfile), harness.Port(t, occupied.Addr().String())))
 		if config.fails == (status == http.StatusOK) {
 			t.Errorf("reload %d, %s: %d %s", i, config.name, status, answer)
 		}
@@ -96,7 +98,7 @@ func TestThousandReloads(t *testing.T) {
 	for i := range warmUp {
 		reload(i)
 	}
-	before := s.settled(t, usage{})
+	before := settled(t, s, usage{})
 
 	load := newReloadLoad(t, s)
 	began := time.Now()
@@ -110,7 +112,7 @@ func TestThousandReloads(t *testing.T) {
 	load.end(t)
 	t.Logf("%d reloads in %v, beside %d questions by UDP, %d by TCP connections of their own, %d changes", reloads, took.Round(time.Millisecond), load.udp.Load(), load.tcp.Load(), load.changes.Load())
 
-	after := s.settled(t, before)
+	after := settled(t, s, before)
 	t.Logf("before: %v", before)
 	t.Logf("after:  %v", after)
 	if after.exceeds(before) {
@@ -119,25 +121,26 @@ func TestThousandReloads(t *testing.T) {
 }
 
 // Reloads that change the store while questions are asked lose none, since the sockets
-// stay: a question that waits in one is answered out of the new store.
+// stay: a question that waits in one is answered out of the new store. It is not parallel:
+// a connection on which nothing is asked for seconds is closed.
 func TestReloadsThatChangeStore(t *testing.T) {
 	reloads := 1000
 	if testing.Short() {
 		reloads = 150
 	}
-	s := NewService(t)
+	s := harness.NewService(t)
 	s.MustStart()
 	load := &reloadLoad{service: s, stop: make(chan struct{})}
 	provider := &bestdns.Provider{Endpoint: "http://" + s.API, APIToken: s.Token} // which tries again
 	addStable := func() {
 		t.Helper()
-		noError(t, load.ask(load.dial("udp"), "stable."+hostedZone, dns.TypeTXT, dns.RcodeNameError))
-		_, err := provider.AppendRecords(context.Background(), hostedZone+".", []libdns.Record{libdns.TXT{Name: "stable", TTL: time.Minute, Text: "x"}})
-		noError(t, err)
+		harness.NoError(t, load.ask(load.dial("udp"), "stable."+harness.HostedZone, dns.TypeTXT, dns.RcodeNameError))
+		_, err := provider.AppendRecords(context.Background(), harness.HostedZone+".", []libdns.Record{libdns.TXT{Name: "stable", TTL: time.Minute, Text: "x"}})
+		harness.NoError(t, err)
 	}
 	addStable()
-	caddyfile, err := os.ReadFile(testdata(t, "durable.caddyfile"))
-	noError(t, err)
+	caddyfile, err := os.ReadFile(harness.Testdata(t, "durable.caddyfile"))
+	harness.NoError(t, err)
 	other := filepath.Join(t.TempDir(), "other.db")
 	reload := func(i int) {
 		t.Helper()
@@ -145,7 +148,7 @@ func TestReloadsThatChangeStore(t *testing.T) {
 		if i%2 == 0 {
 			config = strings.Replace(config, "store {$STORE}", fmt.Sprintf("store %q", other), 1)
 		}
-		if status, answer := s.reload(t, config); status != http.StatusOK {
+		if status, answer := reload(t, s, config); status != http.StatusOK {
 			t.Fatalf("reload %d: %d %s", i, status, answer)
 		}
 	}
@@ -171,12 +174,12 @@ func TestReloadsThatChangeStore(t *testing.T) {
 // reload posts a config, and returns what Caddy answers. Each config has an admin
 // endpoint of its own, and connections that wait for the old one when it is closed
 // are lost with it, so who loads has to come again.
-func (s *Service) reload(t *testing.T, config string) (status int, answer string) {
+func reload(t *testing.T, s *harness.Service, config string) (status int, answer string) {
 	t.Helper()
 	const tries = 5
 	var err error
 	for range tries {
-		if status, answer, err = s.post("/load", config); err == nil {
+		if status, answer, err = post(s, "/load", config); err == nil {
 			return status, answer
 		}
 	}
@@ -185,7 +188,7 @@ func (s *Service) reload(t *testing.T, config string) (status int, answer string
 }
 
 // post sends a config to the admin endpoint on a connection of its own.
-func (s *Service) post(path, config string) (status int, answer string, err error) {
+func post(s *harness.Service, path, config string) (status int, answer string, err error) {
 	req, err := http.NewRequest(http.MethodPost, "http://"+s.Admin+path, strings.NewReader(config))
 	if err != nil {
 		return 0, "", err
@@ -193,7 +196,7 @@ func (s *Service) post(path, config string) (status int, answer string, err erro
 	req.Header.Set("Content-Type", "text/caddyfile")
 	req.Header.Set("Cache-Control", "must-revalidate") // reload even if nothing changed
 	req.Close = true
-	resp, err := s.client.Do(req)
+	resp, err := s.Client.Do(req)
 	if err != nil {
 		return 0, "", err
 	}
@@ -204,7 +207,7 @@ func (s *Service) post(path, config string) (status int, answer string, err erro
 
 // reloadLoad asks and writes until it is ended, and counts what went well.
 type reloadLoad struct {
-	service           *Service
+	service           *harness.Service
 	udp, tcp, changes atomic.Int64
 	stop              chan struct{}
 	running           sync.WaitGroup
@@ -213,7 +216,7 @@ type reloadLoad struct {
 	errs []error
 }
 
-func newReloadLoad(t *testing.T, s *Service) *reloadLoad {
+func newReloadLoad(t *testing.T, s *harness.Service) *reloadLoad {
 	t.Helper()
 	l := &reloadLoad{service: s, stop: make(chan struct{})}
 	const askers, writers = 2, 4
@@ -222,7 +225,7 @@ func newReloadLoad(t *testing.T, s *Service) *reloadLoad {
 		l.repeat(&l.tcp, 5*time.Millisecond, l.stableBy("tcp"))
 	}
 	failed, err := net.Dial("udp", s.DNS)
-	noError(t, err)
+	harness.NoError(t, err)
 	l.repeat(new(atomic.Int64), 200*time.Microsecond, func() error {
 		return l.ask(func() (net.Conn, bool, error) { return failed, false, nil }, failedZone, dns.TypeSOA, dns.RcodeRefused)
 	})
@@ -268,15 +271,17 @@ func (l *reloadLoad) onOneConnection(t *testing.T) func() error { return l.on(t,
 
 // stableBy asks on a connection of its own each time.
 func (l *reloadLoad) stableBy(network string) func() error {
-	return func() error { return l.ask(l.dial(network), "stable."+hostedZone, dns.TypeTXT, dns.RcodeSuccess) }
+	return func() error {
+		return l.ask(l.dial(network), "stable."+harness.HostedZone, dns.TypeTXT, dns.RcodeSuccess)
+	}
 }
 
 func (l *reloadLoad) on(t *testing.T, network string) func() error {
 	t.Helper()
 	conn, err := net.Dial(network, l.service.DNS)
-	noError(t, err)
+	harness.NoError(t, err)
 	return func() error {
-		return l.ask(func() (net.Conn, bool, error) { return conn, false, nil }, "stable."+hostedZone, dns.TypeTXT, dns.RcodeSuccess)
+		return l.ask(func() (net.Conn, bool, error) { return conn, false, nil }, "stable."+harness.HostedZone, dns.TypeTXT, dns.RcodeSuccess)
 	}
 }
 
@@ -287,7 +292,7 @@ func (l *reloadLoad) intrude() error {
 		return err
 	}
 	req.Header.Set("Authorization", "Bearer "+failedToken)
-	resp, err := l.service.client.Do(req)
+	resp, err := l.service.Client.Do(req)
 	if err != nil {
 		return nil // of a server that is going
 	}
@@ -336,14 +341,14 @@ func (l *reloadLoad) change(p *bestdns.Provider, name string, n int) error {
 		do    func(context.Context, string, []libdns.Record) ([]libdns.Record, error)
 		rcode int
 	}{{p.AppendRecords, dns.RcodeSuccess}, {p.DeleteRecords, dns.RcodeNameError}} {
-		got, err := step.do(context.Background(), hostedZone+".", []libdns.Record{record})
+		got, err := step.do(context.Background(), harness.HostedZone+".", []libdns.Record{record})
 		if err != nil {
 			return fmt.Errorf("changing %s: %w", name, err)
 		}
 		if len(got) > 1 { // a repeated delete may find nothing
 			return fmt.Errorf("changing %s: %d records", name, len(got))
 		}
-		if err := l.ask(l.dial("udp"), name+"."+hostedZone, dns.TypeTXT, step.rcode); err != nil {
+		if err := l.ask(l.dial("udp"), name+"."+harness.HostedZone, dns.TypeTXT, step.rcode); err != nil {
 			return err
 		}
 	}
@@ -400,16 +405,16 @@ func (u usage) exceeds(before usage) bool {
 
 // settled returns what the service holds when it no longer drains what configs left,
 // or, if it never gets down to what was before, what it holds then.
-func (s *Service) settled(t *testing.T, before usage) usage {
+func settled(t *testing.T, s *harness.Service, before usage) usage {
 	t.Helper()
-	s.client.CloseIdleConnections()
+	s.Client.CloseIdleConnections()
 	last := usage{}
 	// Nobody tells that a goroutine of another process has ended: it is to be asked.
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(20 * time.Second)
 	for {
-		now := s.usage(t)
+		now := usageOf(t, s)
 		calm := now.goroutines == last.goroutines && now.files == last.files
 		if before == (usage{}) && calm || before != (usage{}) && !now.exceeds(before) {
 			return now
@@ -428,7 +433,7 @@ var (
 	heapInUse      = regexp.MustCompile(`# HeapAlloc = (\d+)`)
 )
 
-func (s *Service) usage(t *testing.T) usage {
+func usageOf(t *testing.T, s *harness.Service) usage {
 	t.Helper()
 	number := func(from string, pattern *regexp.Regexp) int {
 		t.Helper()
@@ -437,27 +442,27 @@ func (s *Service) usage(t *testing.T) usage {
 			t.Fatalf("%v is not in %.200q", pattern, from)
 		}
 		n, err := strconv.Atoi(found[1])
-		noError(t, err)
+		harness.NoError(t, err)
 		return n
 	}
-	heap := number(s.profile(t, "heap?gc=1&debug=1"), heapInUse)
-	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
-	noError(t, err)
+	heap := number(profile(t, s, "heap?gc=1&debug=1"), heapInUse)
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.Cmd.Process.Pid))
+	harness.NoError(t, err)
 	return usage{
-		goroutines: number(s.profile(t, "goroutine?debug=1"), goroutineTotal),
+		goroutines: number(profile(t, s, "goroutine?debug=1"), goroutineTotal),
 		files:      len(files),
 		heap:       heap,
-		resident:   s.resident(t),
+		resident:   s.Resident(t),
 	}
 }
 
 // profile reads one of the profiles that Caddy's admin endpoint has.
-func (s *Service) profile(t *testing.T, which string) string {
+func profile(t *testing.T, s *harness.Service, which string) string {
 	t.Helper()
-	resp, err := s.client.Get("http://" + s.Admin + "/debug/pprof/" + which)
-	noError(t, err)
+	resp, err := s.Client.Get("http://" + s.Admin + "/debug/pprof/" + which)
+	harness.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	noError(t, err)
+	harness.NoError(t, err)
 	return string(body)
 }

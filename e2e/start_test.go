@@ -8,12 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"testing"
 
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
+
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
 // BenchmarkStart starts Caddy over a store with a TXT record at each of many names: the
@@ -21,12 +21,12 @@ import (
 // is resident then. The first row is what a start costs without any.
 func BenchmarkStart(b *testing.B) {
 	for _, names := range []int{0, 100_000, 1_000_000} {
-		s := NewService(b)
+		s := harness.NewService(b)
 		s.MustStart()
-		s.fill(b, names)
-		last := fmt.Sprintf("_acme-challenge.web%07d.%s.", names-1, hostedZone)
+		fill(b, s, names)
+		last := fmt.Sprintf("_acme-challenge.web%07d.%s.", names-1, harness.HostedZone)
 		if names == 0 {
-			last = "ns1." + hostedZone + "."
+			last = "ns1." + harness.HostedZone + "."
 		}
 		b.Run(fmt.Sprintf("%d names", names), func(b *testing.B) {
 			var resident int
@@ -35,8 +35,8 @@ func BenchmarkStart(b *testing.B) {
 				s.Stop()
 				b.StartTimer()
 				s.Launch()
-				s.waitAnswer(b, last)
-				resident += s.resident(b)
+				waitAnswer(b, s, last)
+				resident += s.Resident(b)
 			}
 			b.ReportMetric(float64(resident)/float64(b.N)/(1<<20), "MiB-resident")
 		})
@@ -48,17 +48,18 @@ func BenchmarkStart(b *testing.B) {
 // than a small machine can spare. (Some 43 of 54 MB are pages of the program's file, and
 // nearly all is Caddy's.)
 func TestIdleMemory(t *testing.T) {
+	t.Parallel()
 	const limit = 60_000_000 // octets
-	s := NewService(t)
-	s.binary = filepath.Join(t.TempDir(), "caddy")
-	out, err := exec.Command("go", "build", "-C", "../cmd/caddy", "-trimpath", "-ldflags", "-s -w", "-o", s.binary, ".").CombinedOutput()
+	s := harness.NewService(t)
+	s.Binary = filepath.Join(t.TempDir(), "caddy")
+	out, err := exec.Command("go", "build", "-C", "../cmd/caddy", "-trimpath", "-ldflags", "-s -w", "-o", s.Binary, ".").CombinedOutput()
 	if err != nil {
 		t.Fatalf("building cmd/caddy: %v\n%s", err, out)
 	}
-	forget(t, s.binary)
+	forget(t, s.Binary)
 	s.MustStart()
-	s.patch(t, appending(text("first", "x")))
-	got := s.resident(t)
+	s.MustPatch(t, harness.Appending(harness.Text("first", "x")))
+	got := s.Resident(t)
 	t.Logf("%.1f MB are resident", float64(got)/1e6)
 	if got > limit {
 		t.Errorf("%d octets are resident, more than %d", got, limit)
@@ -71,34 +72,14 @@ func TestIdleMemory(t *testing.T) {
 func forget(t *testing.T, path string) {
 	t.Helper()
 	file, err := os.Open(path)
-	noError(t, err)
+	harness.NoError(t, err)
 	defer file.Close()
-	noError(t, file.Sync())
-	noError(t, unix.Fadvise(int(file.Fd()), 0, 0, unix.FADV_DONTNEED))
+	harness.NoError(t, file.Sync())
+	harness.NoError(t, unix.Fadvise(int(file.Fd()), 0, 0, unix.FADV_DONTNEED))
 }
-
-// resident returns how much memory the process has, its program included, in octets.
-func (s *Service) resident(t testing.TB) int {
-	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := residentSize.FindSubmatch(status)
-	if found == nil {
-		t.Fatalf("%v is not in %s", residentSize, status)
-	}
-	kB, err := strconv.Atoi(string(found[1]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kB * 1024
-}
-
-var residentSize = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)
 
 // fill imports a TXT record at each of many names.
-func (s *Service) fill(t testing.TB, names int) {
+func fill(t testing.TB, s *harness.Service, names int) {
 	t.Helper()
 	const most = 100_000 // of one import
 	for from := 0; from < names; from += most {
@@ -106,7 +87,7 @@ func (s *Service) fill(t testing.TB, names int) {
 		for i := from; i < min(from+most, names); i++ {
 			fmt.Fprintf(&file, "_acme-challenge.web%07d 60 TXT %043d\n", i, i)
 		}
-		resp, err := http.Post("http://"+s.Admin+"/bestdns/zones/"+hostedZone, "text/dns", &file)
+		resp, err := http.Post("http://"+s.Admin+"/bestdns/zones/"+harness.HostedZone, "text/dns", &file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,13 +100,13 @@ func (s *Service) fill(t testing.TB, names int) {
 }
 
 // waitAnswer waits until DNS is up, and asks for a name, which has to be there.
-func (s *Service) waitAnswer(t testing.TB, name string) {
+func waitAnswer(t testing.TB, s *harness.Service, name string) {
 	t.Helper()
-	if err := s.log.Wait(1, startTimeout, message("the name server is up")); err != nil {
+	if err := s.Log.Wait(1, harness.StartTimeout, harness.Message("the name server is up")); err != nil {
 		t.Fatal(err)
 	}
 	answer, _, err := new(dns.Client).Exchange(new(dns.Msg).SetQuestion(name, dns.TypeANY), s.DNS)
 	if err != nil || answer.Rcode != dns.RcodeSuccess || len(answer.Answer) == 0 {
-		t.Fatalf("no answer for %s: %v %v; the log:\n%s", name, answer, err, s.log)
+		t.Fatalf("no answer for %s: %v %v; the log:\n%s", name, answer, err, s.Log)
 	}
 }

@@ -1,0 +1,77 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/certmagic"
+)
+
+// The programs under test, which Main sets.
+var (
+	// CaddyBinary is a Caddy with client and service.
+	CaddyBinary string
+	// ClientBinary is a Caddy that needs to have the client only.
+	ClientBinary string
+	// LegoBinary is the program of the folder lego.
+	LegoBinary string
+)
+
+// Variables that name binaries to use instead of those that the tests build: a Caddy
+// with client and service, and one with the client.
+const (
+	envCaddy       = "BESTDNS_CADDY"
+	envCaddyClient = "BESTDNS_CADDY_CLIENT"
+)
+
+// Main builds the programs once, runs all tests, and exits.
+func Main(m *testing.M) {
+	setPebbleEnv()
+	certmagic.RateLimitEventsWindow = 0 // all tests obtain from what is one CA to it
+	code, err := runTests(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// runTests builds the programs once, for all tests.
+func runTests(m *testing.M) (int, error) {
+	dir, err := os.MkdirTemp("", "bestdns-e2e-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	if CaddyBinary = os.Getenv(envCaddy); CaddyBinary == "" {
+		if CaddyBinary, err = build(dir, "./caddy"); err != nil {
+			return 0, err
+		}
+	}
+	if ClientBinary = os.Getenv(envCaddyClient); ClientBinary == "" {
+		ClientBinary = CaddyBinary
+	}
+	if LegoBinary, err = build(dir, "./lego"); err != nil {
+		return 0, err
+	}
+	return m.Run(), nil
+}
+
+// build builds a program of this module into dir.
+func build(dir, program string) (string, error) {
+	binary := filepath.Join(dir, filepath.Base(program))
+	// Without what debuggers need, as xcaddy and make build it.
+	args := []string{"build", "-ldflags", "-s -w", "-o", binary}
+	// Not with the race detector: Caddy 2.11.9 itself has a race, between the start of
+	// its tls app and the first event of a certificate that anyone subscribes to, as
+	// the service does. The unit tests run the service with it.
+	out, err := exec.Command("go", append(args, program)...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return binary, nil
+}
