@@ -39,7 +39,7 @@ func newTarget(t *testing.T) *target {
 	t.Cleanup(func() {
 		for _, token := range []string{w.Token, a.FarToken, base64.StdEncoding.EncodeToString([]byte("x:" + w.Token))} {
 			if strings.Contains(a.caddy.Log.String(), token) {
-				t.Error("a token stands in Caddy's log")
+				t.Error("a token is in Caddy's log")
 			}
 		}
 	})
@@ -57,7 +57,7 @@ func (a *target) assertUntouched(t *testing.T, what string) {
 	}
 }
 
-// raw sends octets as they are and returns what comes back until the server closes,
+// raw sends bytes as they are and returns what comes back until the server closes,
 // or has been silent for a while.
 func raw(t *testing.T, addr, request string) string {
 	t.Helper()
@@ -125,7 +125,7 @@ func TestSeveralIdentities(t *testing.T) {
 		{"in one line", []string{bearer + ", " + reader}, "401"},
 		{"bearer in basic", []string{"Basic " + bearer}, "401"},
 		{"two spaces", []string{"Bearer  " + a.Token}, "200 web"},
-		{"with something behind", []string{bearer + " x"}, "401"},
+		{"with something after it", []string{bearer + " x"}, "401"},
 		{"in another case", []string{"Bearer " + strings.ToLower(a.Token)}, "401"},
 		{"digest of the token", []string{"Bearer " + harness.Digest(a.Token)}, "401"},
 	} {
@@ -184,7 +184,7 @@ func TestForgedAddress(t *testing.T) {
 	from.CloseIdleConnections()
 }
 
-// TestPathTricks: what stands in the path is a zone, an error, or no business of the
+// TestPathTricks: what is in the path is a zone, an error, or not for the
 // service.
 func TestPathTricks(t *testing.T) {
 	t.Parallel()
@@ -269,9 +269,9 @@ func TestHTMLIsText(t *testing.T) {
 		{"in a value", "PATCH", records, append("html", "TXT", html), 200},
 		{"in a name", "PATCH", records, append("<b>", "TXT", html), 200},
 		{"what is there", "GET", records, "", 200},
-		{"in a name that is none", "PATCH", records, append(html+" ", "TXT", "x"), 422},
+		{"in an invalid name", "PATCH", records, append(html+" ", "TXT", "x"), 422},
 		{"in a type", "PATCH", records, append("x", html, "x"), 422},
-		{"in data that is none", "PATCH", records, append("x", "A", html), 422},
+		{"in invalid data", "PATCH", records, append("x", "A", html), 422},
 		{"in a key", "PATCH", records, `{"` + html + `":1}`, 400},
 		{"in a query", "GET", records + "?%3Cscript%3E=1", "", 400},
 		{"in a path", "GET", "/v1/zones/%3Cscript%3Ealert(1)%3C%2Fscript%3E/records", "", 422},

@@ -36,7 +36,7 @@ func cancelPoints() []cancelPoint {
 	sorry := func(x *Exchange) { x.Answer(503, nil, "text/plain", "sorry") }
 	return []cancelPoint{
 		{name: "before the request", at: 1, strike: silence},
-		{name: "behind the request", at: 1, strike: func(x *Exchange) { x.forward(); silence(x) }},
+		{name: "after the request", at: 1, strike: func(x *Exchange) { x.forward(); silence(x) }},
 		{name: "in the middle of the answer", at: 1, later: 20 * time.Millisecond,
 			strike: func(x *Exchange) { x.RelayHalf(); silence(x) }},
 		{name: "in the wait for another try", at: 2, later: 20 * time.Millisecond, strike: sorry},

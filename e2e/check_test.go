@@ -246,7 +246,7 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		t.Errorf("exit code %d: %v", code, report)
 	}
 	if _, code := w.check(t, "localhost"); code != 2 {
-		t.Errorf("exit code %d for a domain that is none", code)
+		t.Errorf("exit code %d for an invalid domain", code)
 	}
 	w.AssertNoChallenge(t, harness.HostedZone, harness.Elsewhere)
 }
@@ -296,7 +296,7 @@ func TestCheckInterrupted(t *testing.T) {
 	}
 }
 
-// TestCheckBelowWildcard checks a host that only a wildcard stands for, which is without
+// TestCheckBelowWildcard checks a host that only a wildcard matches, which is without
 // an address during a challenge, and one that has an address of its own.
 func TestCheckBelowWildcard(t *testing.T) {
 	t.Parallel()
@@ -316,7 +316,7 @@ func TestCheckBelowWildcard(t *testing.T) {
 	}
 	report, _ = w.checkJSON(t, "deep.down."+harness.HostedZone, "--address", w.caddy.Admin)
 	if last := report.Steps[len(report.Steps)-1]; !strings.Contains(last.Found, "from the wildcard *."+harness.HostedZone+",") {
-		t.Errorf("below a name that the wildcard stands for too: %+v", last)
+		t.Errorf("below a name that the wildcard matches too: %+v", last)
 	}
 	w.AssertNoChallenge(t, harness.HostedZone, "host."+harness.HostedZone)
 	if err := os.WriteFile(file, []byte("_acme-challenge.left."+harness.HostedZone+". 0 TXT x\n"), 0o600); err != nil {

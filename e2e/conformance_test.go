@@ -107,10 +107,10 @@ func (s Subject) useZone(ctx context.Context, i int) error {
 		}
 		found, err := s.Service.GetRecords(ctx, s.Zone)
 		if err != nil {
-			return fmt.Errorf("reading behind %s: %w", step.what, err)
+			return fmt.Errorf("reading after %s: %w", step.what, err)
 		}
 		if n, want := count(found, own), strings.Count(step.what, "delete"); (n == 0) != (want == 1) || n > 1 {
-			return fmt.Errorf("behind %s, there are %d addresses at %s", step.what, n, own)
+			return fmt.Errorf("after %s, there are %d addresses at %s", step.what, n, own)
 		}
 	}
 	zones, err := s.Service.ListZones(ctx)

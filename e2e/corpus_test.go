@@ -31,7 +31,7 @@ const corpusTTL = 60
 
 // corpusZones returns the zones of testdata/zones, and those that are made by
 // chance out of a seed: few labels and many kinds of records, so that wildcards,
-// cuts, aliases and empty non-terminals meet in ways that nobody thought of.
+// cuts, aliases and empty non-terminals meet in ways that no one thought of.
 func corpusZones(t testing.TB, seed uint64) []corpusZone {
 	t.Helper()
 	var zones []corpusZone
@@ -193,7 +193,7 @@ func allTypes() []uint16 {
 }
 
 // isMetaType reports whether a type asks for something else than records of a name
-// (RFC 6895 §3.1): transfers, and what never stands in a question. ANY, which does,
+// (RFC 6895 §3.1): transfers, and what is never in a question. ANY, which does,
 // is in the corpus.
 func isMetaType(t uint16) bool {
 	return t == dns.TypeNone || t == dns.TypeOPT || t == dns.TypeReserved || t >= 128 && t <= 254
@@ -206,7 +206,7 @@ var allTypesAt = []string{
 	"cut.rfc.test", "host.cut.rfc.test", "child.rfc.test", "delegated.rfc.test", "elsewhere.example",
 }
 
-// corpusQuestions returns the questions on zones: each name that stands in them,
+// corpusQuestions returns the questions on zones: each name that is in them,
 // as owner or in data, its parents, and names around it; the commonTypes of each,
 // those that it has, and all types of some.
 func corpusQuestions(t testing.TB, zones []corpusZone) []corpusQuestion {
@@ -257,7 +257,7 @@ func mixCase(name record.Name, salt int) string {
 func corpusNames(zones []corpusZone) []record.Name {
 	var names []record.Name
 	add := func(n record.Name, err error) {
-		if err == nil { // else it is too long, and nobody can ask for it
+		if err == nil { // else it is too long, and no one can ask for it
 			names = append(names, n)
 		}
 	}

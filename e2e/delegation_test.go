@@ -80,7 +80,7 @@ func TestSeveralDomainsElsewhere(t *testing.T) {
 }
 
 // The CA cannot find a challenge to which no CNAME leads, and certmagic repeats
-// what the CA says. What to do stands beside it, at each append.
+// what the CA says. What to do is beside it, at each append.
 func TestCNAMEMissingOrWrong(t *testing.T) {
 	t.Parallel()
 	const missing, wrong = "missing.test", "wrong.test"

@@ -114,7 +114,7 @@ func withoutExtendedErrors(c *comparison) bool {
 	return found
 }
 
-// awaitedName: a name for challenges exists, and no wildcard stands for it.
+// awaitedName: a name for challenges exists, and no wildcard matches it.
 func awaitedName(c *comparison) bool {
 	last, n := c.corpusQuestion.name, len(c.ours.Answer)
 	if n > 0 {
@@ -370,7 +370,7 @@ func withoutDelegatedAddresses(c *comparison) bool {
 	return len(c.theirs.Additional) != before
 }
 
-// wildcardOwner gives the additional records that a wildcard stands for the name
+// wildcardOwner gives the additional records that a wildcard has for the name
 // that they are for, and not the wildcard's or a part of both.
 func wildcardOwner(c *comparison) bool {
 	meant := append(slices.Clone(c.ours.Additional), c.ours.Answer...)
@@ -425,7 +425,7 @@ func withoutFurtherTargets(c *comparison) bool {
 			further = append(further, s.Owner, s.targets()[0])
 		case "HTTPS", "SVCB":
 			for _, r := range s.Records {
-				further = append(further, strings.Fields(r)[3]) // behind TTL, class and priority
+				further = append(further, strings.Fields(r)[3]) // after TTL, class and priority
 			}
 		}
 	}

@@ -213,7 +213,7 @@ func TestStoreLostUnderneath(t *testing.T) {
 	}
 }
 
-// Who reads slowly holds up nobody who writes, and reads one state of the zone.
+// A slow reader holds up no writer, and reads one state of the zone.
 func TestSlowReaders(t *testing.T) {
 	t.Parallel()
 	const (

@@ -29,7 +29,7 @@ func TestEarlyDataOverHTTP3(t *testing.T) {
 	t.Parallel()
 	w := harness.NewWorld(t)
 	caddy := harness.StartCaddy(t, harness.CaddyBinary, "earlydata.caddyfile", w.Env(t))
-	caddy.Accept(func(e harness.Entry) bool { // the handshake that nobody goes on with holds it up
+	caddy.Accept(func(e harness.Entry) bool { // the handshake that no one goes on with holds it up
 		return e.Logger == "http" && strings.Contains(e.Error, "graceful shutdown")
 	})
 	caddy.WaitCertificates(earlyHost)

@@ -20,7 +20,7 @@ import (
 	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
-// outer is the name that an ECH client shows to everybody.
+// outer is the name that an ECH client shows to everyone.
 const outer = "outer." + harness.HostedZone
 
 // Caddy publishes its ECH configuration in the HTTPS record of a site. The

@@ -170,7 +170,7 @@ func edges() []edge {
 
 		{"opcode IQUERY", rawQuery(1<<11, one, q), bare(0x8804)},
 		{"opcode STATUS", rawQuery(2<<11, one, q), bare(0x9004)},
-		{"an opcode that nobody has", rawQuery(3<<11, one, q), bare(0x9804)},
+		{"an opcode that no one has", rawQuery(3<<11, one, q), bare(0x9804)},
 		{"opcode NOTIFY", rawQuery(4<<11, one, q), bare(0xa004)},
 		{"opcode UPDATE", rawQuery(5<<11, one, q), bare(0xa804)},
 		{"opcode DSO", rawQuery(6<<11, [4]uint16{}, ""), bare(0xb004)},
@@ -196,7 +196,7 @@ func edges() []edge {
 		{"a name over 255 octets", rawQuery(0, one, long+"\x00"+a+in), bare(formErr)},
 		{"a label of 64 octets", rawQuery(0, one, "\x40"+strings.Repeat("x", 64)+"\x00"+a+in), bare(formErr)},
 		{"a label type of old (RFC 6891 §5)", rawQuery(0, one, "\x41\x08\xff\x00"+a+in), bare(formErr)},
-		{"nothing behind the header", rawQuery(0, one, ""), bare(formErr)},
+		{"nothing after the header", rawQuery(0, one, ""), bare(formErr)},
 		{"half a name", rawQuery(0, one, "\x3fabc"), bare(formErr)},
 		{"no type", rawQuery(0, one, "\x04text\x03rfc\x04test\x00"), bare(formErr)},
 		{"half a class", rawQuery(0, one, text+txt+"\x00"), bare(formErr)},
@@ -204,7 +204,7 @@ func edges() []edge {
 		{"half an OPT record", rawQuery(0, oneOPT, q+opt(1232, 0, false, "")[:7]), repeated},
 		{"an option longer than the OPT record", rawQuery(0, oneOPT, q+opt(1232, 0, false, "\x00\x0a\x00\x09123")), repeated},
 		{"an OPT record that does not belong to the root", rawQuery(0, oneOPT, q+"\x01x"+opt(1232, 0, false, "")), edgeAnswer{formErr, [4]int{1, 0, 0, 1}, ednsOurs}},
-		{"octets behind the question", rawQuery(0, one, q+"garbage"), found},
+		{"octets after the question", rawQuery(0, one, q+"garbage"), found},
 	}
 	for _, size := range []uint16{0, 1, 511, 512, 513, 1231, 1232, 1233, 4096, 65535} {
 		list = append(list, edge{fmt.Sprintf("buffer size %d", size), rawQuery(0, oneOPT, q+opt(size, 0, false, "")), foundEDNS})
@@ -273,7 +273,7 @@ func questionOf(m []byte) string {
 	return string(m[12:min(i+5, len(m))])
 }
 
-// These get no answer, and the question behind them gets its own.
+// These get no answer, and the question after them gets its own.
 func TestNoAnswer(t *testing.T) {
 	t.Parallel()
 	const q = "\x04text\x03rfc\x04test\x00\x00\x10\x00\x01"
@@ -350,7 +350,7 @@ func TestTruncationAndRetry(t *testing.T) {
 	}
 }
 
-// Queries that come in pieces, all at once, or with a half-close behind them get all
+// Queries that come in pieces, all at once, or with a half-close after them get all
 // their answers (RFC 7766 §6.2.1.1, §8); who says nothing is disconnected.
 func TestTCPConnections(t *testing.T) {
 	t.Parallel()
@@ -399,7 +399,7 @@ func TestTCPConnections(t *testing.T) {
 		write(t, conn, stream)
 		harness.NoError(t, conn.CloseWrite())
 		if err := answered(t, conn, queries); !errors.Is(err, io.EOF) {
-			t.Errorf("behind the last answer: %v", err)
+			t.Errorf("after the last answer: %v", err)
 		}
 	})
 	t.Run("octet by octet", func(t *testing.T) {
@@ -410,7 +410,7 @@ func TestTCPConnections(t *testing.T) {
 		}
 		harness.NoError(t, conn.CloseWrite())
 		if err := answered(t, conn, queries); !errors.Is(err, io.EOF) {
-			t.Errorf("behind the last answer: %v", err)
+			t.Errorf("after the last answer: %v", err)
 		}
 	})
 	t.Run("a half-close in the middle of a query", func(t *testing.T) {
@@ -419,7 +419,7 @@ func TestTCPConnections(t *testing.T) {
 		write(t, conn, stream[:len(stream)-3])
 		harness.NoError(t, conn.CloseWrite())
 		if err := answered(t, conn, queries-1); !errors.Is(err, io.EOF) {
-			t.Errorf("behind the last answer: %v", err)
+			t.Errorf("after the last answer: %v", err)
 		}
 	})
 	t.Run("a length without a message", func(t *testing.T) {
@@ -444,7 +444,7 @@ func TestTCPConnections(t *testing.T) {
 			t.Errorf("the connection stays open: %v", err)
 		}
 	})
-	t.Run("slow connections hold up nobody", func(t *testing.T) {
+	t.Run("slow connections hold up no one", func(t *testing.T) {
 		t.Parallel()
 		for range 50 {
 			write(t, dial(t), stream[:5])

@@ -34,13 +34,13 @@ func TestFaultsAtKnot(t *testing.T) {
 	}{
 		{"connection refused", nil},
 		{"connection closed before the request", func(client net.Conn, _ string) { readDNS(client) }},
-		{"connection closed behind the request", func(client net.Conn, server string) { exchangeDNS(client, server) }},
+		{"connection closed after the request", func(client net.Conn, server string) { exchangeDNS(client, server) }},
 		{"connection closed in the middle of the answer", func(client net.Conn, server string) {
 			answer := exchangeDNS(client, server)
 			client.Write(answer[:len(answer)/2])
 		}},
 		{"silence", func(client net.Conn, _ string) { io.Copy(io.Discard, client) }},
-		{"silence behind the request", func(client net.Conn, server string) {
+		{"silence after the request", func(client net.Conn, server string) {
 			exchangeDNS(client, server)
 			io.Copy(io.Discard, client)
 		}},
@@ -86,7 +86,7 @@ func TestFaultsAtKnot(t *testing.T) {
 	}
 }
 
-// tcpFaults stands between the service and a DNS server.
+// tcpFaults is between the service and a DNS server.
 type tcpFaults struct {
 	addr, server string
 

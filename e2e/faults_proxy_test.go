@@ -29,7 +29,7 @@ type Fault struct {
 	Strike func(*Exchange)
 }
 
-// FaultProxy stands between one client and the API, and has faults.
+// FaultProxy is between one client and the API, and has faults.
 type FaultProxy struct {
 	server *httptest.Server
 	target string
@@ -87,7 +87,7 @@ func (p *FaultProxy) Heal() {
 }
 
 // Ended returns a channel that is closed when the next request has been dealt with.
-// Whoever looks for what requests do gets the channel first, and then looks.
+// Callers get the channel first, and then look at what requests have done.
 func (p *FaultProxy) Ended() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()

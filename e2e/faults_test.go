@@ -67,19 +67,19 @@ func faultKinds() []faultKind {
 	// Those in which the wait is longest come first.
 	kinds := []faultKind{
 		{Fault: Fault{Name: "silence in the place of the service", Strike: silence}, hopeless: true, bound: silenceBound},
-		{Fault: Fault{Name: "silence behind the service's answer", Forward: true, Strike: silence}, hopeless: true, bound: silenceBound},
+		{Fault: Fault{Name: "silence after the service's answer", Forward: true, Strike: silence}, hopeless: true, bound: silenceBound},
 		{Fault: Fault{Name: "429 with Retry-After of a second", Strike: answer(429, "text/plain", "slow down", retry("1"))}},
 		{Fault: Fault{Name: "429 with Retry-After by date", Strike: soon}},
 		{Fault: Fault{Name: "429 with Retry-After of an hour", Strike: answer(429, "text/plain", "slow down", retry("3600"))}, hopeless: true},
 		{Fault: Fault{Name: "503 with Retry-After of a second", Strike: answer(503, "text/html", html, retry("1"))}},
 		{Fault: Fault{Name: "connection refused", Refuse: true}},
 		{Fault: Fault{Name: "connection closed before the request", Strike: drop}},
-		{Fault: Fault{Name: "connection closed behind the request", Forward: true, Strike: drop}},
+		{Fault: Fault{Name: "connection closed after the request", Forward: true, Strike: drop}},
 		{Fault: Fault{Name: "connection closed in the middle of the answer", Forward: true, Strike: cut}},
 		{Fault: Fault{Name: "delay before the request", Strike: slow}, harmless: true},
-		{Fault: Fault{Name: "delay behind the request", Forward: true, Strike: slow}, harmless: true},
+		{Fault: Fault{Name: "delay after the request", Forward: true, Strike: slow}, harmless: true},
 		{Fault: Fault{Name: "HTML with status 200", Strike: answer(200, "text/html", html, nil)}},
-		{Fault: Fault{Name: "HTML with status 200 behind the request", Forward: true, Strike: answer(200, "text/html", html, nil)}},
+		{Fault: Fault{Name: "HTML with status 200 after the request", Forward: true, Strike: answer(200, "text/html", html, nil)}},
 		{Fault: Fault{Name: "HTML that is said to be JSON", Forward: true, Strike: answer(200, "application/json", html, nil)}},
 		{Fault: Fault{Name: "half of the JSON", Forward: true, Strike: answer(200, "application/json", `{"records":[{"name":`, nil)}},
 		{Fault: Fault{Name: "nothing with status 200", Forward: true, Strike: answer(200, "application/json", "", nil)}},
@@ -87,7 +87,7 @@ func faultKinds() []faultKind {
 	for _, status := range []int{500, 502, 503, 504} {
 		kinds = append(kinds,
 			faultKind{Fault: Fault{Name: fmt.Sprint(status), Strike: answer(status, "text/plain", "sorry", nil)}},
-			faultKind{Fault: Fault{Name: fmt.Sprint(status, " behind the request"), Forward: true, Strike: answer(status, "text/html", html, nil)}},
+			faultKind{Fault: Fault{Name: fmt.Sprint(status, " after the request"), Forward: true, Strike: answer(status, "text/html", html, nil)}},
 		)
 	}
 	return kinds
@@ -248,7 +248,7 @@ func (c *faultCase) waitWithdrawn(t testing.TB) {
 	}
 }
 
-// requestEnded tells of the next request of the client. Without a proxy nobody sees
+// requestEnded tells of the next request of the client. Without a proxy no one sees
 // it, and it is time to look again after a while.
 func (c *faultCase) requestEnded() <-chan struct{} {
 	if c.proxy != nil {
@@ -361,7 +361,7 @@ func TestFaults(t *testing.T) {
 
 // A caller may do at once again what failed, with the same value: an ACME server
 // gives the same challenge for an authorization that is still pending. What the
-// client withdraws behind the failure must not be that.
+// client withdraws after the failure must not be that.
 func TestFaultsThenTheSameAgain(t *testing.T) {
 	t.Parallel()
 	addr, token := startFaultService(t)

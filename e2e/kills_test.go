@@ -17,11 +17,11 @@ import (
 // killPoint is where the requests are when the service is killed.
 type killPoint struct {
 	name string
-	// until is what becomes of a request up to there, and then behind it.
+	// until is what becomes of a request up to there, and then after it.
 	until, then func(*Exchange)
 	// underWay says that the requests are let go with the kill, and not held.
 	underWay bool
-	// answered says that a client needs no service behind it.
+	// answered says that a client needs no service after it.
 	answered bool
 }
 
@@ -32,11 +32,11 @@ func killPoints() []killPoint {
 		{name: "before the request, with a gateway in between", until: nothing,
 			then: func(x *Exchange) { x.Answer(502, nil, "text/html", html) }},
 		{name: "in a delay before the request", until: nothing, then: (*Exchange).Relay},
-		{name: "behind the request", until: (*Exchange).forward, then: (*Exchange).Drop},
-		{name: "behind the request, with a gateway in between", until: (*Exchange).forward,
+		{name: "after the request", until: (*Exchange).forward, then: (*Exchange).Drop},
+		{name: "after the request, with a gateway in between", until: (*Exchange).forward,
 			then: func(x *Exchange) { x.Answer(504, nil, "text/html", html) }},
 		{name: "in the middle of the answer", until: (*Exchange).RelayHalf, then: (*Exchange).Drop},
-		{name: "in a delay behind the request", until: (*Exchange).forward, then: (*Exchange).Relay, answered: true},
+		{name: "in a delay after the request", until: (*Exchange).forward, then: (*Exchange).Relay, answered: true},
 	}
 	for i := range 6 {
 		points = append(points, killPoint{

@@ -159,7 +159,7 @@ func TestLogsHoldNoToken(t *testing.T) {
 	faulty.assertNoVisitors(t)
 }
 
-// Mistakes in a Caddyfile around a token that stands in it.
+// Mistakes in a Caddyfile around a token that is in it.
 func TestConfigErrorsHoldNoToken(t *testing.T) {
 	t.Parallel()
 	token := api.NewToken()
@@ -175,7 +175,7 @@ func TestConfigErrorsHoldNoToken(t *testing.T) {
 		"in the URL":              "dns bestdns " + token + " https://dns.example.net/?token=" + token,
 		"for a host":              "dns bestdns " + token + " https://" + token,
 		"for an option":           "dns bestdns {\n " + token + "\n }",
-		"behind another option":   "dns bestdns {\n token " + token + "\n }",
+		"after another option":    "dns bestdns {\n token " + token + "\n }",
 		"twice":                   "dns bestdns {\n api_token " + token + " " + token + "\n }",
 		"in braces":               "dns bestdns {" + token + "} https://dns.example.net",
 		"in a placeholder's name": "dns bestdns {env." + token + " https://dns.example.net",

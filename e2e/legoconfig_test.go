@@ -118,7 +118,7 @@ func TestLegoManyDomainsInOneOrder(t *testing.T) {
 	w.AssertNoChallenge(t, harness.HostedZone, domains[1:]...)
 }
 
-// Whoever configured the wrong token for a host sees what that token is for.
+// An operator who configured the wrong token for a host sees what that token is for.
 func TestLegoTokenThatMayNot(t *testing.T) {
 	t.Parallel()
 	w := harness.NewWorld(t)

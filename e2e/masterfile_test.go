@@ -186,7 +186,7 @@ func TestMasterFileIncludes(t *testing.T) {
 	before := s.MustCommand(t, "export", harness.HostedZone)
 	for name, file := range map[string]string{
 		"at the beginning": "$INCLUDE " + included + "\n",
-		"behind a record":  "first 60 A 192.0.2.1\n$INCLUDE " + included + " sub\n",
+		"after a record":   "first 60 A 192.0.2.1\n$INCLUDE " + included + " sub\n",
 		"in small letters": "$include " + included + "\n",
 	} {
 		t.Run(name, func(t *testing.T) {

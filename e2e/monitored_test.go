@@ -34,7 +34,7 @@ type Monitored struct {
 	tokens       map[string]string // by client
 }
 
-// StartMonitored starts the service, and the DNS server that one of its zones lives with.
+// StartMonitored starts the service, and the DNS server that one of its zones is hosted by.
 func StartMonitored(t testing.TB) *Monitored {
 	t.Helper()
 	m := &Monitored{DNS: harness.FreeAddr(t), API: harness.FreeAddr(t), PartnerFails: new(atomic.Bool), tokens: make(map[string]string)}

@@ -95,7 +95,7 @@ func (m *Monitored) exposed(t *testing.T) exposed {
 	return metrics
 }
 
-// check tells what a PromQL expression names that there is not.
+// check returns what a PromQL expression names that does not exist.
 func (e exposed) check(expr string) error {
 	tree, err := parser.NewParser(parser.Options{}).ParseExpr(expr)
 	if err != nil {

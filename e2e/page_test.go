@@ -269,7 +269,7 @@ func checkContent(b *harness.Browser) {
 	}
 }
 
-// checkMischief checks that what would run, hide and turn around is text there.
+// checkMischief checks that what would run, hide and turn around is shown as text instead.
 func checkMischief(b *harness.Browser) {
 	clients := rows(b, "clients")
 	if want := "<script>document.title='x'</script><img src=x onerror=alert(1)> ⟨U+202E⟩gnp.exe⟨U+202C⟩ ⟨U+0007⟩ end"; len(clients) != 1 || clients[0][1] != want {
@@ -287,7 +287,7 @@ func checkMischief(b *harness.Browser) {
 	}
 }
 
-// checkWidth checks that nobody has to scroll sideways.
+// checkWidth checks that no one has to scroll sideways.
 func checkWidth(b *harness.Browser) {
 	type widths struct{ Page, Window int }
 	if w := harness.Evaluate[widths](b, `({Page: document.documentElement.scrollWidth, Window: innerWidth})`); w.Page > w.Window {
@@ -301,7 +301,7 @@ var contrastScript string
 // leastContrast is that of WCAG 2.2, 1.4.3, level AA.
 const leastContrast = 4.5
 
-// checkContrast compares the colour of each text with the one that it stands on.
+// checkContrast compares the colour of each text with the one behind it.
 func checkContrast(b *harness.Browser) {
 	type reading struct {
 		Text, Colour, Ground string

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// Whoever looks for a message in the README's section on trouble-shooting finds
+// A user who looks for a message in the README's section on trouble-shooting finds
 // it there only while the programs say it in these words.
 func TestREADMEQuotesMessages(t *testing.T) {
 	t.Parallel()

@@ -45,7 +45,7 @@ type step struct {
 }
 
 // recordRow is a case of the table: steps in a zone that is empty before and is
-// emptied behind them.
+// emptied after them.
 type recordRow struct {
 	name  string
 	steps []step
@@ -83,7 +83,7 @@ func rr(name, typ, data string) libdns.Record {
 // any describes what is at a name, as far as it is given.
 func anyOf(name, typ, data string) libdns.Record { return libdns.RR{Name: name, Type: typ, Data: data} }
 
-// unprocessable is the status for a record that is none, or not for that zone.
+// unprocessable is the status for a record that is invalid, or not for that zone.
 const unprocessable = http.StatusUnprocessableEntity
 
 func TestLibdnsRecords(t *testing.T) {
@@ -215,7 +215,7 @@ func recordRows(s Subject) []recordRow {
 				{do: appends, recs: apex, left: apex},
 				{do: deletes, recs: list(anyOf("@", "A", "")), want: apex[:1], left: apex[1:]},
 				{do: sets, recs: list(txt("@", "v=spf1 mx -all")), left: append(list(txt("@", "v=spf1 mx -all"), apex[1]), apex[3:]...)},
-				// By name alone: all but SOA and NS, which nobody's delete takes.
+				// By name alone: all but SOA and NS, which no delete takes.
 				{do: deletes, recs: list(anyOf("@", "", "")), want: append(list(txt("@", "v=spf1 mx -all"), apex[1]), apex[3:]...)},
 			},
 		},

@@ -9,7 +9,7 @@ import (
 )
 
 // A config is loaded while an ACME client has its record in place and is about
-// to tell the CA. Whoever is reloaded, the certificate comes, and every record
+// to tell the CA. Whichever is reloaded, the certificate comes, and every record
 // goes away.
 func TestReloadDuringIssuance(t *testing.T) {
 	t.Parallel()

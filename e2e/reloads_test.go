@@ -32,7 +32,7 @@ var failedToken = api.NewToken()
 // reloadConfig is a config that a running service is to take, or not to.
 type reloadConfig struct {
 	name string
-	// change makes it out of durable.caddyfile; taken is a port that somebody has.
+	// change makes it out of durable.caddyfile; taken is a port that is taken.
 	change func(caddyfile, taken string) string
 	fails  bool
 }
@@ -388,7 +388,7 @@ func (l *reloadLoad) stopAndReport(t *testing.T) {
 // usage is what a process holds.
 type usage struct {
 	goroutines, files int
-	heap, resident    int // octets
+	heap, resident    int // bytes
 }
 
 // String returns it as words.

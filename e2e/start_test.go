@@ -49,7 +49,7 @@ func BenchmarkStart(b *testing.B) {
 // nearly all is Caddy's.)
 func TestIdleMemory(t *testing.T) {
 	t.Parallel()
-	const limit = 60_000_000 // octets
+	const limit = 60_000_000 // bytes
 	s := harness.NewService(t)
 	s.Binary = filepath.Join(t.TempDir(), "caddy")
 	out, err := exec.Command("go", "build", "-C", "../cmd/caddy", "-trimpath", "-ldflags", "-s -w", "-o", s.Binary, ".").CombinedOutput()
@@ -62,11 +62,11 @@ func TestIdleMemory(t *testing.T) {
 	got := s.Resident(t)
 	t.Logf("%.1f MB are resident", float64(got)/1e6)
 	if got > limit {
-		t.Errorf("%d octets are resident, more than %d", got, limit)
+		t.Errorf("%d bytes are resident, more than %d", got, limit)
 	}
 }
 
-// forget has the system read a file anew when it is run, as behind a start of the
+// forget has the system read a file anew when it is run, as after a start of the
 // machine. How it maps what was just written depends on how that was: by large pages,
 // an idle Caddy is 16 MB larger.
 func forget(t *testing.T, path string) {

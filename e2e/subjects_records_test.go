@@ -111,7 +111,7 @@ func ask(t testing.TB, server string, q dns.Question) []record.Record {
 	for _, rr := range answer.Answer {
 		buf := make([]byte, dns.MaxMsgSize)
 		end := harness.Must(dns.PackRR(rr, buf, 0, nil, false))(t)
-		start := harness.Must(dns.PackDomainName(rr.Header().Name, make([]byte, 255), 0, nil, false))(t) + 10 // behind type, class, TTL and length
+		start := harness.Must(dns.PackDomainName(rr.Header().Name, make([]byte, 255), 0, nil, false))(t) + 10 // after type, class, TTL and length
 		recs = append(recs, record.Record{
 			Name: harness.Must(record.ParseName(rr.Header().Name))(t),
 			Type: record.Type(rr.Header().Rrtype),

@@ -118,7 +118,7 @@ func startKnot(ctx context.Context, dir string, names int) (*server, error) {
 
 // caddyfile is as a user would have it, with rate limiting, which is on unless it is
 // turned off, and metrics. (Who asks from a loopback address is charged like
-// everybody, and never over the limit.)
+// everyone, and never over the limit.)
 const caddyfile = `{
 	admin %s
 	metrics

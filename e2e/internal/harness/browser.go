@@ -136,7 +136,7 @@ func Evaluate[T any](b *Browser, expression string) T {
 }
 
 // Draw writes a picture of all of the page to a file, as a PNG of at most 256 colours: it
-// is text on plain grounds, and stands in a repository.
+// is text on plain grounds, and is in a repository.
 func (b *Browser) Draw(file string) {
 	b.T.Helper()
 	full, err := png.Decode(bytes.NewReader(Get(b, chromedp.FullScreenshot(100))))

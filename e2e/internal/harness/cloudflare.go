@@ -170,8 +170,8 @@ func (c *Cloudflare) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 	w.WriteMsg(reply)
 }
 
-// tunnelTo is a proxy for HTTPS that leads to one place, whoever it is asked for, and
-// fails the test if that is somebody else.
+// tunnelTo is a proxy for HTTPS that leads to one place, whatever host it is asked for, and
+// fails the test if that is another one.
 func tunnelTo(t testing.TB, name, addr string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodConnect || r.Host != name {

@@ -115,7 +115,7 @@ func ReadMessage(conn io.Reader) ([]byte, error) {
 		return nil, err
 	}
 	if len(m) < 12 {
-		return nil, fmt.Errorf("a message of %d octets", len(m))
+		return nil, fmt.Errorf("a message of %d bytes", len(m))
 	}
 	return m, nil
 }

@@ -102,7 +102,7 @@ func Debian(t testing.TB, program, debianPackage string) string {
 	if err == nil {
 		return path
 	}
-	// Debian has servers in a folder that is not in everybody's PATH.
+	// Debian has servers in a folder that is not in everyone's PATH.
 	if path, err = exec.LookPath("/usr/sbin/" + program); err == nil {
 		return path
 	}

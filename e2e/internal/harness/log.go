@@ -44,7 +44,7 @@ type Entry struct {
 	Line     string   `json:"-"`
 }
 
-// bad says whether the line should not be in the log of a run without faults.
+// bad reports whether the line should not be in the log of a run without faults.
 func (e Entry) bad() bool {
 	switch e.Level {
 	case "error", "dpanic", "panic", "fatal":

@@ -9,7 +9,7 @@ func NoError(t testing.TB, err error) {
 	}
 }
 
-// Must takes what a function returns and fails the test for an error.
+// Must takes what a function returns, and fails the test for an error.
 func Must[V any](v V, err error) func(testing.TB) V {
 	return func(t testing.TB) V {
 		t.Helper()

@@ -18,7 +18,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
-// Recorder stands before the API, sees every request of the clients, and hands
+// Recorder is in front of the API, sees every request of the clients, and hands
 // it on.
 type Recorder struct {
 	// URL is an endpoint over HTTPS, and TLSRoot a PEM file that verifies it.

@@ -194,7 +194,7 @@ func forward(q dns.Question, server, network string) *dns.Msg {
 	return answer
 }
 
-// Lookup answers q from the records of a zone; zone stands for its SOA.
+// Lookup answers q from the records of a zone; zone is used for its SOA.
 func Lookup(q dns.Question, zone string, records []dns.RR) *dns.Msg {
 	reply := &dns.Msg{MsgHdr: dns.MsgHdr{Rcode: dns.RcodeNameError}}
 	var soa dns.RR

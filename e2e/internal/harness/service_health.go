@@ -61,7 +61,7 @@ func (s *Service) WaitHealthy(t *testing.T, line string) {
 	s.WantHealth(t, "after "+line, "")
 }
 
-// Resident returns how much memory the process has, its program included, in octets.
+// Resident returns how much memory the process has, its program included, in bytes.
 func (s *Service) Resident(t testing.TB) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Cmd.Process.Pid))

@@ -29,7 +29,7 @@ func (s *Service) FailSync(t *testing.T, when string) *failingCalls {
 }
 
 // FailCalls has a system call of the service fail, each time or as strace's expression
-// behind the error says, until it is told to stop.
+// after the error says, until it is told to stop.
 func (s *Service) FailCalls(t *testing.T, call, with string) *failingCalls {
 	t.Helper()
 	f := &failingCalls{t: t, call: call, lines: NewLog(), ended: make(chan struct{})}

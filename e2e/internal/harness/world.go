@@ -19,7 +19,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
-// World is the Internet of one test: a CA, the resolver that everybody asks,
+// World is the Internet of one test: a CA, the resolver that everyone asks,
 // and a BestDNS service to be started, whose zones the resolver knows.
 type World struct {
 	Resolver *Resolver
@@ -28,9 +28,9 @@ type World struct {
 	DNS, API string
 	// Store is the file for the service's records.
 	Store string
-	// Recorder stands before the API.
+	// Recorder is in front of the API.
 	Recorder *Recorder
-	// Token is the client's: what it may do stands in the service's Caddyfile.
+	// Token is the client's: what it may do is in the service's Caddyfile.
 	Token string
 
 	// Reader is the token of a client that may read all of the zones.
@@ -118,7 +118,7 @@ func (w *World) ChallengesLeft(t testing.TB, zone string, domains ...string) []s
 	var left []string
 	records := w.Records(t, zone)
 	if !slices.ContainsFunc(records, func(r api.Record) bool { return r.Type == "SOA" }) {
-		t.Fatalf("the API answers no SOA for the zone %s, so nobody knows what else it leaves out: %v", zone, records)
+		t.Fatalf("the API answers no SOA for the zone %s, so no one knows what else it leaves out: %v", zone, records)
 	}
 	for _, r := range records {
 		if r.Type == "TXT" {
@@ -144,7 +144,7 @@ func (w *World) AssertNoChallenge(t testing.TB, zone string, domains ...string) 
 	}
 }
 
-// WaitNoChallenge is for tests in which a client cleans up behind a
+// WaitNoChallenge is for tests in which a client cleans up after a
 // certificate: it gives it the time to.
 func (w *World) WaitNoChallenge(t testing.TB, zone string, domains ...string) {
 	t.Helper()
