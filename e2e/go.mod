@@ -20,13 +20,17 @@ require (
 	github.com/prometheus/prometheus v0.313.5
 	github.com/quic-go/qpack v0.6.0
 	github.com/quic-go/quic-go v0.63.0
+	github.com/rogpeppe/go-internal v1.16.0
 	go.etcd.io/bbolt v1.5.0
 	go.uber.org/zap v1.28.0
 	go.yaml.in/yaml/v3 v3.0.5
 	golang.org/x/crypto v0.57.0
 )
 
-require github.com/pb33f/jsonschema/v6 v6.0.3 // indirect
+require (
+	github.com/pb33f/jsonschema/v6 v6.0.3 // indirect
+	golang.org/x/tools v0.50.0 // indirect
+)
 
 require (
 	cel.dev/cel-go v0.32.0 // indirect

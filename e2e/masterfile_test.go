@@ -175,37 +175,6 @@ func TestMasterFiles(t *testing.T) {
 	}
 }
 
-// A master file cannot have the service read another file.
-func TestMasterFileIncludes(t *testing.T) {
-	t.Parallel()
-	s := harness.NewService(t)
-	s.MustStart()
-	dir := t.TempDir()
-	included := filepath.Join(dir, "included")
-	harness.NoError(t, os.WriteFile(included, []byte("secret 60 TXT x\n"), 0o600))
-	before := s.MustCommand(t, "export", harness.HostedZone)
-	for name, file := range map[string]string{
-		"at the beginning": "$INCLUDE " + included + "\n",
-		"after a record":   "first 60 A 192.0.2.1\n$INCLUDE " + included + " sub\n",
-		"in small letters": "$include " + included + "\n",
-	} {
-		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(dir, "zone")
-			harness.NoError(t, os.WriteFile(path, []byte(file), 0o600))
-			out, err := s.Command("import", harness.HostedZone, path)
-			if err == nil {
-				t.Fatalf("imported: %s", out)
-			}
-			if !strings.Contains(strings.ToUpper(err.Error()), "$INCLUDE") {
-				t.Errorf("the error does not say why: %v", err)
-			}
-			if diff := cmp.Diff(string(before), string(s.MustCommand(t, "export", harness.HostedZone))); diff != "" {
-				t.Errorf("the zone has changed (-before +after):\n%s", diff)
-			}
-		})
-	}
-}
-
 // A back-up that is made while clients write holds one moment, with all that had been
 // answered by then; another process serves the same from it.
 func TestBackupUnderLoad(t *testing.T) {
