@@ -194,15 +194,18 @@ func (r run) load(ctx context.Context, s *server, questions string) (result, err
 		label, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		switch value = strings.TrimSpace(value); label {
 		case "Queries completed":
-			fmt.Sscan(value, &answered)
+			_, err = fmt.Sscan(value, &answered)
 		case "Queries lost":
-			fmt.Sscan(value, &lost)
+			_, err = fmt.Sscan(value, &lost)
 		case "Queries per second":
-			fmt.Sscan(value, &rate)
+			_, err = fmt.Sscan(value, &rate)
 		case "Response codes":
 			if !strings.Contains(value, "NOERROR") || strings.Contains(value, "REFUSED") || strings.Contains(value, "SERVFAIL") {
 				return result{}, fmt.Errorf("%s answered %s", s.addr, value)
 			}
+		}
+		if err != nil {
+			return result{}, fmt.Errorf("reading what dnsperf says, %q: %w", line, err)
 		}
 	}
 	if answered == 0 {
