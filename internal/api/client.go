@@ -33,7 +33,7 @@ const (
 )
 
 // Client calls the API of one service. It is safe for concurrent use. Its calls
-// share their connections: with HTTP/2 one, once it is open.
+// share their connections: one with HTTP/2.
 //
 // Each call is one request, tried again within a few seconds where it failed in
 // a way that may pass: a change is an operation on sets, so that a repeat does no
@@ -43,6 +43,7 @@ type Client struct {
 	host  string // of the endpoint, for error messages
 	auth  string // Authorization header, "" without a token
 	http  *http.Client
+	first firstConnection
 	retry retryPolicy
 }
 
@@ -82,6 +83,7 @@ func NewClient(endpoint string, id Identity, roots *x509.CertPool) (*Client, err
 			Transport:     newTransport(roots, id.Certificate),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
+		first: newFirstConnection(),
 		retry: defaultRetry,
 	}
 	if id.Token != "" {

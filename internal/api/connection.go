@@ -1,10 +1,12 @@
 package api
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -38,4 +40,55 @@ func newTransport(roots *x509.CertPool, certificate func(*tls.CertificateRequest
 		MaxIdleConnsPerHost: maxConns,
 		IdleConnTimeout:     idleTimeout,
 	}
+}
+
+// firstConnection lets one call connect by itself while the others wait, so that
+// calls that begin together share its HTTP/2 connection. net/http alone opens
+// one for each and throws all but one away.
+type firstConnection struct {
+	turn chan struct{} // holds one value while a call is connecting
+	used *atomic.Int64 // Unix time in nanoseconds at which a call last had a connection
+}
+
+// firstConnectionWait is how long a call waits for another one to connect. Past
+// that the service is slow or away, and each call finds out for itself.
+const firstConnectionWait = time.Second
+
+func newFirstConnection() firstConnection {
+	return firstConnection{turn: make(chan struct{}, 1), used: new(atomic.Int64)}
+}
+
+// connected is to be called when a call has its connection.
+func (f *firstConnection) connected() { f.used.Store(time.Now().UnixNano()) }
+
+func (f *firstConnection) exists() bool {
+	return time.Now().UnixNano()-f.used.Load() < int64(idleTimeout/2)
+}
+
+// wait returns at once when there probably is a connection, or nobody is making
+// one. What it returns is to be called, at least once, when the caller has its
+// connection or has none to expect.
+func (f *firstConnection) wait(ctx context.Context) (done func()) {
+	if f.exists() {
+		return func() {}
+	}
+	timer := time.NewTimer(firstConnectionWait)
+	defer timer.Stop()
+	select {
+	case f.turn <- struct{}{}:
+	case <-timer.C:
+		return func() {}
+	case <-ctx.Done():
+		return func() {}
+	}
+	var over atomic.Bool
+	done = func() {
+		if over.CompareAndSwap(false, true) {
+			<-f.turn
+		}
+	}
+	if f.exists() {
+		done()
+	}
+	return done
 }

@@ -118,10 +118,16 @@ type failure struct {
 // try makes the call once. It returns nil for success.
 func (c *Client) try(ctx context.Context, call *call) *failure {
 	// Only without a connection it is certain that nothing was sent. The flag is
-	// atomic because the transport may go on after the request was cancelled.
+	// atomic because the transport may go on behind a cancelled request.
 	var connected atomic.Bool
+	next := c.first.wait(ctx)
+	defer next()
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) {
+			connected.Store(true)
+			c.first.connected()
+			next()
+		},
 	})
 	req, err := c.newRequest(ctx, call)
 	if err != nil {
