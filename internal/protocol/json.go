@@ -110,12 +110,15 @@ func jsonReason(err error) string {
 			what = "a value of type " + typeNames[meaning.JSONKind]
 		}
 		return what + " is not of the right type" + within(meaning.JSONPointer)
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return "unexpected end of JSON"
-	case errors.As(err, &syntax) && strings.Contains(err.Error(), "surrogate"):
-		return strings.TrimPrefix(err.Error(), "jsontext: ") + "; " + otherText
 	}
-	return strings.TrimPrefix(err.Error(), "jsontext: ")
+	reason := strings.TrimPrefix(err.Error(), "jsontext: ")
+	switch {
+	case strings.Contains(reason, "surrogate"):
+		return reason + "; " + otherText
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return strings.Replace(reason, "EOF", "end", 1)
+	}
+	return reason
 }
 
 // within names a place in a change, if it is not the whole.

@@ -105,7 +105,7 @@ type Rule string
 
 // The rules.
 const (
-	// RuleCNAME: a CNAME is the only record at its name (RFC 1034 §3.6.2, RFC 2181 §10.1).
+	// RuleCNAME: a CNAME is alone at its name (RFC 1034 §3.6.2, RFC 2181 §10.1).
 	RuleCNAME Rule = "cname"
 	// RuleSOA: the SOA record is made by the server.
 	RuleSOA Rule = "soa"

@@ -454,10 +454,10 @@ func (p *plan) surelyFits(n *planNode) bool {
 
 // checkCNAME has a CNAME be alone at its name, and says what can be changed.
 func (p *plan) checkCNAME(n *planNode, cnames int) error {
-	reason := "a CNAME is the only record at its name; delete the CNAME or the other records first"
+	reason := "a CNAME must be alone at its name; delete the CNAME or the other records first"
 	switch {
 	case p.zone.Made(n.Name, TypeNS): // only those of the apex are made
-		reason = "the apex of a zone cannot be an alias: it has SOA and NS records, and a CNAME is the only record at its name " +
+		reason = "the apex of a zone cannot be an alias: it has SOA and NS records, and a CNAME must be alone at its name " +
 			"(RFC 1034 section 3.6.2, RFC 2181 section 10.1); write A and AAAA records there, or for browsers an HTTPS record in AliasMode (0 TARGET)"
 	case slices.ContainsFunc(n.Records, func(r Record) bool { return p.zone.Made(r.Name, r.Type) }):
 		reason = "the name is one of the zone's name servers, whose addresses the configuration sets, and a name server cannot be an alias (RFC 2181 section 10.3)"
