@@ -105,6 +105,7 @@ func (a *App) unmarshal(d *caddyfile.Dispenser) error {
 	}
 	var seen once
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
 		switch option := d.Val(); option {
 		case "listen":
 			addresses := d.RemainingArgs()
@@ -113,35 +114,27 @@ func (a *App) unmarshal(d *caddyfile.Dispenser) error {
 			}
 			a.Listen = append(a.Listen, addresses...)
 		case "store":
-			if err := seen.argument(d, &a.Store); err != nil {
-				return err
-			}
+			err = seen.argument(d, &a.Store)
 		case "rate_limit":
-			if err := seen.rate(d, &a.RateLimit); err != nil {
-				return err
-			}
+			err = seen.rate(d, &a.RateLimit)
 		case "limits":
-			if err := seen.mark(d); err != nil {
-				return err
-			}
 			a.Limits = new(Limits)
-			if err := a.Limits.unmarshal(d); err != nil {
-				return err
+			if err = seen.mark(d); err == nil {
+				err = a.Limits.unmarshal(d)
 			}
 		case "zone":
 			zone := new(Zone)
-			if err := zone.unmarshal(d); err != nil {
-				return err
-			}
+			err = zone.unmarshal(d)
 			a.Zones = append(a.Zones, zone)
 		case "client":
 			client := new(Client)
-			if err := client.unmarshal(d); err != nil {
-				return err
-			}
+			err = client.unmarshal(d)
 			a.Clients = append(a.Clients, client)
 		default:
-			return d.Errf("unknown option %q of bestdns; there are listen, store, rate_limit, limits, zone and client", option)
+			err = d.Errf("unknown option %q of bestdns; there are listen, store, rate_limit, limits, zone and client", option)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -153,6 +146,7 @@ func (z *Zone) unmarshal(d *caddyfile.Dispenser) error {
 	}
 	var seen once
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
 		switch option := d.Val(); option {
 		case "ns":
 			args := d.RemainingArgs()
@@ -161,44 +155,30 @@ func (z *Zone) unmarshal(d *caddyfile.Dispenser) error {
 			}
 			z.NameServers = append(z.NameServers, NameServer{Name: args[0], Addresses: args[1:]})
 		case "ttl":
-			if err := seen.atLeast(d, time.Second, &z.TTL); err != nil {
-				return err
-			}
+			err = seen.atLeast(d, time.Second, &z.TTL)
 		case "challenge_ttl":
 			z.ChallengeTTL = new(caddy.Duration)
-			if err := seen.atLeast(d, 0, z.ChallengeTTL); err != nil {
-				return err
-			}
+			err = seen.atLeast(d, 0, z.ChallengeTTL)
 		case "negative_ttl":
 			z.NegativeTTL = new(caddy.Duration)
-			if err := seen.atLeast(d, 0, z.NegativeTTL); err != nil {
-				return err
-			}
+			err = seen.atLeast(d, 0, z.NegativeTTL)
 		case "challenge_lifetime":
-			if err := seen.atLeast(d, time.Second, &z.ChallengeLifetime); err != nil {
-				return err
-			}
+			err = seen.atLeast(d, time.Second, &z.ChallengeLifetime)
 		case "cname_target":
-			if err := seen.flag(d, &z.CNAMETarget); err != nil {
-				return err
-			}
+			err = seen.flag(d, &z.CNAMETarget)
 		case "max_records":
-			if err := seen.number(d, &z.MaxRecords); err != nil {
-				return err
-			}
+			err = seen.number(d, &z.MaxRecords)
 		case "max_bytes":
-			if err := seen.size(d, &z.MaxBytes); err != nil {
-				return err
-			}
+			err = seen.size(d, &z.MaxBytes)
 		case "provider":
-			if err := seen.mark(d); err != nil {
-				return err
-			}
-			if err := z.unmarshalProvider(d); err != nil {
-				return err
+			if err = seen.mark(d); err == nil {
+				err = z.unmarshalProvider(d)
 			}
 		default:
-			return d.Errf("unknown option %q of a zone; there are ns, ttl, challenge_ttl, negative_ttl, challenge_lifetime, cname_target, max_records, max_bytes and provider", option)
+			err = d.Errf("unknown option %q of a zone; there are ns, ttl, challenge_ttl, negative_ttl, challenge_lifetime, cname_target, max_records, max_bytes and provider", option)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -275,11 +255,10 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 				return d.ArgErr()
 			}
 		}
+		var err error
 		switch option {
 		case "description":
-			if err := seen.argument(d, &c.Description); err != nil {
-				return err
-			}
+			err = seen.argument(d, &c.Description)
 		case "token":
 			c.Tokens = append(c.Tokens, args...)
 		case "tls_client_certificate":
@@ -289,19 +268,16 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 		case "client_ip":
 			c.ClientIP = append(c.ClientIP, args...)
 		case "expires":
-			if err := seen.argument(d, &c.Expires); err != nil {
-				return err
-			}
+			err = seen.argument(d, &c.Expires)
 		case "max_records":
-			if err := seen.number(d, &c.MaxRecords); err != nil {
-				return err
-			}
+			err = seen.number(d, &c.MaxRecords)
 		case "max_bytes":
-			if err := seen.size(d, &c.MaxBytes); err != nil {
-				return err
-			}
+			err = seen.size(d, &c.MaxBytes)
 		default:
-			return d.Errf("unknown option %q of a client; there are description, token, tls_client_certificate, user, %s, client_ip, max_records, max_bytes and expires", option, listVerbs(""))
+			err = d.Errf("unknown option %q of a client; there are description, token, tls_client_certificate, user, %s, client_ip, max_records, max_bytes and expires", option, listVerbs(""))
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

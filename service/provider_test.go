@@ -326,6 +326,7 @@ func (p *scriptedProvider) DeleteRecords(ctx context.Context, _ string, _ []libd
 // not end Caddy where no server's guard stands around the call: for the page and for
 // callers in process.
 func TestProviderReportsNothing(t *testing.T) {
+	forgetStatuses(t, 8)
 	startWithProvider(t, "test_scripted")
 	none := func(context.Context) ([]libdns.Record, error) { return []libdns.Record{nil}, nil }
 	scripted.get, scripted.change = none, none
