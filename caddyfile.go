@@ -1,6 +1,7 @@
 package bestdns
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -15,10 +16,6 @@ import (
 	"github.com/caddy-dns/bestdns/internal/owed"
 	"github.com/caddy-dns/bestdns/internal/text"
 )
-
-// mostOfName is how many bytes of a name that a service answers are logged: the longest name
-// fits, each byte of it escaped.
-const mostOfName = 1200
 
 func init() {
 	caddy.RegisterModule((*Provider)(nil))
@@ -57,7 +54,7 @@ func (p *Provider) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	case 2:
 		seen["api_token"], seen["endpoint"] = true, true
 		p.APIToken, p.Endpoint = args[0], args[1]
-		if err := checkArgs(p.APIToken, p.Endpoint); err != nil {
+		if err := cmp.Or(checkTokenArg(p.APIToken), checkEndpointArg(p.Endpoint)); err != nil {
 			return d.WrapErr(err)
 		}
 	case 1:
@@ -117,7 +114,7 @@ func (p *Provider) unmarshalOption(d *caddyfile.Dispenser, option string) error 
 var optionName = regexp.MustCompile(`^[A-Za-z_-]{1,24}$`)
 
 // oneArg is the error for a single argument. A `{$VAR}` of an unset variable
-// leaves nothing behind, so the URL moves to where the token belongs.
+// leaves nothing, so the URL moves to where the token belongs.
 func oneArg(arg string) error {
 	usage := "write `bestdns <api_token> <endpoint>`"
 	switch {
@@ -127,13 +124,6 @@ func oneArg(arg string) error {
 		return fmt.Errorf("bestdns: an endpoint, but no token before it: if it is a {$VAR}, the variable is not set, so use {env.VAR}; %s", usage)
 	}
 	return fmt.Errorf("bestdns: one argument, where there should be two or none: %s", usage)
-}
-
-func checkArgs(token, endpoint string) error {
-	if err := checkTokenArg(token); err != nil {
-		return err
-	}
-	return checkEndpointArg(endpoint)
 }
 
 // checkTokenArg judges a token as far as it can be before its placeholders are
@@ -198,11 +188,11 @@ func (p *Provider) provision(ctx caddy.Context) (Service, error) {
 	logger := ctx.Logger()
 	r.onCNAME = func(cname api.CNAME) {
 		logger.Info("this CNAME record must exist where the domain is hosted, or the CA will not find the challenge",
-			zap.String("name", text.Brief(cname.Name, mostOfName)), zap.String("target", text.Brief(cname.Target, mostOfName)))
+			zap.String("name", text.Brief(cname.Name, text.MaxName)), zap.String("target", text.Brief(cname.Target, text.MaxName)))
 	}
 	r.onSilenced = func(s api.Silenced) {
 		logger.Warn("a wildcard does not answer any more for a name, as long as there is a record at it or below it (RFC 4592)",
-			zap.String("name", text.Brief(s.Name, mostOfName)), zap.String("wildcard", text.Brief(s.Wildcard, mostOfName)))
+			zap.String("name", text.Brief(s.Name, text.MaxName)), zap.String("wildcard", text.Brief(s.Wildcard, text.MaxName)))
 	}
 	return r, nil
 }

@@ -99,30 +99,23 @@ func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }
 // ListZones returns the zones in which the token may do something.
 func (c *Client) ListZones(ctx context.Context) ([]Zone, error) {
 	var zones Zones
-	err := c.do(ctx, &call{
-		method:  http.MethodGet,
-		path:    "/v1/zones",
-		timeout: callTimeout,
-		limit:   maxChangeAnswer,
-		decode:  func(body io.Reader) error { return decode(body, &zones) },
-	})
-	if err != nil {
-		return nil, err
-	}
-	return zones.Zones, nil
+	err := c.get(ctx, "/v1/zones", &zones)
+	return zones.Zones, err
 }
 
 // GetToken returns who the caller is to the service, and what it may do.
 func (c *Client) GetToken(ctx context.Context) (Token, error) {
 	var token Token
-	err := c.do(ctx, &call{
-		method:  http.MethodGet,
-		path:    "/v1/token",
-		timeout: callTimeout,
-		limit:   maxChangeAnswer,
-		decode:  func(body io.Reader) error { return decode(body, &token) },
-	})
+	err := c.get(ctx, "/v1/token", &token)
 	return token, err
+}
+
+// get reads an answer of a limited size into v.
+func (c *Client) get(ctx context.Context, path string, v any) error {
+	return c.do(ctx, &call{
+		method: http.MethodGet, path: path, timeout: callTimeout, limit: maxChangeAnswer,
+		decode: func(body io.Reader) error { return decode(body, v) },
+	})
 }
 
 // GetRecords returns the records at or below zone that the token may read.
@@ -132,10 +125,7 @@ func (c *Client) GetRecords(ctx context.Context, zone string) ([]libdns.Record, 
 	}
 	var records []libdns.Record
 	err := c.do(ctx, &call{
-		method:  http.MethodGet,
-		path:    recordsPath(zone),
-		timeout: readTimeout,
-		limit:   maxRecordsAnswer,
+		method: http.MethodGet, path: recordsPath(zone), timeout: readTimeout, limit: maxRecordsAnswer,
 		decode: func(body io.Reader) (err error) {
 			records, err = decodeRecords(body)
 			return err
@@ -164,17 +154,10 @@ func (c *Client) Change(ctx context.Context, zone string, change Change) (Record
 	}
 	var records Records
 	err = c.do(ctx, &call{
-		method:  http.MethodPatch,
-		path:    recordsPath(zone),
-		body:    body,
-		timeout: callTimeout,
-		limit:   maxChangeAnswer,
-		decode:  func(body io.Reader) error { return decode(body, &records) },
+		method: http.MethodPatch, path: recordsPath(zone), body: body, timeout: callTimeout, limit: maxChangeAnswer,
+		decode: func(body io.Reader) error { return decode(body, &records) },
 	})
-	if err != nil {
-		return Records{}, err
-	}
-	return records, nil
+	return records, err
 }
 
 // refused is the error of a call that is not made.

@@ -116,15 +116,13 @@ func hideSecrets(s string) string {
 	return scheme + rest
 }
 
-func indexToken(s string) int { return strings.Index(asciiLower(s), tokenPrefix) }
+// tokenStart is how a token begins, in capitals too.
+var tokenStart = regexp.MustCompile(`(?i)` + tokenPrefix)
 
-// asciiLower is [strings.ToLower] for ASCII only, so that indexes stay the same.
-func asciiLower(s string) string {
-	lower := []byte(s)
-	for i, c := range lower {
-		if 'A' <= c && c <= 'Z' {
-			lower[i] = c + 'a' - 'A'
-		}
+// indexToken returns where a token begins in s, -1 if none does.
+func indexToken(s string) int {
+	if at := tokenStart.FindStringIndex(s); at != nil {
+		return at[0]
 	}
-	return string(lower)
+	return -1
 }

@@ -142,7 +142,7 @@ func (c *Client) try(ctx context.Context, call *call) *failure {
 	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch {
 	case resp.StatusCode == http.StatusOK && mediaType == "application/json":
-		if err := call.decode(&limitedReader{r: resp.Body, left: call.limit}); err != nil {
+		if err := call.decode(http.MaxBytesReader(nil, resp.Body, call.limit)); err != nil {
 			return c.badAnswer(ctx, resp, err)
 		}
 		return nil
@@ -196,7 +196,11 @@ func (c *Client) badAnswer(ctx context.Context, resp *http.Response, err error) 
 	if ctx.Err() != nil {
 		return c.noAnswer(ctx, err, false)
 	}
-	return &failure{temporary: !errors.Is(err, errTooLong), Error: Error{
+	_, tooLong := errors.AsType[*http.MaxBytesError](err)
+	if tooLong {
+		err = errTooLong
+	}
+	return &failure{temporary: !tooLong, Error: Error{
 		Problem: Problem{
 			Title:  "The answer cannot be read",
 			Status: resp.StatusCode,
@@ -281,18 +285,3 @@ func retryAfter(h http.Header) time.Duration {
 }
 
 var errTooLong = errors.New("it is too long")
-
-// limitedReader fails after so many bytes, rather than end.
-type limitedReader struct {
-	r    io.Reader
-	left int64
-}
-
-func (l *limitedReader) Read(p []byte) (int, error) {
-	if l.left <= 0 {
-		return 0, errTooLong
-	}
-	n, err := l.r.Read(p[:min(int64(len(p)), l.left)])
-	l.left -= int64(n)
-	return n, err
-}

@@ -4,7 +4,6 @@ package text
 
 import (
 	"fmt"
-	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -15,39 +14,29 @@ import (
 // blanks other than the space, marks stacked on one letter, and as ⟨9B⟩ the bytes that are
 // not UTF-8. Other text is returned as it is, without allocation.
 func Visible(s string) string {
+	var out []byte
+	written, marks := 0, 0 // bytes of s that are in out, and marks on the last letter
 	i := 0
 	for i < len(s) && ' ' <= s[i] && s[i] < 0x7F { // most texts are ASCII, and done here
 		i++
 	}
-	marks := 0
 	for i < len(s) {
 		c, size := runeAt(s, i)
 		if marks = stacked(c, marks); isHidden(c, size, marks) {
-			return visible(s, i)
+			out = append(out, s[written:i]...)
+			written = i + size
+			if isInvalid(c, size) {
+				out = fmt.Appendf(out, "⟨%02X⟩", s[i])
+			} else {
+				out = fmt.Appendf(out, "⟨U+%04X⟩", c)
+			}
 		}
 		i += size
 	}
-	return s
-}
-
-// visible is Visible for a text of which the first bytes are known to need no change.
-func visible(s string, plain int) string {
-	var out strings.Builder
-	out.Grow(len(s) + 16)
-	marks := 0
-	for i := 0; i < len(s); {
-		c, size := runeAt(s, i)
-		switch marks = stacked(c, marks); {
-		case i < plain || !isHidden(c, size, marks):
-			out.WriteString(s[i : i+size])
-		case isInvalid(c, size):
-			fmt.Fprintf(&out, "⟨%02X⟩", s[i])
-		default:
-			fmt.Fprintf(&out, "⟨U+%04X⟩", c)
-		}
-		i += size
+	if written == 0 {
+		return s
 	}
-	return out.String()
+	return string(append(out, s[written:]...))
 }
 
 // Clip returns s, or if it is longer than most bytes its beginning of at most so many,
