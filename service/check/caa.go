@@ -55,15 +55,6 @@ const (
 	methodDNS    = "dns-01"
 )
 
-// methods returns the validation methods to which an issuer is limited.
-func (i issuer) methods() (methods []string, limited bool) {
-	value, limited := i.params[paramMethods]
-	for method := range strings.SplitSeq(value, ",") {
-		methods = append(methods, strings.ToLower(method))
-	}
-	return methods, limited
-}
-
 // String writes the value again, its known parameters in a fixed order.
 func (i issuer) String() string {
 	var text strings.Builder
@@ -178,10 +169,10 @@ func limitsFor(ca string, records []*dns.CAA, accounts []string) (l limits) {
 		if !ok || i.domain != ca {
 			continue
 		}
-		methods, limited := i.methods()
+		methods, limited := i.params[paramMethods]
 		account, bound := i.params[paramAccount]
 		switch {
-		case limited && !slices.Contains(methods, methodDNS):
+		case limited && !slices.Contains(strings.Split(strings.ToLower(methods), ","), methodDNS):
 			l.otherMethod = &i
 		case bound && len(accounts) > 0 && !slices.Contains(accounts, account):
 			l.otherAccount = &i
@@ -196,13 +187,9 @@ func limitsFor(ca string, records []*dns.CAA, accounts []string) (l limits) {
 
 // relevant returns the records that count: for a wildcard, issuewild if there is any.
 func (s caaSet) relevant(wildcard bool) (tag string, records []*dns.CAA) {
-	tags := []string{"issue"}
-	if wildcard {
-		tags = []string{"issuewild", "issue"}
-	}
-	for _, tag = range tags {
+	for _, tag = range []string{"issuewild", "issue"} {
 		for _, r := range s.records {
-			if strings.EqualFold(r.Tag, tag) {
+			if strings.EqualFold(r.Tag, tag) && (wildcard || tag == "issue") {
 				records = append(records, r)
 			}
 		}
@@ -248,20 +235,16 @@ func (c *checker) checkCAA(ctx context.Context, s subject) {
 // of the domain's addresses for a moment can have one too.
 func (c *checker) showAccount(s subject) {
 	step := Step{Name: "account", Status: Note}
-	owner := s.domain.String()
-	line := func(account string) string {
-		return fmt.Sprintf("%s CAA 0 issue %q", owner, c.CA+"; "+paramAccount+"="+account+"; "+paramMethods+"="+methodDNS)
-	}
-	if len(c.Accounts) == 0 {
-		step.Found = fmt.Sprintf("CAA can bind issuance for %s and all below it to DNS-01 and to the ACME account, whose URI is not known here", s.domain.Plain())
-		step.Do, step.Lines = c.AccountHelp, []string{line("<account URI>")}
-		c.emit(step)
-		return
-	}
 	step.Found = fmt.Sprintf("CAA can bind issuance for %s and all below it to DNS-01 and to the ACME account", s.domain.Plain())
 	step.Do = "to have that, create where the domain is hosted, instead of other issue records:"
-	for _, account := range c.Accounts {
-		step.Lines = append(step.Lines, line(account))
+	accounts := c.Accounts
+	if len(accounts) == 0 {
+		step.Found += ", whose URI is not known here"
+		step.Do, accounts = c.AccountHelp, []string{"<account URI>"}
+	}
+	for _, account := range accounts {
+		value := c.CA + "; " + paramAccount + "=" + account + "; " + paramMethods + "=" + methodDNS
+		step.Lines = append(step.Lines, fmt.Sprintf("%s CAA 0 issue %q", s.domain, value))
 	}
 	c.emit(step)
 }

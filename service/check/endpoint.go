@@ -50,8 +50,9 @@ func (c *checker) checkEndpoint(ctx context.Context) bool {
 	base := strings.TrimRight(c.Endpoint.URL, "/")
 	connection, err := c.health(ctx, base)
 	if err != nil {
-		step.Found = base + ": " + endpointReason(err)
-		step.Do, step.Lines = endpointAdvice(err, u.Hostname())
+		var reason string
+		reason, step.Do, step.Lines = endpointFault(err, u.Hostname())
+		step.Found = base + ": " + reason
 		return false
 	}
 	step.Status, step.Found = OK, base+" answers"
@@ -103,75 +104,58 @@ func (c *checker) health(ctx context.Context, base string) (*tls.ConnectionState
 	if err != nil {
 		return nil, err
 	}
-	var answer struct {
-		api.Health
-		Problem api.Problem
-	}
-	if response.StatusCode == http.StatusOK && json.Unmarshal(body, &answer.Health) == nil && answer.Health.Status == "ok" {
+	var health api.Health
+	if response.StatusCode == http.StatusOK && json.Unmarshal(body, &health) == nil && health.Status == "ok" {
 		return response.TLS, nil
 	}
-	if json.Unmarshal(body, &answer.Problem) == nil && answer.Problem.Kind() != "" {
-		return nil, &answer.Problem
+	var problem api.Problem
+	if json.Unmarshal(body, &problem) == nil && problem.Kind() != "" {
+		return nil, &problem
 	}
 	return nil, notBestDNSError{response.Status}
 }
 
-// endpointReason says what went wrong without the URL, which is printed before it.
-func endpointReason(err error) string {
+// endpointFault says what went wrong, without the URL, and what to do about it.
+func endpointFault(err error, host string) (reason, do string, lines []string) {
 	var lookup *net.DNSError
 	var certificate *tls.CertificateVerificationError
 	var problem *api.Problem
 	var other notBestDNSError
 	var notTLS tls.RecordHeaderError
-	var request *url.Error
+	site := []string{host + " {", "\tbestdns", "}"}
 	switch {
 	case errors.As(err, &problem):
-		return problem.Error()
+		return problem.Error(), "look into the log of the service: it says why it cannot do its work", nil
 	case errors.As(err, &other):
-		return other.Error()
+		return other.Error(), "the site has to hand the API's paths to the handler, or the endpoint lacks the path before them; in the service's Caddyfile:", site
 	case errors.As(err, &lookup):
-		return "the host " + lookup.Name + " cannot be looked up: " + lookup.Err
-	case errors.As(err, &certificate):
-		return "its certificate is not accepted: " + certificate.Err.Error()
-	case errors.As(err, &notTLS), isPlainHTTP(err):
-		return "it does not speak TLS"
-	case errors.As(err, &request): // it repeats the URL
-		return nsquery.Reason(request.Err)
+		return "the host " + lookup.Name + " cannot be looked up: " + lookup.Err,
+			"create the address record of the API's host, with the address of the machine that runs the service, or correct the endpoint:", []string{host + ". A <address of the service>"}
+	case errors.As(err, &notTLS), errors.Is(err, http.ErrSchemeMismatch): // the latter where it speaks HTTP
+		return "it does not speak TLS", "the port serves plain HTTP: name the one that serves HTTPS in the endpoint", nil
 	}
-	return nsquery.Reason(err)
-}
-
-// isPlainHTTP reports whether HTTP came back where TLS was expected: net/http has
-// no type for that.
-func isPlainHTTP(err error) bool {
-	return strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
-}
-
-func endpointAdvice(err error, host string) (do string, lines []string) {
-	var lookup *net.DNSError
+	do = "start the service, or correct the endpoint's host and port"
+	if nsquery.IsTimeout(err) {
+		do = "let TCP to the endpoint's port through the firewalls between here and " + host
+	}
+	if !errors.As(err, &certificate) {
+		if request, ok := errors.AsType[*url.Error](err); ok { // it repeats the URL
+			err = request.Err
+		}
+		return nsquery.Reason(err), do, nil
+	}
 	var authority x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
-	var problem *api.Problem
-	var other notBestDNSError
-	var notTLS tls.RecordHeaderError
 	switch {
-	case errors.As(err, &lookup):
-		return "create the address record of the API's host, with the address of the machine that runs the service, or correct the endpoint:", []string{host + ". A <address of the service>"}
 	case errors.As(err, &authority):
-		return "if the service has its certificate from a private CA, name that CA's root at the client (its module's option, or --trusted-roots here):", []string{"trusted_roots /etc/ssl/private-ca.pem"}
+		do = "if the service has its certificate from a private CA, name that CA's root at the client (its module's option, or --trusted-roots here):"
+		lines = []string{"trusted_roots /etc/ssl/private-ca.pem"}
 	case errors.As(err, &name):
-		return "the service has to have a site with this very name, or the endpoint one of the names in the certificate; in the service's Caddyfile:", []string{host + " {", "\tbestdns", "}"}
+		do = "the service has to have a site with this very name, or the endpoint one of the names in the certificate; in the service's Caddyfile:"
+		lines = site
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return "the Caddy that serves the API did not renew it (or this machine's clock is wrong): look for \"" + host + "\" in its log", nil
-	case errors.As(err, &problem):
-		return "look into the log of the service: it says why it cannot do its work", nil
-	case errors.As(err, &other):
-		return "the site has to hand the API's paths to the handler, or the endpoint lacks the path before them; in the service's Caddyfile:", []string{host + " {", "\tbestdns", "}"}
-	case errors.As(err, &notTLS), isPlainHTTP(err):
-		return "the port serves plain HTTP: name the one that serves HTTPS in the endpoint", nil
-	case nsquery.IsTimeout(err):
-		return "let TCP to the endpoint's port through the firewalls between here and " + host, nil
+		do = "the Caddy that serves the API did not renew it (or this machine's clock is wrong): look for \"" + host + "\" in its log"
 	}
-	return "start the service, or correct the endpoint's host and port", nil
+	return "its certificate is not accepted: " + certificate.Err.Error(), do, lines
 }

@@ -154,7 +154,7 @@ func (c *checker) checkSOA(ctx context.Context, zone record.Name, answers []serv
 		}
 	}
 	soas := first
-	for try := 0; try < copyTries && len(serials(soas)) > 1; try++ {
+	for try := 0; try < copyTries && len(distinct(soas, serial)) > 1; try++ {
 		if !nsquery.Sleep(ctx, copyWait) {
 			return
 		}
@@ -169,28 +169,23 @@ func (c *checker) checkSOA(ctx context.Context, zone record.Name, answers []serv
 // few seconds before.
 func compareSOA(zone record.Name, servers []nsquery.Server, before, soas map[nsquery.Server]*dns.SOA) (step Step, ok bool) {
 	step = Step{Name: "soa", Zone: zone.Plain(), Status: OK}
-	primaries := make(map[string]bool)
-	for _, soa := range soas {
-		primaries[primary(soa)] = true
-	}
 	switch {
-	case len(primaries) > 1:
+	case len(distinct(soas, primary)) > 1:
 		step.Status = Wrong
 		step.Found = "the servers name different primaries in the SOA record, so they do not serve the same zone: " + differing(servers, soas, primary)
 		step.Do = "let one server be the primary and the others copy from it, or take those out of the NS records that do not belong to it"
-	case len(serials(soas)) > 1 && !stuck(before, soas):
+	case len(distinct(soas, serial)) > 1 && !stuck(before, soas):
 		step.Status = Warning
-		step.Found = "the zone changes faster than its servers follow: " + differing(servers, soas, func(s *dns.SOA) string { return fmt.Sprint(s.Serial) })
+		step.Found = "the zone changes faster than its servers follow: " + differing(servers, soas, serial)
 		step.Do, step.Lines = "let clients wait for the last of them, beside propagation_timeout -1:", []string{"propagation_delay 30s"}
-	case len(serials(soas)) > 1:
+	case len(distinct(soas, serial)) > 1:
 		step.Status = Wrong
-		step.Found = "the servers have the zone at different serials, so a challenge may be at one and not at another: " + differing(servers, soas, func(s *dns.SOA) string { return fmt.Sprint(s.Serial) })
+		step.Found = "the servers have the zone at different serials, so a challenge may be at one and not at another: " + differing(servers, soas, serial)
 		step.Do = "see that the primary notifies the others (NOTIFY) and lets them copy the zone (AXFR); until that is quick, let clients wait, beside propagation_timeout -1:"
 		step.Lines = []string{"propagation_delay 30s"}
 	default:
 		for _, soa := range soas {
 			step.Found = fmt.Sprintf("all servers have serial %d, primary %s", soa.Serial, primary(soa))
-			break
 		}
 	}
 	return step, len(soas) > 0
@@ -198,6 +193,8 @@ func compareSOA(zone record.Name, servers []nsquery.Server, before, soas map[nsq
 
 // primary returns the primary that a SOA record names.
 func primary(soa *dns.SOA) string { return strings.TrimSuffix(dns.CanonicalName(soa.Ns), ".") }
+
+func serial(soa *dns.SOA) string { return fmt.Sprint(soa.Serial) }
 
 // stuck reports whether a server stays at another serial than the last.
 func stuck(before, after map[nsquery.Server]*dns.SOA) bool {
@@ -225,10 +222,11 @@ func (c *checker) askSOA(ctx context.Context, zone record.Name, servers []nsquer
 	return soas
 }
 
-func serials(soas map[nsquery.Server]*dns.SOA) map[uint32]struct{} {
-	found := make(map[uint32]struct{})
+// distinct returns the different values that the SOA records have.
+func distinct(soas map[nsquery.Server]*dns.SOA, what func(*dns.SOA) string) map[string]bool {
+	found := make(map[string]bool)
 	for _, soa := range soas {
-		found[soa.Serial] = struct{}{}
+		found[what(soa)] = true
 	}
 	return found
 }
