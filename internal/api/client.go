@@ -80,7 +80,7 @@ func NewClient(endpoint string, id Identity, roots *x509.CertPool) (*Client, err
 		base: u.Scheme + "://" + u.Host + strings.TrimRight(u.EscapedPath(), "/"),
 		host: u.Host,
 		http: &http.Client{
-			Transport:     newTransport(roots, id.Certificate),
+			Transport:     NewTransport(roots, id.Certificate),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		first: newFirstConnection(),

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -19,7 +20,9 @@ const (
 	maxConns      = 128              // without HTTP/2, where each concurrent call has one
 )
 
-func newTransport(roots *x509.CertPool, certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)) *http.Transport {
+// NewTransport returns what connects to the service. roots and certificate are as in
+// [NewClient] and [Identity].
+func NewTransport(roots *x509.CertPool, certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	return &http.Transport{
 		Proxy:       http.ProxyFromEnvironment,
@@ -83,12 +86,7 @@ func (f *firstConnection) wait(ctx context.Context) (done func()) {
 	case <-ctx.Done():
 		return func() {}
 	}
-	var over atomic.Bool
-	done = func() {
-		if over.CompareAndSwap(false, true) {
-			<-f.turn
-		}
-	}
+	done = sync.OnceFunc(func() { <-f.turn })
 	if f.exists() {
 		done()
 	}

@@ -153,13 +153,13 @@ func parallel(n int, f func(i int)) {
 	const atOnce = 16
 	slots := make(chan struct{}, atOnce)
 	var running sync.WaitGroup
-	var panicked sync.Map
+	panics := make(chan any, n)
 	for i := range n {
 		slots <- struct{}{}
 		running.Go(func() {
 			defer func() {
 				if p := recover(); p != nil {
-					panicked.Store("", p)
+					panics <- p
 				}
 				<-slots
 			}()
@@ -167,7 +167,7 @@ func parallel(n int, f func(i int)) {
 		})
 	}
 	running.Wait()
-	if p, ok := panicked.Load(""); ok {
-		panic(p)
+	if len(panics) > 0 {
+		panic(<-panics)
 	}
 }

@@ -190,12 +190,14 @@ func (b *Book) Settle() error {
 	case <-idle:
 	case <-time.After(SettleTimeout / 3):
 	}
-	for pause := time.Duration(0); b.owes() && ctx.Err() == nil; pause = max(2*pause, settlePause) {
+	pause := time.Duration(0)
+	for groups := b.byZone(); len(groups) > 0 && ctx.Err() == nil; groups = b.byZone() {
 		select {
 		case <-ctx.Done():
 		case <-time.After(min(pause, mostPause)):
 		}
-		b.pay(ctx)
+		b.pay(ctx, groups)
+		pause = max(2*pause, settlePause)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -206,18 +208,12 @@ func (b *Book) Settle() error {
 	return nil
 }
 
-func (b *Book) owes() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.ContainsFunc(b.debts, func(d *debt) bool { return !d.refused })
-}
-
-// pay tries to delete all that is owed. A record of an append whose outcome is unknown is
+// pay tries to delete all that is owed, each group by one call. A record of an append whose outcome is unknown is
 // gone only when it was seen to be there, or has had the time to arrive.
-func (b *Book) pay(ctx context.Context) {
+func (b *Book) pay(ctx context.Context, groups [][]*debt) {
 	var all sync.WaitGroup
 	calls := make(chan struct{}, mostCalls)
-	for _, debts := range b.byZone() {
+	for _, debts := range groups {
 		calls <- struct{}{}
 		all.Go(func() {
 			defer func() { <-calls }()
@@ -275,8 +271,7 @@ func (b *Book) byZone() [][]*debt {
 		}
 		i := slices.IndexFunc(groups, func(g []*debt) bool { return g[0].deleter == d.deleter && g[0].zone == d.zone })
 		if i < 0 {
-			groups = append(groups, []*debt{d})
-			continue
+			i, groups = len(groups), append(groups, nil)
 		}
 		groups[i] = append(groups[i], d)
 	}

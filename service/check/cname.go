@@ -149,13 +149,7 @@ func (c *checker) checkCNAME(ctx context.Context, s subject, r *reached, p *prob
 // cname is the record that leads from one name to the other.
 func cname(owner, target record.Name) string { return owner.String() + " CNAME " + target.String() }
 
-func plainAll(names []record.Name) []string {
-	texts := make([]string, len(names))
-	for i, name := range names {
-		texts[i] = name.Plain()
-	}
-	return texts
-}
+func plainAll(names []record.Name) []string { return textsOf(names, record.Name.Plain) }
 
 // zoneOfTarget returns the zone in which the challenge is looked for.
 func (c *checker) zoneOfTarget(ctx context.Context, target record.Name, r *reached) (apex record.Name, ok bool) {

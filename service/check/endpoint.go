@@ -80,11 +80,7 @@ func (e notBestDNSError) Error() string {
 // health asks for the service's health. There is no TLS to a loopback address
 // with plain HTTP.
 func (c *checker) health(ctx context.Context, base string) (*tls.ConnectionState, error) {
-	transport := &http.Transport{
-		Proxy:             http.ProxyFromEnvironment,
-		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.Endpoint.Roots, GetClientCertificate: c.Endpoint.Identity.Certificate},
-		ForceAttemptHTTP2: true,
-	}
+	transport := api.NewTransport(c.Endpoint.Roots, c.Endpoint.Identity.Certificate)
 	defer transport.CloseIdleConnections()
 	client := &http.Client{
 		Transport:     transport,

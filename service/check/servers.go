@@ -252,9 +252,5 @@ func addressRecord(s nsquery.Server) string {
 }
 
 func joinServers(servers []nsquery.Server) string {
-	texts := make([]string, len(servers))
-	for i, s := range servers {
-		texts[i] = s.String()
-	}
-	return joinWords(texts)
+	return joinWords(textsOf(servers, nsquery.Server.String))
 }

@@ -234,6 +234,14 @@ func joinRights(rights []string) string {
 	return strings.Join(rights, "; ")
 }
 
+func textsOf[T any](list []T, text func(T) string) []string {
+	texts := make([]string, len(list))
+	for i, item := range list {
+		texts[i] = text(item)
+	}
+	return texts
+}
+
 // joinWords makes a list for a sentence.
 func joinWords(words []string) string {
 	switch n := len(words); n {
