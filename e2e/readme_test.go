@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// A user who looks for a message in the README's section on trouble-shooting finds
+// A user who looks for a message in the README's section on troubleshooting finds
 // it there only while the programs say it in these words.
 func TestREADMEQuotesMessages(t *testing.T) {
 	t.Parallel()
@@ -22,10 +22,10 @@ func TestREADMEQuotesMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, found := strings.Cut(string(readme), "\n## Trouble-shooting\n")
+	_, section, found := strings.Cut(string(readme), "\n## Troubleshooting\n")
 	section, _, ended := strings.Cut(section, "\n## ")
 	if !found || !ended {
-		t.Fatal("README.md has no section on trouble-shooting")
+		t.Fatal("README.md has no section on troubleshooting")
 	}
 	messages := regexp.MustCompile("\\*\\*`([^`]+)`\\*\\*").FindAllStringSubmatch(section, -1)
 	if len(messages) < 10 {
