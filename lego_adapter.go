@@ -58,7 +58,7 @@ type Config struct {
 	PropagationTimeout time.Duration
 	// PollingInterval is how long lego waits before each look, the first included.
 	PollingInterval time.Duration
-	// HTTPTimeout limits a call with all its tries.
+	// HTTPTimeout limits a call, including retries.
 	HTTPTimeout time.Duration
 }
 

@@ -52,7 +52,7 @@ func (p *Provider) AppendRecords(ctx context.Context, zone string, recs []libdns
 	switch {
 	case err == nil:
 		end(owed.Written)
-	case certainlyUnchanged(err):
+	case isUnchanged(err):
 		end(owed.NotWritten)
 	default:
 		end(owed.Unknown)
@@ -102,8 +102,8 @@ func (owing) Refused(err error) bool {
 	return errors.As(err, &e) && e.Status >= 400 && e.Status < 500 && e.Status != tooMany
 }
 
-// certainlyUnchanged reports whether err says that the zone is as it was.
-func certainlyUnchanged(err error) bool {
+// isUnchanged reports whether err says that the zone is as it was.
+func isUnchanged(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Unchanged
 }
@@ -191,7 +191,7 @@ func describe(op record.Op, recs []libdns.Record, zone string) string {
 	return fmt.Sprintf(format, what, zone)
 }
 
-// failed makes an [*Error] of err, which came up while doing something.
+// failed makes an [*Error] of err, which occurred while doing something.
 func failed(doing string, err error) error {
 	var e *api.Error
 	if !errors.As(err, &e) {

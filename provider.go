@@ -35,11 +35,11 @@
 //
 // # Errors
 //
-// A method that fails returns an [*Error]. Its field Unchanged is true only when
-// the zone certainly is as it was. When the outcome of an append is unknown, those
+// A method that fails returns an [*Error]. Its field Unchanged is true only if
+// the zone is guaranteed unchanged. When the outcome of an append is unknown, those
 // of its records that answer challenges (TXT of 43 base64url characters) are deleted
 // again within five seconds: a caller such as certmagic forgets a record whose append
-// failed and would leave it behind. Other records may be there or not.
+// failed and would not delete it. Other records may be there or not.
 //
 // # Retries
 //
@@ -201,7 +201,7 @@ type Error struct {
 	Status int
 	// RequestID is in the service's audit log too.
 	RequestID string
-	// Unchanged is true only when the zone certainly is as it was before the call.
+	// Unchanged is true only if the zone is guaranteed to be as it was before the call.
 	Unchanged bool
 	// Err is the cause, where there is one: the end of a context, or what the
 	// network reported.

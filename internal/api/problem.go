@@ -40,7 +40,7 @@ type Problem struct {
 	Detail string `json:"detail,omitempty"`
 	// RequestID is in the service's audit log too.
 	RequestID string `json:"request_id,omitempty"`
-	// Unchanged is true when the zone certainly is as it was before the request.
+	// Unchanged is true only if the zone is guaranteed to be as it was before the request.
 	Unchanged bool `json:"unchanged"`
 }
 
