@@ -34,7 +34,7 @@ func TestREADMEQuotesMessages(t *testing.T) {
 
 	said := []string{syscall.EADDRINUSE.Error()}
 	for _, dir := range []string{
-		"..", "../service", "../internal/api", "../internal/access", "../internal/nameserver",
+		"..", "../service", "../internal/api", "../internal/access", "../internal/hosting", "../internal/nameserver", "../internal/record",
 		moduleDir(t, "github.com/caddyserver/caddy/v2") + "/modules/caddytls",
 		moduleDir(t, "github.com/caddyserver/certmagic"),
 		moduleDir(t, "github.com/go-acme/lego/v4") + "/platform/wait",
@@ -42,7 +42,7 @@ func TestREADMEQuotesMessages(t *testing.T) {
 		said = append(said, literals(t, dir)...)
 	}
 	// What the error is about, where a verb stands for that.
-	all := strings.ReplaceAll(strings.Join(said, "\n"), "%s is empty: there", "the token is empty: there")
+	all := strings.ReplaceAll(strings.Join(said, "\n"), "is empty: there", "the token is empty: there")
 	gaps := regexp.MustCompile(`"?…"?|\{env\.`)
 	for _, m := range messages {
 		message := strings.Join(strings.Fields(m[1]), " ")
