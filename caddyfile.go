@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -199,26 +198,25 @@ func (p *Provider) provision(ctx caddy.Context) (Service, error) {
 
 // newResolved makes the client with all placeholders resolved.
 func (p *Provider) newResolved() (*remote, error) {
-	set := settings{
-		endpoint: p.Endpoint, token: p.APIToken, tokenSource: api.PlaceholdersIn(p.APIToken),
-		roots: slices.Clone(p.TrustedRoots), cert: p.ClientCertificate, key: p.ClientKey,
-	}
-	type setting struct {
-		what  string
-		value *string
-	}
-	all := []setting{
-		{"the token", &set.token}, {"the endpoint", &set.endpoint},
-		{"the name of the client certificate", &set.cert}, {"the name of its key", &set.key},
-	}
-	for i := range set.roots {
-		all = append(all, setting{"a name in trusted_roots", &set.roots[i]})
-	}
-	for _, s := range all {
-		var err error
-		if *s.value, err = caddy.NewReplacer().ReplaceFunc(*s.value, api.PlaceholderValue); err != nil {
-			return nil, fmt.Errorf("%s %w", s.what, err)
+	var failed error // the first error
+	resolve := func(what, value string) string {
+		resolved, err := caddy.NewReplacer().ReplaceFunc(value, api.PlaceholderValue)
+		if err != nil && failed == nil {
+			failed = fmt.Errorf("%s %w", what, err)
 		}
+		return resolved
+	}
+	set := settings{
+		token: resolve("the token", p.APIToken), tokenSource: api.PlaceholdersIn(p.APIToken),
+		endpoint: resolve("the endpoint", p.Endpoint),
+		cert:     resolve("the name of the client certificate", p.ClientCertificate),
+		key:      resolve("the name of its key", p.ClientKey),
+	}
+	for _, file := range p.TrustedRoots {
+		set.roots = append(set.roots, resolve("a name in trusted_roots", file))
+	}
+	if failed != nil {
+		return nil, failed
 	}
 	return newRemote(set)
 }

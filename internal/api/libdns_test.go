@@ -232,7 +232,7 @@ func TestLibdns(t *testing.T) {
 	}
 	for name, args := range map[string][3]string{
 		"A of IPv6":                      {"x", "A", "::1"},
-		"A that is none":                 {"x", "A", "192.0.2"},
+		"A that is invalid":              {"x", "A", "192.0.2"},
 		"AAAA with a zone":               {"x", "AAAA", "fe80::1%eth0"},
 		"TYPE16 without strings":         {"x", "TYPE16", `\# 0`},
 		"TYPE16 with an empty string":    {"x", "TYPE16", `\# 1 00`},
@@ -241,7 +241,7 @@ func TestLibdns(t *testing.T) {
 		"TYPE16 not in that form":        {"x", "TYPE16", `"abc"`},
 		"CAA with open quotes":           {"x", "CAA", `0 issue "a`},
 		"CAA with a number too high":     {"x", "CAA", `256 issue "a"`},
-		"CAA with more behind":           {"x", "CAA", `0 issue "a" "b"`},
+		"CAA with more after it":         {"x", "CAA", `0 issue "a" "b"`},
 		"CAA with a bad escape":          {"x", "CAA", `0 issue "\999"`},
 		"MX of one token":                {"x", "MX", "mx."},
 		"MX of three tokens":             {"x", "MX", "1 mx. mx."},

@@ -118,7 +118,7 @@ type failure struct {
 // try makes the call once. It returns nil for success.
 func (c *Client) try(ctx context.Context, call *call) *failure {
 	// Only without a connection it is certain that nothing was sent. The flag is
-	// atomic because the transport may go on behind a cancelled request.
+	// atomic because the transport may go on after the request is cancelled.
 	var connected atomic.Bool
 	next := c.first.wait(ctx)
 	defer next()

@@ -39,7 +39,7 @@ func TestFaults(t *testing.T) {
 		{"a proxy's 404", page(404, "text/html"), false, false, "is the endpoint right"},
 		{"another server's problem", page(404, ProblemContentType), false, false, "is the endpoint right"},
 		{"a page with status 200", page(200, "text/html; charset=utf-8"), true, false, "status 200 and text/html"},
-		{"JSON that is none", page(200, "application/json"), true, false, "cannot be read"},
+		{"invalid JSON", page(200, "application/json"), true, false, "cannot be read"},
 		{"JSON that means nothing", func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { writeJSON(w, 200, []int{1}) }, true, false, "cannot be read"},
 	} {
 		for _, call := range calls {

@@ -32,7 +32,7 @@ func (b *Book) Withdraw(ctx context.Context, d Deleter, zone string, recs []libd
 		case <-ctx.Done():
 		case <-time.After(onItsWay):
 			// A failure is of no more use: the caller has the error of the append, and the
-			// service lets what is left behind expire.
+			// service lets what is left expire.
 			b.withdraw(ctx, debts)
 		}
 	}()

@@ -4,7 +4,7 @@ package text
 // servers of others, decide how long it is.
 const (
 	MaxDetail = 2000 // what an error says
-	MaxCause  = 8000 // what is behind it; may hold a stack
+	MaxCause  = 8000 // its cause; may hold a stack
 	MaxName   = 1200 // a name with each byte escaped, and its type, fit
 	MaxID     = 100  // an address or a request's id
 )

@@ -79,7 +79,7 @@ func checkVisible(t *testing.T, s string) {
 	}
 	for _, c := range s {
 		if c != ' ' && !unicode.IsPrint(c) || unicode.Is(unicode.Bidi_Control, c) || unicode.Is(unicode.Variation_Selector, c) {
-			t.Errorf("%U stands in %q", c, s)
+			t.Errorf("%U is in %q", c, s)
 		}
 	}
 }

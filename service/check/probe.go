@@ -94,11 +94,7 @@ func (c *checker) write(ctx context.Context, r *reached, s subject) *probe {
 		return nil
 	}
 	p := &probe{service: r.service, asked: s.owner, at: s.owner, values: []string{randomValue()}}
-	if err := p.append(ctx); err != nil {
-		if ctx.Err() == nil {
-			do, lines := writeAdvice(err, r, s)
-			c.emit(Step{Name: "write", Status: Wrong, Found: "a challenge could not be written: " + err.Error(), Do: do, Lines: lines})
-		}
+	if !c.append(ctx, p, r, s, "a challenge could not be written: ") {
 		return nil
 	}
 	found := "a challenge was written at " + s.owner.Plain()
@@ -107,6 +103,18 @@ func (c *checker) write(ctx context.Context, r *reached, s subject) *probe {
 	}
 	c.emit(Step{Name: "write", Status: OK, Found: found})
 	return p
+}
+
+// append writes the probe, and reports whether it is there.
+func (c *checker) append(ctx context.Context, p *probe, r *reached, s subject, failure string) bool {
+	err := p.append(ctx)
+	if err != nil && ctx.Err() == nil {
+		step := p.step
+		step.Name, step.Status, step.Found = "write", Wrong, failure+err.Error()
+		step.Do, step.Lines = writeAdvice(err, r, s)
+		c.emit(step)
+	}
+	return err == nil
 }
 
 func writeAdvice(err error, r *reached, s subject) (do string, lines []string) {

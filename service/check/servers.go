@@ -22,6 +22,9 @@ type serverAnswer struct {
 	udp, tcp nsquery.Answer
 }
 
+// soa returns the SOA record that the server answers with, nil if it does not.
+func (a serverAnswer) soa() *dns.SOA { return cmp.Or(a.udp.SOA(), a.tcp.SOA()) }
+
 // fault says what is wrong with an answer about the zone's SOA record, "" if nothing is.
 func fault(a nsquery.Answer) string {
 	switch {
@@ -54,7 +57,7 @@ func (c *checker) askServers(ctx context.Context, zone record.Name, servers []ns
 func authoritative(answers []serverAnswer) []nsquery.Server {
 	var servers []nsquery.Server
 	for _, a := range answers {
-		if a.udp.SOA() != nil || a.tcp.SOA() != nil {
+		if a.soa() != nil {
 			servers = append(servers, a.Server)
 		}
 	}
@@ -149,7 +152,7 @@ func (c *checker) checkSOA(ctx context.Context, zone record.Name, answers []serv
 	}
 	first := make(map[nsquery.Server]*dns.SOA)
 	for _, a := range answers {
-		if soa := cmp.Or(a.udp.SOA(), a.tcp.SOA()); soa != nil {
+		if soa := a.soa(); soa != nil {
 			first[a.Server] = soa
 		}
 	}

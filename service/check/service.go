@@ -67,22 +67,13 @@ func (c *checker) writeTwo(ctx context.Context, apex record.Name, r *reached) *p
 		service: r.service, asked: owner, at: owner,
 		values: []string{randomValue(), randomValue()}, step: Step{Zone: apex.Plain()},
 	}
-	if err := p.append(ctx); err != nil {
-		if ctx.Err() == nil {
-			step.Status, step.Found = Wrong, "two values could not be written at one name: "+err.Error()
-			step.Do, step.Lines = providerAdvice(err, r, owner)
-			c.emit(step)
-		}
+	challenge, _ := record.ChallengeOf(owner)
+	if !c.append(ctx, p, r, subject{domain: challenge.Domain, owner: owner}, "two values could not be written at one name: ") {
 		return nil
 	}
 	step.Status, step.Found = OK, fmt.Sprintf("two values were written at %s", p.at.Plain())
 	c.emit(step)
 	return p
-}
-
-func providerAdvice(err error, r *reached, owner record.Name) (do string, lines []string) {
-	challenge, _ := record.ChallengeOf(owner)
-	return writeAdvice(err, r, subject{domain: challenge.Domain, owner: owner})
 }
 
 // probeOwner returns a challenge name in the zone at which the caller may write.
