@@ -93,65 +93,59 @@ func (c *checker) findCAA(ctx context.Context, domain record.Name) (caaSet, erro
 	return caaSet{}, nil
 }
 
-// verdict is what a set of CAA records says to a CA.
-type verdict struct {
-	allowed bool
-	// why it is so, for a sentence.
-	why string
-	// do and lines say how to change it.
-	do    string
-	lines []string
-	// accounts are those to which issuance is bound; the verdict holds for them.
-	accounts []string
-}
-
-// decide reports whether the CA may issue by dns-01. accounts are the ACME accounts
-// that are known to be in use; with none, any account is taken to be right.
-func (s caaSet) decide(ca string, wildcard bool, accounts []string) verdict {
+// decide says whether the CA may issue by dns-01, and what to change if not. accounts are the
+// ACME accounts that are known to be in use; with none, any account is taken to be right.
+// bound are those to which issuance is limited.
+func (s caaSet) decide(ca string, wildcard bool, accounts []string) (step Step, bound []string) {
+	step = Step{Name: "caa", Status: OK}
 	if len(s.records) == 0 {
-		return verdict{allowed: true, why: "there are no CAA records, so any CA may issue"}
+		step.Found = "there are no CAA records, so any CA may issue"
+		return step, nil
 	}
 	at := strings.TrimSuffix(s.owner, ".")
 	for _, r := range s.records {
 		if r.Flag&caaCritical != 0 && !slices.Contains(caaKnown, strings.ToLower(r.Tag)) {
-			return verdict{
-				why: fmt.Sprintf("the CAA records at %s have a critical property %q that CAs do not know, and so none may issue", at, r.Tag),
-				do:  fmt.Sprintf("remove this record at %s, or its critical flag:", at), lines: []string{s.line(r.Flag, r.Tag, r.Value)},
-			}
+			step.Status = Wrong
+			step.Found = fmt.Sprintf("the CAA records at %s have a critical property %q that CAs do not know, and so none may issue", at, r.Tag)
+			step.Do, step.Lines = fmt.Sprintf("remove this record at %s, or its critical flag:", at), []string{s.line(r.Flag, r.Tag, r.Value)}
+			return step, nil
 		}
 	}
 	tag, relevant := s.relevant(wildcard)
 	if len(relevant) == 0 {
-		return verdict{allowed: true, why: fmt.Sprintf("the CAA records at %s limit no CA", at)}
+		step.Found = fmt.Sprintf("the CAA records at %s limit no CA", at)
+		return step, nil
 	}
 	limits := limitsFor(ca, relevant, accounts)
 	switch {
 	case limits.free:
-		return verdict{allowed: true, why: fmt.Sprintf("the CAA records at %s allow %s", at, ca)}
+		step.Found = fmt.Sprintf("the CAA records at %s allow %s", at, ca)
+		return step, nil
 	case len(limits.bound) > 0:
-		return verdict{allowed: true, accounts: limits.bound, why: fmt.Sprintf("the CAA records at %s allow %s, for the ACME account %s", at, ca, joinWords(limits.bound))}
+		step.Found = fmt.Sprintf("the CAA records at %s allow %s, for the ACME account %s", at, ca, joinWords(limits.bound))
+		return step, limits.bound
+	}
+	step.Status = Wrong
+	value := ca
+	switch {
 	case limits.otherMethod != nil:
 		limits.otherMethod.params[paramMethods] += "," + methodDNS
-		return verdict{
-			why: fmt.Sprintf("the CAA records at %s let %s issue, but not by %s", at, ca, methodDNS),
-			do:  fmt.Sprintf("change the record at %s to:", at), lines: []string{s.line(0, tag, limits.otherMethod.String())},
-		}
+		value = limits.otherMethod.String()
+		step.Found = fmt.Sprintf("the CAA records at %s let %s issue, but not by %s", at, ca, methodDNS)
+		step.Do = fmt.Sprintf("change the record at %s to:", at)
 	case limits.otherAccount != nil:
 		other := limits.otherAccount.params[paramAccount]
 		limits.otherAccount.params[paramAccount] = accounts[0]
-		return verdict{
-			why: fmt.Sprintf("the CAA records at %s let %s issue for the ACME account %s only, and the account in use is %s", at, ca, other, joinWords(accounts)),
-			do:  fmt.Sprintf("add this record at %s (or replace the other with it):", at), lines: []string{s.line(0, tag, limits.otherAccount.String())},
-		}
+		value = limits.otherAccount.String()
+		step.Found = fmt.Sprintf("the CAA records at %s let %s issue for the ACME account %s only, and the account in use is %s", at, ca, other, joinWords(accounts))
+		step.Do = fmt.Sprintf("add this record at %s (or replace the other with it):", at)
+	default:
+		values := textsOf(relevant, func(r *dns.CAA) string { return fmt.Sprintf("%s %q", r.Tag, r.Value) })
+		step.Found = fmt.Sprintf("the CAA records at %s do not let %s issue: there is %s", at, ca, joinWords(values))
+		step.Do = fmt.Sprintf("add this record at %s, beside the others:", at)
 	}
-	var values []string
-	for _, r := range relevant {
-		values = append(values, fmt.Sprintf("%s %q", r.Tag, r.Value))
-	}
-	return verdict{
-		why: fmt.Sprintf("the CAA records at %s do not let %s issue: there is %s", at, ca, joinWords(values)),
-		do:  fmt.Sprintf("add this record at %s, beside the others:", at), lines: []string{s.line(0, tag, ca)},
-	}
+	step.Lines = []string{s.line(0, tag, value)}
+	return step, nil
 }
 
 // limits are what the records that name a CA demand of it. One that is met is
@@ -206,28 +200,21 @@ func (s caaSet) line(flag uint8, tag, value string) string {
 
 // checkCAA reports whether the domain's CAA records let the CA issue.
 func (c *checker) checkCAA(ctx context.Context, s subject) {
-	step := Step{Name: "caa", Status: OK}
 	set, err := c.findCAA(ctx, s.domain)
 	if ctx.Err() != nil {
 		return
 	}
-	defer func() { c.emit(step) }()
+	step, bound := set.decide(c.CA, s.wildcard, c.Accounts)
 	if err != nil {
 		step.Status = Wrong
 		step.Found = fmt.Sprintf("the CAA records cannot be looked up, and a CA that cannot either issues nothing: %s", err)
 		step.Do = "see that the name servers of the domain, and of the zones above it, answer questions of type CAA (NOERROR or NXDOMAIN, where there are none)"
-		return
 	}
-	v := set.decide(c.CA, s.wildcard, c.Accounts)
-	step.Found = v.why
-	if !v.allowed {
-		step.Status, step.Do, step.Lines = Wrong, v.do, v.lines
-		return
-	}
-	if len(v.accounts) > 0 && len(c.Accounts) == 0 {
+	if len(bound) > 0 && len(c.Accounts) == 0 {
 		step.Status = Warning
 		step.Do = "see that it is the account in use (--account-uri has it compared): " + c.AccountHelp
 	}
+	c.emit(step)
 }
 
 // showAccount prints the CAA record that lets only the ACME account in use have

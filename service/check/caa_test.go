@@ -58,9 +58,10 @@ func TestCAA(t *testing.T) {
 				}
 				set.records = append(set.records, rr.(*dns.CAA))
 			}
-			v := set.decide(ca, test.wildcard, test.accounts)
-			if line := strings.Join(v.lines, "|"); v.allowed != test.allowed || line != test.line || (v.do == "") != v.allowed {
-				t.Errorf("allowed %t: %s\n%s %s", v.allowed, v.why, v.do, line)
+			step, _ := set.decide(ca, test.wildcard, test.accounts)
+			allowed := step.Status == OK
+			if line := strings.Join(step.Lines, "|"); allowed != test.allowed || line != test.line || (step.Do == "") != allowed {
+				t.Errorf("%s: %s\n%s %s", step.Status, step.Found, step.Do, line)
 			}
 		})
 	}

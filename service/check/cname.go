@@ -105,8 +105,10 @@ func (c *checker) checkCNAME(ctx context.Context, s subject, r *reached, p *prob
 		return want
 	}
 	step := Step{Name: "cname", Status: OK}
-	defer func() { c.emit(step) }()
 	end := names[len(names)-1]
+	if target = want; !known {
+		target = end
+	}
 	arrives := strings.Join(plainAll(names), " → ")
 	switch {
 	case err != nil:
@@ -119,10 +121,8 @@ func (c *checker) checkCNAME(ctx context.Context, s subject, r *reached, p *prob
 		}
 	case !known && len(names) == 1:
 		step.Found = fmt.Sprintf("%s has no CNAME: challenges are looked for in the domain's own zone", owner.Plain())
-		return end
 	case !known:
 		step.Found = fmt.Sprintf("%s: challenges are looked for there", arrives)
-		return end
 	case end == want && end == owner:
 		step.Found = fmt.Sprintf("%s is hosted by the service and needs no CNAME", owner.Plain())
 	case end == want:
@@ -140,10 +140,8 @@ func (c *checker) checkCNAME(ctx context.Context, s subject, r *reached, p *prob
 		step.Found = fmt.Sprintf("%s: that is elsewhere than at %s, where the service writes", arrives, want.Plain())
 		step.Do, step.Lines = "replace the CNAME, where "+s.domain.Plain()+" is hosted, by:", []string{cname(owner, want)}
 	}
-	if !known {
-		return end
-	}
-	return want
+	c.emit(step)
+	return target
 }
 
 // cname is the record that leads from one name to the other.
