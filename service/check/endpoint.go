@@ -70,12 +70,8 @@ func (c *checker) checkEndpoint(ctx context.Context) bool {
 	return true
 }
 
-// notBestDNSError is an answer that no BestDNS gives.
-type notBestDNSError struct{ status string }
-
-func (e notBestDNSError) Error() string {
-	return "what answers there is no BestDNS API (" + e.status + ")"
-}
+// errNotBestDNS is an answer that no BestDNS gives.
+var errNotBestDNS = errors.New("what answers there is no BestDNS API")
 
 // health asks for the service's health. There is no TLS to a loopback address
 // with plain HTTP.
@@ -108,7 +104,7 @@ func (c *checker) health(ctx context.Context, base string) (*tls.ConnectionState
 	if json.Unmarshal(body, &problem) == nil && problem.Kind() != "" {
 		return nil, &problem
 	}
-	return nil, notBestDNSError{response.Status}
+	return nil, fmt.Errorf("%w (%s)", errNotBestDNS, response.Status)
 }
 
 // endpointFault says what went wrong, without the URL, and what to do about it.
@@ -116,14 +112,13 @@ func endpointFault(err error, host string) (reason, do string, lines []string) {
 	var lookup *net.DNSError
 	var certificate *tls.CertificateVerificationError
 	var problem *api.Problem
-	var other notBestDNSError
 	var notTLS tls.RecordHeaderError
 	site := []string{host + " {", "\tbestdns", "}"}
 	switch {
 	case errors.As(err, &problem):
 		return problem.Error(), "look into the log of the service: it says why it cannot do its work", nil
-	case errors.As(err, &other):
-		return other.Error(), "the site has to hand the API's paths to the handler, or the endpoint lacks the path before them; in the service's Caddyfile:", site
+	case errors.Is(err, errNotBestDNS):
+		return err.Error(), "the site has to hand the API's paths to the handler, or the endpoint lacks the path before them; in the service's Caddyfile:", site
 	case errors.As(err, &lookup):
 		return "the host " + lookup.Name + " cannot be looked up: " + lookup.Err,
 			"create the address record of the API's host, with the address of the machine that runs the service, or correct the endpoint:", []string{host + ". A <address of the service>"}

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,21 +76,13 @@ func (c *checker) askRunning(ctx context.Context) *reached {
 		})
 		return new(reached)
 	}
-	r := &reached{service: c.Running, zones: record.NewZones()}
+	r := &reached{service: c.Running}
 	c.Hosted = zones
-	var names []string
-	for _, z := range zones {
-		name := z.Name
-		if apex, err := record.ParseName(z.Name); err == nil {
-			r.zones[apex] = struct{}{}
-			name = apex.Plain()
-		}
-		where := "built in"
-		if z.Provider != "" {
-			where = z.Provider
-		}
-		names = append(names, fmt.Sprintf("%s (%s)", name, where))
-	}
+	r.zones, _ = c.configured()
+	names := textsOf(zones, func(z HostedZone) string {
+		apex, _ := record.ParseName(z.Name) // the service has written it
+		return fmt.Sprintf("%s (%s)", apex.Plain(), cmp.Or(z.Provider, "built in"))
+	})
 	step := Step{Name: "service", Status: OK, Found: fmt.Sprintf("%s serves %s", c.Running, joinWords(names))}
 	if len(names) == 0 {
 		step.Status, step.Found = Wrong, fmt.Sprintf("%s has no zone", c.Running)
