@@ -1,6 +1,7 @@
 package service
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -103,84 +104,63 @@ func (a *App) unmarshal(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("the global option bestdns takes a block and no arguments, so %q has no meaning", d.Val())
 	}
-	var seen once
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		var err error
-		switch option := d.Val(); option {
-		case "listen":
-			addresses := d.RemainingArgs()
-			if len(addresses) == 0 {
-				return d.ArgErr()
-			}
-			a.Listen = append(a.Listen, addresses...)
-		case "store":
-			err = seen.argument(d, &a.Store)
-		case "rate_limit":
-			err = seen.rate(d, &a.RateLimit)
-		case "limits":
+	return readBlock(d, "unknown option %q of bestdns", []option{
+		{"listen", list(&a.Listen), true},
+		{"store", argument(&a.Store), false},
+		{"rate_limit", parsed(&a.RateLimit, "neither a number of answers per second nor off", parseRate), false},
+		{"limits", func(d *caddyfile.Dispenser) error {
 			a.Limits = new(Limits)
-			if err = seen.mark(d); err == nil {
-				err = a.Limits.unmarshal(d)
-			}
-		case "zone":
-			zone := new(Zone)
-			err = zone.unmarshal(d)
-			a.Zones = append(a.Zones, zone)
-		case "client":
-			client := new(Client)
-			err = client.unmarshal(d)
-			a.Clients = append(a.Clients, client)
-		default:
-			err = d.Errf("unknown option %q of bestdns; there are listen, store, rate_limit, limits, zone and client", option)
-		}
-		if err != nil {
-			return err
-		}
+			return a.Limits.unmarshal(d)
+		}, false},
+		{"zone", func(d *caddyfile.Dispenser) error {
+			a.Zones = append(a.Zones, new(Zone))
+			return a.Zones[len(a.Zones)-1].unmarshal(d)
+		}, true},
+		{"client", func(d *caddyfile.Dispenser) error {
+			a.Clients = append(a.Clients, new(Client))
+			return a.Clients[len(a.Clients)-1].unmarshal(d)
+		}, true},
+	})
+}
+
+func (l *Limits) unmarshal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
 	}
-	return nil
+	return readBlock(d, "unknown limit %q", []option{
+		{"client_records", number(&l.ClientRecords), false},
+		{"client_bytes", size(&l.ClientBytes), false},
+		{"name_types", number(&l.NameTypes), false},
+		{"name_bytes", size(&l.NameBytes), false},
+		{"rrset_records", number(&l.RRsetRecords), false},
+		{"domain_challenges", number(&l.DomainChallenges), false},
+	})
 }
 
 func (z *Zone) unmarshal(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&z.Name) {
 		return d.ArgErr()
 	}
-	var seen once
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		var err error
-		switch option := d.Val(); option {
-		case "ns":
-			args := d.RemainingArgs()
-			if len(args) == 0 {
-				return d.ArgErr()
-			}
-			z.NameServers = append(z.NameServers, NameServer{Name: args[0], Addresses: args[1:]})
-		case "ttl":
-			err = seen.atLeast(d, time.Second, &z.TTL)
-		case "challenge_ttl":
-			z.ChallengeTTL = new(caddy.Duration)
-			err = seen.atLeast(d, 0, z.ChallengeTTL)
-		case "negative_ttl":
-			z.NegativeTTL = new(caddy.Duration)
-			err = seen.atLeast(d, 0, z.NegativeTTL)
-		case "challenge_lifetime":
-			err = seen.atLeast(d, time.Second, &z.ChallengeLifetime)
-		case "cname_target":
-			err = seen.flag(d, &z.CNAMETarget)
-		case "max_records":
-			err = seen.number(d, &z.MaxRecords)
-		case "max_bytes":
-			err = seen.size(d, &z.MaxBytes)
-		case "provider":
-			if err = seen.mark(d); err == nil {
-				err = z.unmarshalProvider(d)
-			}
-		default:
-			err = d.Errf("unknown option %q of a zone; there are ns, ttl, challenge_ttl, negative_ttl, challenge_lifetime, cname_target, max_records, max_bytes and provider", option)
-		}
-		if err != nil {
-			return err
-		}
+	ttl, lifetime := &z.TTL, &z.ChallengeLifetime
+	return readBlock(d, "unknown option %q of a zone", []option{
+		{"ns", z.unmarshalNameServer, true},
+		{"ttl", duration(&ttl, time.Second), false},
+		{"challenge_ttl", duration(&z.ChallengeTTL, 0), false},
+		{"negative_ttl", duration(&z.NegativeTTL, 0), false},
+		{"challenge_lifetime", duration(&lifetime, time.Second), false},
+		{"cname_target", flag(&z.CNAMETarget), false},
+		{"max_records", number(&z.MaxRecords), false},
+		{"max_bytes", size(&z.MaxBytes), false},
+		{"provider", z.unmarshalProvider, false},
+	})
+}
+
+func (z *Zone) unmarshalNameServer(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.ArgErr()
 	}
+	z.NameServers = append(z.NameServers, NameServer{Name: args[0], Addresses: args[1:]})
 	return nil
 }
 
@@ -200,198 +180,168 @@ func (z *Zone) unmarshalProvider(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (l *Limits) unmarshal(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	var seen once
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		var err error
-		switch option := d.Val(); option {
-		case "client_records":
-			err = seen.number(d, &l.ClientRecords)
-		case "client_bytes":
-			err = seen.size(d, &l.ClientBytes)
-		case "name_types":
-			err = seen.number(d, &l.NameTypes)
-		case "name_bytes":
-			err = seen.size(d, &l.NameBytes)
-		case "rrset_records":
-			err = seen.number(d, &l.RRsetRecords)
-		case "domain_challenges":
-			err = seen.number(d, &l.DomainChallenges)
-		default:
-			err = d.Errf("unknown limit %q; there are client_records, client_bytes, name_types, name_bytes, rrset_records and domain_challenges", option)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// singleOptions are the options of a client that take one argument and may be given
-// once.
-var singleOptions = []string{"description", "expires", "max_records", "max_bytes"}
-
 func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&c.Name) {
 		return d.ArgErr()
 	}
-	var seen once
+	options := []option{
+		{"description", argument(&c.Description), false},
+		{"token", list(&c.Tokens), true},
+		{"tls_client_certificate", list(&c.TLSClientCertificates), true},
+		{"user", list(&c.Users), true},
+	}
+	for verb := range access.Verbs() {
+		options = append(options, c.rightOption(verb))
+	}
+	return readBlock(d, "unknown option %q of a client", append(options,
+		option{"client_ip", list(&c.ClientIP), true},
+		option{"max_records", number(&c.MaxRecords), false},
+		option{"max_bytes", size(&c.MaxBytes), false},
+		option{"expires", argument(&c.Expires), false},
+	))
+}
+
+func (c *Client) rightOption(verb access.Verb) option {
+	rights, isSet := c.right(verb)
+	if isSet != nil {
+		return option{verb.String(), flag(isSet), false}
+	}
+	return option{verb.String(), func(d *caddyfile.Dispenser) error {
+		var words []string
+		if err := list(&words)(d); err != nil {
+			return err
+		}
+		*rights = append(*rights, strings.Join(words, " "))
+		return nil
+	}, true}
+}
+
+// option is an option of a block.
+type option struct {
+	name string
+	// read reads what follows the name.
+	read func(d *caddyfile.Dispenser) error
+	// repeats is set if it may be given more than once.
+	repeats bool
+}
+
+// readBlock reads the options of a block. unknown is the error of one that there is not.
+func readBlock(d *caddyfile.Dispenser, unknown string, options []option) error {
+	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option, args := d.Val(), []string(nil)
-		if option == renamedOption {
+		name := d.Val()
+		i := slices.IndexFunc(options, func(o option) bool { return o.name == name })
+		switch {
+		case i < 0 && name == renamedOption:
 			return d.WrapErr(errRenamed)
+		case i < 0:
+			return d.Errf(unknown+"; there are %s", name, listOptions(options))
+		case seen[name] && !options[i].repeats:
+			return d.Errf("%s is given twice", name)
 		}
-		if verb, ok := access.ParseVerb(option); ok {
-			if err := c.unmarshalRight(d, verb, &seen); err != nil {
-				return err
-			}
-			continue
-		}
-		if !slices.Contains(singleOptions, option) {
-			if args = d.RemainingArgs(); len(args) == 0 {
-				return d.ArgErr()
-			}
-		}
-		var err error
-		switch option {
-		case "description":
-			err = seen.argument(d, &c.Description)
-		case "token":
-			c.Tokens = append(c.Tokens, args...)
-		case "tls_client_certificate":
-			c.TLSClientCertificates = append(c.TLSClientCertificates, args...)
-		case "user":
-			c.Users = append(c.Users, args...)
-		case "client_ip":
-			c.ClientIP = append(c.ClientIP, args...)
-		case "expires":
-			err = seen.argument(d, &c.Expires)
-		case "max_records":
-			err = seen.number(d, &c.MaxRecords)
-		case "max_bytes":
-			err = seen.size(d, &c.MaxBytes)
-		default:
-			err = d.Errf("unknown option %q of a client; there are description, token, tls_client_certificate, user, %s, client_ip, max_records, max_bytes and expires", option, listVerbs(""))
-		}
-		if err != nil {
+		seen[name] = true
+		if err := options[i].read(d); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *Client) unmarshalRight(d *caddyfile.Dispenser, verb access.Verb, seen *once) error {
-	list, flag := c.right(verb)
-	if flag != nil {
-		return seen.flag(d, flag)
+func listOptions(options []option) string {
+	var names []string
+	for _, o := range options {
+		names = append(names, o.name)
 	}
-	args := d.RemainingArgs()
-	if len(args) == 0 {
-		return d.ArgErr()
-	}
-	*list = append(*list, strings.Join(args, " "))
-	return nil
-}
-
-// once holds the options of a block that were given and may not be given again.
-type once map[string]bool
-
-func (o *once) mark(d *caddyfile.Dispenser) error {
-	if (*o)[d.Val()] {
-		return d.Errf("%s is given twice", d.Val())
-	}
-	if *o == nil {
-		*o = make(once)
-	}
-	(*o)[d.Val()] = true
-	return nil
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 // argument reads an option with one argument.
-func (o *once) argument(d *caddyfile.Dispenser, value *string) error {
-	if err := o.mark(d); err != nil {
-		return err
-	}
-	if !d.AllArgs(value) {
-		return d.ArgErr()
-	}
-	return nil
-}
-
-// atLeast reads a duration that is not shorter than least.
-func (o *once) atLeast(d *caddyfile.Dispenser, least time.Duration, value *caddy.Duration) error {
-	option := d.Val()
-	var text string
-	if err := o.argument(d, &text); err != nil {
-		return err
-	}
-	duration, err := caddy.ParseDuration(text)
-	if err != nil || duration < least {
-		return d.Errf("%s %q is not a duration of %s or more, such as 60s or 24h", option, text, least)
-	}
-	*value = caddy.Duration(duration)
-	return nil
-}
-
-// rate reads an option that is a number per second, or "off".
-func (o *once) rate(d *caddyfile.Dispenser, value **int) error {
-	var text string
-	if err := o.argument(d, &text); err != nil {
-		return err
-	}
-	rate := 0
-	if text != "off" {
-		var err error
-		if rate, err = strconv.Atoi(text); err != nil || rate < 1 {
-			return d.Errf("rate_limit %q is neither a number of answers per second nor off", text)
+func argument(value *string) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		if !d.AllArgs(value) {
+			return d.ArgErr()
 		}
+		return nil
 	}
-	*value = &rate
-	return nil
 }
 
-// number reads an option that is a number from 0.
-func (o *once) number(d *caddyfile.Dispenser, value **int) error {
-	option := d.Val()
-	var text string
-	if err := o.argument(d, &text); err != nil {
-		return err
+// list reads an option with one argument or more, which go to the end of a list.
+func list(values *[]string) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		args := d.RemainingArgs()
+		if len(args) == 0 {
+			return d.ArgErr()
+		}
+		*values = append(*values, args...)
+		return nil
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 {
-		return d.Errf("%s %q is not a number; 0 is no limit", option, text)
-	}
-	*value = &n
-	return nil
 }
 
-// size reads an option that is a number of bytes, with or without a unit.
-func (o *once) size(d *caddyfile.Dispenser, value **int) error {
-	option := d.Val()
-	var text string
-	if err := o.argument(d, &text); err != nil {
-		return err
+// flag reads an option without arguments.
+func flag(isSet *bool) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		if d.NextArg() {
+			return d.ArgErr()
+		}
+		*isSet = true
+		return nil
 	}
-	n, err := humanize.ParseBytes(text)
-	if err != nil || n > math.MaxInt {
-		return d.Errf("%s %q is not a size, such as 16MiB; 0 is no limit", option, text)
-	}
-	*value = new(int(n))
-	return nil
 }
 
-func (o *once) flag(d *caddyfile.Dispenser, value *bool) error {
-	if err := o.mark(d); err != nil {
-		return err
+// parsed reads an option with one argument that parse takes for a value. isNot is the end of
+// the error about any other: that it is not what it should be.
+func parsed[T any](value **T, isNot string, parse func(text string) (T, bool)) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		option := d.Val()
+		var text string
+		if err := argument(&text)(d); err != nil {
+			return err
+		}
+		parsed, ok := parse(text)
+		if !ok {
+			return d.Errf("%s %q is %s", option, text, isNot)
+		}
+		if *value == nil {
+			*value = new(T)
+		}
+		**value = parsed
+		return nil
 	}
-	if d.NextArg() {
-		return d.ArgErr()
+}
+
+// duration reads one that is not shorter than least.
+func duration(value **caddy.Duration, least time.Duration) func(*caddyfile.Dispenser) error {
+	isNot := fmt.Sprintf("not a duration of %s or more, such as 60s or 24h", least)
+	return parsed(value, isNot, func(text string) (caddy.Duration, bool) {
+		duration, err := caddy.ParseDuration(text)
+		return caddy.Duration(duration), err == nil && duration >= least
+	})
+}
+
+// number reads a number from 0.
+func number(value **int) func(*caddyfile.Dispenser) error {
+	return parsed(value, "not a number; 0 is no limit", func(text string) (int, bool) {
+		n, err := strconv.Atoi(text)
+		return n, err == nil && n >= 0
+	})
+}
+
+// size reads a number of bytes, with or without a unit.
+func size(value **int) func(*caddyfile.Dispenser) error {
+	return parsed(value, "not a size, such as 16MiB; 0 is no limit", func(text string) (int, bool) {
+		n, err := humanize.ParseBytes(text)
+		return int(n), err == nil && n <= math.MaxInt
+	})
+}
+
+// parseRate reads a number per second, or "off".
+func parseRate(text string) (int, bool) {
+	if text == "off" {
+		return 0, true
 	}
-	*value = true
-	return nil
+	rate, err := strconv.Atoi(text)
+	return rate, err == nil && rate >= 1
 }
 
 // Interface guards
