@@ -5,7 +5,6 @@ import (
 
 	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
-	"github.com/caddy-dns/bestdns/internal/record"
 )
 
 // Limits are how much room clients can take in the built-in zones. They protect the
@@ -42,75 +41,61 @@ type Limits struct {
 	DomainChallenges *int `json:"domain_challenges,omitempty"`
 }
 
-// The defaults.
-const (
-	defaultClientRecords    = 10_000
-	defaultClientBytes      = 16 << 20
-	defaultNameTypes        = 64
-	defaultNameBytes        = 65_535
-	defaultRRsetRecords     = 1000
-	defaultDomainChallenges = 100
-)
-
 // maxTouched is how much may be at the names of one change. A change of a thousand
 // names stays below it as long as they have some twenty records each, and a change that
 // reaches it takes the committer a few milliseconds.
 const maxTouched = 2 << 20
 
-// limit is one setting of a configuration.
+// limit is a setting that bounds something: a number from 0, which is no limit.
 type limit struct {
-	name  string
-	value *int
+	name      string
+	value     *int
+	otherwise int // without a value
+	result    *int
 }
 
-// all are the settings by their names in a configuration.
-func (l *Limits) all() []limit {
-	return []limit{
-		{"client_records", l.ClientRecords}, {"client_bytes", l.ClientBytes},
-		{"name_types", l.NameTypes}, {"name_bytes", l.NameBytes}, {"rrset_records", l.RRsetRecords},
-		{"domain_challenges", l.DomainChallenges},
-	}
-}
-
-func checkLimits(limits ...limit) error {
+// readLimits checks limits and works out their results.
+func readLimits(limits ...limit) error {
 	for _, l := range limits {
-		if l.value != nil && *l.value < 0 {
+		*l.result = l.otherwise
+		if l.value == nil {
+			continue
+		}
+		if *l.value < 0 {
 			return fmt.Errorf("%s %d: a limit is a number from 0, which is no limit", l.name, *l.value)
 		}
+		*l.result = *l.value
 	}
 	return nil
 }
 
-// either returns a setting, or what stands in its place.
-func either(value *int, otherwise int) int {
-	if value == nil {
-		return otherwise
-	}
-	return *value
-}
-
-// provisionLimits works out what each client may have, and checks the rest.
+// provisionLimits works out what each client may have, and what each change must keep to.
 func (a *App) provisionLimits(config *hosting.Config) error {
 	if a.Limits == nil {
 		a.Limits = new(Limits)
 	}
-	if err := checkLimits(a.Limits.all()...); err != nil {
+	var usual nameserver.Use
+	config.Limits.Touched = maxTouched
+	if err := readLimits(
+		limit{"client_records", a.Limits.ClientRecords, 10_000, &usual.Records},
+		limit{"client_bytes", a.Limits.ClientBytes, 16 << 20, &usual.Bytes},
+		limit{"name_types", a.Limits.NameTypes, 64, &config.Limits.Types},
+		limit{"name_bytes", a.Limits.NameBytes, 65_535, &config.Limits.Bytes},
+		limit{"rrset_records", a.Limits.RRsetRecords, 1000, &config.Limits.Records},
+		limit{"domain_challenges", a.Limits.DomainChallenges, 100, &config.DomainChallenges},
+	); err != nil {
 		return fmt.Errorf("limits: %w", err)
 	}
-	records, bytes := either(a.Limits.ClientRecords, defaultClientRecords), either(a.Limits.ClientBytes, defaultClientBytes)
 	config.Room = make(map[string]nameserver.Use, len(a.Clients))
 	for _, c := range a.Clients {
-		if err := checkLimits(limit{"max_records", c.MaxRecords}, limit{"max_bytes", c.MaxBytes}); err != nil {
+		var room nameserver.Use
+		if err := readLimits(
+			limit{"max_records", c.MaxRecords, usual.Records, &room.Records},
+			limit{"max_bytes", c.MaxBytes, usual.Bytes, &room.Bytes},
+		); err != nil {
 			return fmt.Errorf("client %q: %w", c.Name, err)
 		}
-		config.Room[c.Name] = nameserver.Use{Records: either(c.MaxRecords, records), Bytes: either(c.MaxBytes, bytes)}
+		config.Room[c.Name] = room
 	}
-	config.Limits = record.Limits{
-		Types:   either(a.Limits.NameTypes, defaultNameTypes),
-		Records: either(a.Limits.RRsetRecords, defaultRRsetRecords),
-		Bytes:   either(a.Limits.NameBytes, defaultNameBytes),
-		Touched: maxTouched,
-	}
-	config.DomainChallenges = either(a.Limits.DomainChallenges, defaultDomainChallenges)
 	return nil
 }

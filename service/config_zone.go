@@ -129,14 +129,11 @@ func (z *Zone) read(repl *caddy.Replacer) (*hosting.Zone, error) {
 	if apex.FirstLabel() == "*" {
 		return nil, fmt.Errorf("a wildcard is a name within a zone: host %q, or the name above it that is a zone", apex.Parent())
 	}
-	zone := &hosting.Zone{
-		Apex: apex, CNAMETarget: z.CNAMETarget, ProviderName: z.providerName(),
-		MaxRecords: either(z.MaxRecords, 0), MaxBytes: either(z.MaxBytes, 0),
-	}
+	zone := &hosting.Zone{Apex: apex, CNAMETarget: z.CNAMETarget, ProviderName: z.providerName()}
 	if zone.TTL, err = ttlSeconds("ttl", cmp.Or(z.TTL, caddy.Duration(defaultTTL))); err != nil {
 		return nil, err
 	}
-	if err := checkLimits(limit{"max_records", z.MaxRecords}, limit{"max_bytes", z.MaxBytes}); err != nil {
+	if err := readLimits(limit{"max_records", z.MaxRecords, 0, &zone.MaxRecords}, limit{"max_bytes", z.MaxBytes, 0, &zone.MaxBytes}); err != nil {
 		return nil, err
 	}
 	if z.isBuiltin() {
