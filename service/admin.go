@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/google/uuid"
 
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/internal/protocol"
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -85,10 +86,10 @@ func adminError(status int, format string, args ...any) error {
 func adminProblem(err error) error {
 	e := hosting.AsError(err, "")
 	reason := e.Detail
-	if e.Kind == hosting.Unavailable && e.Cause != nil {
+	if e.Kind() == api.Unavailable && e.Cause != nil {
 		reason += ": " + e.Cause.Error()
 	}
-	return adminError(e.Kind.Status, "%s", reason)
+	return adminError(e.Status, "%s", reason)
 }
 
 func adminMethodError(r *http.Request) error {
@@ -118,7 +119,7 @@ func serveAdminZone(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return adminProblem(err)
 		}
-		writeJSON(w, importDone(done))
+		writeJSON(w, done)
 		return nil
 	}
 	return adminMethodError(r)
@@ -159,16 +160,6 @@ func adminZone(name string) (*App, *hosting.Zone, error) {
 		return nil, nil, adminError(http.StatusConflict, "the zone %q is hosted by its DNS provider and not by the built-in name server; that provider moves it", apex)
 	}
 	return app, zone, nil
-}
-
-// importDone is the answer to an import.
-type importDone struct {
-	// Records is the number of those that were read and are in the zone now.
-	Records int `json:"records"`
-	// Made is the number of those that were skipped, because the server makes
-	// them itself: SOA, NS at the apex, addresses of name servers.
-	Made   int    `json:"made"`
-	Serial uint32 `json:"serial"`
 }
 
 // adminName stands in the audit log for who uses the admin endpoint: no one tells it

@@ -13,6 +13,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/internal/text"
 )
 
@@ -114,7 +115,7 @@ not in the file goes, but for challenges under way.`,
 				return err
 			}
 			defer response.Body.Close()
-			var done importDone
+			var done hosting.Imported
 			if err := json.NewDecoder(response.Body).Decode(&done); err != nil {
 				return fmt.Errorf("reading the answer of the running Caddy: %w", err)
 			}

@@ -132,7 +132,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req
 	serve, ok := route.methods[method]
 	if !ok {
 		w.Header().Set("Allow", allowed(route.methods))
-		return hosting.Errorf(protocol.MethodNotAllowed, "%s is not a method of %s", r.Method, r.URL.Path)
+		return hosting.Errorf(api.MethodNotAllowed, "%s is not a method of %s", r.Method, r.URL.Path)
 	}
 	if !route.open {
 		client, err := req.app.authenticate(r, req.who)
@@ -207,7 +207,7 @@ func (h *Handler) getZones(w http.ResponseWriter, _ *http.Request, req request) 
 func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req request) error {
 	query, err := protocol.ParseQuery(r.URL.RawQuery, "name", "type")
 	if err != nil {
-		return hosting.Errorf(protocol.BadRequest, "%w", err)
+		return hosting.Errorf(api.BadRequest, "%w", err)
 	}
 	if err := req.gates.walks.enter(r.Context()); err != nil {
 		return err
@@ -233,7 +233,7 @@ func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req request
 
 func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req request) error {
 	if isEarlyData(r) {
-		err := hosting.Errorf(protocol.TooEarly, "early data can be replayed; send the change again on the finished connection")
+		err := hosting.Errorf(api.TooEarly, "early data can be replayed; send the change again on the finished connection")
 		req.app.hosting.Unread(req.who, req.zone, err)
 		return err
 	}
@@ -344,7 +344,7 @@ func (h *Handler) getToken(w http.ResponseWriter, _ *http.Request, req request) 
 
 func (h *Handler) getHealth(w http.ResponseWriter, _ *http.Request, req request) error {
 	if err := req.app.health(); err != nil {
-		e := hosting.Errorf(hosting.Unavailable, "%w", err)
+		e := hosting.Errorf(api.Unavailable, "%w", err)
 		// Anyone may ask; what is wrong has its line where it was found.
 		e.RetryAfter, e.Quiet = time.Second, true
 		return e

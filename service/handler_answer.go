@@ -106,7 +106,7 @@ func writeJSON(w http.ResponseWriter, answer any) {
 // writeError answers a request with an error.
 func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, req request, err error) {
 	e := hosting.AsError(err, "")
-	if e.Kind.Status >= 500 && !e.Quiet && r.Method != http.MethodPatch { // changes have their audit line
+	if e.Status >= 500 && !e.Quiet && r.Method != http.MethodPatch { // changes have their audit line
 		h.logger.Error("request failed", zap.String("request_id", req.who.RequestID), zap.String("path", text.Brief(r.URL.Path, text.MaxName)),
 			zap.String("reason", e.Detail), hosting.CauseField(e.Cause))
 	}

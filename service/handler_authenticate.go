@@ -14,7 +14,6 @@ import (
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/hosting"
-	"github.com/caddy-dns/bestdns/internal/protocol"
 )
 
 // authenticate returns the client that a request comes from: the user that an
@@ -49,7 +48,7 @@ func (a *App) byTokenOrCertificate(r *http.Request, address netip.Addr) (*access
 	if len(r.Header.Values("Authorization")) > 1 {
 		// A proxy before this server may have looked at the other one.
 		activity.Deny(hosting.WrongToken)
-		return nil, hosting.Errorf(hosting.Unauthorized, "there are several Authorization headers: send one token")
+		return nil, hosting.Errorf(api.Unauthorized, "there are several Authorization headers: send one token")
 	}
 	if token, ok := tokenOf(r); ok {
 		// The look-up goes by the digest of all of the token, so its time tells
@@ -64,10 +63,10 @@ func (a *App) byTokenOrCertificate(r *http.Request, address netip.Addr) (*access
 			return client, nil
 		}
 		activity.Deny(hosting.UnknownCertificate)
-		return nil, hosting.Errorf(hosting.Unauthorized, "no token, and no client of this service is known by your TLS client certificate")
+		return nil, hosting.Errorf(api.Unauthorized, "no token, and no client of this service is known by your TLS client certificate")
 	}
 	activity.Deny(hosting.NoToken)
-	return nil, hosting.Errorf(hosting.Unauthorized, "no token: send it as \"Authorization: Bearer TOKEN\", or as the password of Basic authentication")
+	return nil, hosting.Errorf(api.Unauthorized, "no token: send it as \"Authorization: Bearer TOKEN\", or as the password of Basic authentication")
 }
 
 // tokenOf returns what stands in a request in the place of a token.
@@ -88,15 +87,15 @@ func tokenOf(r *http.Request) (string, bool) {
 func wrongToken(token string, address netip.Addr) error {
 	if wait := wrongTokens.wait(address, time.Now()); wait > 0 {
 		activity.Deny(hosting.Throttled)
-		p := hosting.Errorf(protocol.TooManyRequests, "too many wrong tokens from your address; a right one is accepted all the while")
+		p := hosting.Errorf(api.TooManyRequests, "too many wrong tokens from your address; a right one is accepted all the while")
 		p.RetryAfter = wait
 		return p
 	}
 	activity.Deny(hosting.WrongToken)
 	if err := api.CheckToken(token); err != nil {
-		return hosting.Errorf(hosting.Unauthorized, "the token is not accepted: %w", err)
+		return hosting.Errorf(api.Unauthorized, "the token is not accepted: %w", err)
 	}
-	return hosting.Errorf(hosting.Unauthorized, "the token is not accepted: no client of this service has it")
+	return hosting.Errorf(api.Unauthorized, "the token is not accepted: no client of this service has it")
 }
 
 // wrongTokens outlives configurations: a reload is no pardon.

@@ -12,7 +12,6 @@ import (
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/fair"
 	"github.com/caddy-dns/bestdns/internal/hosting"
-	"github.com/caddy-dns/bestdns/internal/protocol"
 )
 
 // bodyTimeout is the time in which the body of a request has to come.
@@ -37,13 +36,13 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return nil, hosting.Errorf(hosting.TooLarge, "the body is larger than %d bytes", api.MaxBodyBytes)
+		return nil, hosting.Errorf(api.TooLarge, "the body is larger than %d bytes", api.MaxBodyBytes)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, hosting.Errorf(protocol.BadRequest, "the body did not come within %s", bodyTimeout)
+		return nil, hosting.Errorf(api.BadRequest, "the body did not come within %s", bodyTimeout)
 	case err != nil && r.Context().Err() != nil:
 		return nil, errGone()
 	case err != nil:
-		return nil, hosting.Errorf(protocol.BadRequest, "the body cannot be read: %w", err)
+		return nil, hosting.Errorf(api.BadRequest, "the body cannot be read: %w", err)
 	}
 	if r.ProtoMajor == 1 {
 		// Or the client would count as gone while its change is under way. A stream of

@@ -17,7 +17,6 @@ import (
 
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/hosting"
-	"github.com/caddy-dns/bestdns/internal/protocol"
 )
 
 // TestSlowBody: a body that trickles in holds no one up, with a right token or
@@ -115,7 +114,7 @@ func TestNoDeadlineAfterHandler(t *testing.T) {
 		w := &lateWriter{ResponseRecorder: httptest.NewRecorder(), ended: ended}
 		r := httptest.NewRequest(http.MethodPatch, "/", endlessBody{ended})
 		r.ProtoMajor, r.ContentLength = 2, -1
-		if _, err := readBody(w, r); err == nil || hosting.AsError(err, "").Kind != protocol.BadRequest {
+		if _, err := readBody(w, r); err == nil || hosting.AsError(err, "").Kind() != api.BadRequest {
 			t.Errorf("reading ended with %v", err)
 		}
 		w.returned.Store(true)

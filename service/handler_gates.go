@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/hosting"
 )
 
@@ -114,7 +115,7 @@ func (g *gate) leave() { <-g.room }
 func (g *gate) isCrowded() bool { return len(g.room) > cap(g.room)/2 }
 
 func errCrowded(format string, args ...any) error {
-	e := hosting.Errorf(hosting.Unavailable, format, args...)
+	e := hosting.Errorf(api.Unavailable, format, args...)
 	e.RetryAfter, e.Quiet = time.Second, true
 	activity.Deny(hosting.Busy)
 	return e
@@ -123,7 +124,7 @@ func errCrowded(format string, args ...any) error {
 // errGone is for a caller that does not wait for the answer any more. No one will read
 // it.
 func errGone() error {
-	e := hosting.Errorf(hosting.Unavailable, "the client has gone")
+	e := hosting.Errorf(api.Unavailable, "the client has gone")
 	e.Quiet = true
 	return e
 }

@@ -67,7 +67,7 @@ func renderPage(ctx context.Context, req request) ([]byte, error) {
 	defer cancel()
 	text, err := page.Render(req.app.view(ctx, req.who.Client))
 	if err != nil {
-		e := hosting.Errorf(hosting.Internal, "the page could not be made; the service's log has the cause under this request id")
+		e := hosting.Errorf(api.Internal, "the page could not be made; the service's log has the cause under this request id")
 		e.Cause = err
 		return nil, e
 	}

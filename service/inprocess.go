@@ -48,7 +48,7 @@ func (a *App) localList(ctx context.Context, who hosting.Caller, zone string) (i
 	}
 	if err != nil {
 		failure := hosting.AsError(err, want.Zone)
-		if failure.Kind.Status >= 500 && ctx.Err() == nil {
+		if failure.Status >= 500 && ctx.Err() == nil {
 			a.logger.Error("reading failed", zap.String("request_id", who.RequestID), zap.String("zone", text.Brief(zone, text.MaxName)),
 				zap.String("reason", failure.Detail), hosting.CauseField(failure.Cause))
 		}
@@ -104,7 +104,7 @@ func (a *App) localChange(ctx context.Context, zone string, op record.Op, record
 	who := a.localCaller()
 	body, err := api.NewChange(op, records)
 	if err != nil {
-		return nil, public(hosting.Errorf(hosting.InvalidRecord, "zone %q: %w", zone, err), hosting.Caller{})
+		return nil, public(hosting.Errorf(api.InvalidRecord, "zone %q: %w", zone, err), hosting.Caller{})
 	}
 	if err := a.hosting.WaitReady(ctx); err != nil {
 		return nil, public(err, hosting.Caller{})

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/caddy-dns/bestdns/internal/text"
@@ -41,17 +42,6 @@ func NewActivity() *Activity {
 		clients: make(map[string]time.Time),
 		zones:   make(map[record.Name]*ZoneActivity),
 	}
-}
-
-// exceed counts a change that was over a limit, if the error is that.
-func (a *Activity) exceed(e *Error) {
-	i := limitOf(e)
-	if i < 0 {
-		return
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.overLimit[i]++
 }
 
 // rememberedChanges is how many changes are kept for people to look at.
@@ -110,7 +100,6 @@ type ChangeSeen struct {
 // change takes note of a change. zone is the hosted one that it was for, nil if
 // there is none.
 func (a *Activity) change(zone *Zone, c ChangeSeen, what Verdict, took time.Duration) {
-	c.Outcome = what.String()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.changes[a.next] = &c
@@ -179,10 +168,10 @@ func (a *Activity) providerError(zone *Zone, e *Error) {
 		return
 	}
 	how := 0
-	switch e.Kind {
-	case ProviderTimeout:
+	switch e.Kind() {
+	case api.ProviderTimeout:
 		how = 1
-	case Unavailable:
+	case api.Unavailable:
 		how = 2
 	}
 	a.mu.Lock()
@@ -269,7 +258,7 @@ func (s *Service) accept(who Caller, address netip.Addr, now time.Time) error {
 			why = Expired
 		}
 		s.config.Activity.Deny(why)
-		return Errorf(Unauthorized, "%w", err)
+		return Errorf(api.Unauthorized, "%w", err)
 	}
 	before := s.config.Activity.use(who.Client.Name(), now)
 	if !before.IsZero() && now.Sub(before) < disuse {
@@ -295,11 +284,15 @@ var LimitNames = [...]record.Limit{
 	record.LimitTypes, record.LimitRecords, record.LimitBytes, nameserver.LimitChallenges, record.LimitTouched,
 }
 
-// limitOf returns which limit a change was over, as an index of LimitNames, or -1.
-func limitOf(e *Error) int {
+// exceed counts a change that was over a limit, if the error is that.
+func (a *Activity) exceed(e *Error) {
 	var over *record.LimitError
 	if e == nil || !errors.As(e.Cause, &over) {
-		return -1
+		return
 	}
-	return slices.Index(LimitNames[:], over.Limit)
+	if i := slices.Index(LimitNames[:], over.Limit); i >= 0 {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.overLimit[i]++
+	}
 }

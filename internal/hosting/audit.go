@@ -8,14 +8,6 @@ import (
 	"github.com/caddy-dns/bestdns/internal/text"
 )
 
-// attempt is a change in the words of the audit log, which has no data of records.
-type attempt struct {
-	zone    string
-	op      string
-	records []string // owner and type of some of them
-	serial  uint32   // zero: not known
-}
-
 // Unread writes the audit line of a change that could not be read, unless its error is
 // quiet.
 func (s *Service) Unread(who Caller, zone string, err error) {
@@ -23,20 +15,18 @@ func (s *Service) Unread(who Caller, zone string, err error) {
 	if failure.Quiet {
 		return
 	}
-	s.note(who, nil, attempt{zone: text.Brief(zone, text.MaxName), op: "unread", records: []string{}}, 0, failure)
+	s.note(who, nil, ChangeSeen{Zone: text.Brief(zone, text.MaxName), Op: "unread", Records: []string{}}, 0, failure)
 }
 
 // note writes the audit line of what was tried in a zone, nil for one that is not hosted, and
-// remembers it. failure is nil if it was done.
-func (s *Service) note(who Caller, zone *Zone, a attempt, took time.Duration, failure *Error) {
-	c := ChangeSeen{
-		Time: time.Now(), RequestID: who.RequestID, Client: who.name(), Address: who.Address,
-		Zone: a.zone, Op: a.op, Records: a.records, Serial: a.serial,
-	}
+// remembers it. Of c it needs zone, operation, records and serial. failure is nil if it was done.
+func (s *Service) note(who Caller, zone *Zone, c ChangeSeen, took time.Duration, failure *Error) {
+	verdict := verdictOf(failure)
+	c.Time, c.RequestID, c.Client, c.Address, c.Outcome = time.Now(), who.RequestID, who.name(), who.Address, verdict.String()
 	if failure != nil {
 		c.Reason = failure.Detail
 	}
-	s.config.Activity.change(zone, c, verdictOf(failure), took)
+	s.config.Activity.change(zone, c, verdict, took)
 	const most = 11 // fields of a line
 	fields := append(make([]zap.Field, 0, most),
 		zap.String("request_id", c.RequestID),
@@ -49,52 +39,41 @@ func (s *Service) note(who Caller, zone *Zone, a attempt, took time.Duration, fa
 	)
 	audit := s.config.Audit
 	if failure == nil {
-		audit.Info("changed", append(fields, zap.Uint32("serial", c.Serial))...)
+		audit.Info(c.Outcome, append(fields, zap.Uint32("serial", c.Serial))...)
 		return
 	}
-	fields = append(fields, zap.Int("status", failure.Kind.Status), zap.String("reason", failure.Detail), zap.Bool("unchanged", failure.Unchanged))
-	if !failure.isFailure() {
-		audit.Info("refused", fields...)
+	fields = append(fields, zap.Int("status", failure.Status), zap.String("reason", failure.Detail), zap.Bool("unchanged", failure.Unchanged))
+	if verdict == Refused {
+		audit.Info(c.Outcome, fields...)
 		return
 	}
-	audit.Error("failed", append(fields, CauseField(failure.Cause))...)
+	audit.Error(c.Outcome, append(fields, CauseField(failure.Cause))...)
 }
 
-// namesOf names the records of a change by owner and type, as the caller named them.
+// namesOf names some records of a change by owner and type, as the caller named them.
 func namesOf(c *Change) []string {
 	const most = 20
-	n := len(c.Records) + len(c.Matches)
 	var rest []string
 	if c.Invalid != nil {
 		rest = c.Invalid.Rest
 	}
-	names := make([]string, 0, min(n+len(rest), most+1))
-	add := func(name string) (more bool) {
-		if len(names) == most {
-			names = append(names, "…")
-			return false
-		}
-		names = append(names, text.Brief(name, text.MaxName))
-		return true
+	names := make([]string, 0, min(len(c.Records)+len(c.Matches)+len(rest), most+1))
+	add := func(name string) { names = append(names, text.Brief(name, text.MaxName)) }
+	for _, r := range c.Records[:min(len(c.Records), most+1)] {
+		add(r.Name.String() + " " + r.Type.String())
 	}
-	for i := range c.Records {
-		if !add(c.Records[i].Name.String() + " " + c.Records[i].Type.String()) {
-			return names
-		}
-	}
-	for _, m := range c.Matches {
+	for _, m := range c.Matches[:min(len(c.Matches), most+1)] {
 		typ := ""
 		if m.Type != 0 {
 			typ = m.Type.String()
 		}
-		if !add(m.Name.String() + " " + typ) {
-			return names
-		}
+		add(m.Name.String() + " " + typ)
 	}
 	for _, name := range rest {
-		if !add(name) {
-			return names
-		}
+		add(name)
+	}
+	if len(names) > most {
+		names = append(names[:most], "…")
 	}
 	return names
 }

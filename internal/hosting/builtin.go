@@ -89,8 +89,6 @@ func (z *builtinZone) list(ctx context.Context, _ string, s selection) (iter.Seq
 	}, nil
 }
 
-func (*builtinZone) check(record.Change) error { return nil }
-
 // server returns the name server once it serves.
 func (z *builtinZone) server(ctx context.Context) (*nameserver.Server, error) {
 	if err := z.service.WaitReady(ctx); err != nil {

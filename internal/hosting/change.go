@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
@@ -85,13 +86,13 @@ type CNAME struct{ Name, Target record.Name }
 func (s *Service) Change(ctx context.Context, who Caller, c Change) (Result, error) {
 	started := time.Now()
 	p := &placement{service: s, client: who.Client, asked: c.Zone}
-	tried := attempt{op: c.Op.String(), records: namesOf(&c)}
-	done, err := s.applyGuarded(ctx, who, p, &c)
+	tried := ChangeSeen{Op: c.Op.String(), Records: namesOf(&c)}
+	done, err := s.apply(ctx, who, p, &c)
 	var failure *Error
 	if err != nil {
 		failure = AsError(err, p.apex())
 	}
-	tried.zone, tried.serial = p.apex().String(), done.serial
+	tried.Zone, tried.Serial = p.apex().String(), done.serial
 	s.note(who, p.zone, tried, time.Since(started), failure)
 	s.config.Activity.providerError(p.zone, failure)
 	s.config.Activity.exceed(failure)
@@ -105,19 +106,15 @@ func (s *Service) Change(ctx context.Context, who Caller, c Change) (Result, err
 	return Result{Entries: done.entries, CNAMEs: p.cnames, Silenced: done.silenced}, nil
 }
 
-// applyGuarded is apply, and makes of a panic an error: the goroutine may be one that
-// no one else recovers, and the change is to have its line in the log.
-func (s *Service) applyGuarded(ctx context.Context, who Caller, p *placement, c *Change) (done outcome, err error) {
+// apply judges a change by the caller's rights and has the zone's backend do it. It makes of a
+// panic an error: the goroutine may be one that no one else recovers, and the change is to have
+// its line in the log.
+func (s *Service) apply(ctx context.Context, who Caller, p *placement, c *Change) (done outcome, err error) {
 	defer func() {
 		if recovered := recover(); recovered != nil {
 			err = Recovered(recovered)
 		}
 	}()
-	return s.apply(ctx, who, p, c)
-}
-
-// apply judges a change by the caller's rights and has the zone's backend do it.
-func (s *Service) apply(ctx context.Context, who Caller, p *placement, c *Change) (outcome, error) {
 	if err := p.place(c); err != nil {
 		return outcome{}, err
 	}
@@ -126,9 +123,6 @@ func (s *Service) apply(ctx context.Context, who Caller, p *placement, c *Change
 	}
 	if err := authorize(who.Client, p.zone, c.Change); err != nil {
 		return outcome{}, err
-	}
-	if err := p.zone.backend.check(c.Change); err != nil {
-		return outcome{}, checkError(err, p.zone.Apex)
 	}
 	if len(c.Records)+len(c.Matches) == 0 {
 		return outcome{}, nil
@@ -200,7 +194,7 @@ func (s *Service) ChangeOrLeave(ctx context.Context, who Caller, c Change) (Resu
 		select {
 		case <-done:
 		case <-begun:
-			e := Errorf(Unavailable, "zone %q: given up while the change was under way: %w", c.Zone, context.Cause(ctx))
+			e := Errorf(api.Unavailable, "zone %q: given up while the change was under way: %w", c.Zone, context.Cause(ctx))
 			e.Unchanged = false
 			return Result{}, e
 		}
@@ -222,14 +216,6 @@ func begun(ctx context.Context, arrived time.Time) (context.Context, context.Can
 		}
 	}
 	return context.WithDeadline(context.WithoutCancel(ctx), arrived.Add(ChangeTimeout))
-}
-
-// checkError is for what a backend cannot carry; that a rule forbids it says more.
-func checkError(err error, zone record.Name) *Error {
-	if e := AsError(err, zone); e.Kind != Internal {
-		return e
-	}
-	return Errorf(InvalidRecord, "%w", err)
 }
 
 // authorize refuses what the client may not do, and gives challenge records their expiry.
@@ -268,5 +254,5 @@ func forbidden(client *access.Client, op record.Op, t record.Type, name, zone re
 	if why != "" {
 		why = ": " + why
 	}
-	return Errorf(Forbidden, "client %q may not %s %s at %q in zone %q%s; it may: %s", client.Name(), op, what, name, zone, why, rightsOf(client))
+	return Errorf(api.Forbidden, "client %q may not %s %s at %q in zone %q%s; it may: %s", client.Name(), op, what, name, zone, why, rightsOf(client))
 }

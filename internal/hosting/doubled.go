@@ -3,6 +3,7 @@ package hosting
 import (
 	"context"
 
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/caddy-dns/bestdns/internal/text"
 )
@@ -62,10 +63,10 @@ func doubled(owner, zone record.Name) error {
 	const most = 300 // bytes of a name: five of them fit into a detail
 	meant, err := owner.Below(zone, record.Root)
 	if err != nil {
-		return Errorf(InvalidRecord, "%w", err)
+		return Errorf(api.InvalidRecord, "%w", err)
 	}
 	brief := func(name string) string { return text.Brief(name, most) }
-	return Errorf(InvalidRecord,
+	return Errorf(api.InvalidRecord,
 		"the name %q has no final dot, so it is relative to the zone %q, whose name it ends in, and means %q: send %q, or %q with its final dot (in Caddy, write dns_challenge_override_domain without a final dot); if the long name is meant, send that with its final dot",
 		brief(owner.Relative(zone)), brief(zone.String()), brief(owner.String()), brief(meant.Relative(zone)), brief(meant.String()))
 }

@@ -12,44 +12,17 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/caddy-dns/bestdns/internal/text"
 )
 
-// Kind is a kind of an [Error].
-type Kind struct {
-	// Name is the last part of the type of the API's problem details.
-	Name string
-	// Status is the HTTP status that says the same.
-	Status int
-}
-
-// The kinds of errors. Protocols have more of their own.
-var (
-	Unauthorized    = Kind{"unauthorized", 401}     // a client that is not accepted now or from there
-	Forbidden       = Kind{"forbidden", 403}        // the client may not do this
-	ZoneNotFound    = Kind{"zone-not-found", 404}   // not hosted, or nothing that the client may do there
-	Conflict        = Kind{"conflict", 409}         // the zone's present contents do not allow it
-	OverLimit       = Kind{"over-limit", 409}       // it would put more there than may be
-	TooLarge        = Kind{"too-large", 413}        // too many records, or too much at their names
-	InvalidRecord   = Kind{"invalid-record", 422}   // an invalid name, type, TTL or value, or a rule on SOA or NS
-	SeveralZones    = Kind{"several-zones", 422}    // owners of more than one zone in one change
-	Internal        = Kind{"internal", 500}         // a bug
-	NotSupported    = Kind{"not-supported", 501}    // the zone's provider cannot do this
-	ProviderFailed  = Kind{"provider-failed", 502}  // the zone's provider answered with an error
-	Unavailable     = Kind{"unavailable", 503}      // not now: starting, read-only, or the provider cannot be reached
-	ProviderTimeout = Kind{"provider-timeout", 504} // no answer of the provider within the time of a change
-)
-
 // Error is why something was not done: what the caller is told, and what only the log is.
 type Error struct {
-	Kind Kind
-	// Detail says what went wrong, at which name and zone, and what to do about it. It is
-	// safe to show and holds no secret.
-	Detail string
-	// Unchanged is true if the zone is guaranteed unchanged.
-	Unchanged bool
+	// Problem is what the caller is told: safe to show, and without a secret. Its kind is one
+	// of package api, for every protocol; its request id is for that to set.
+	api.Problem
 	// RetryAfter is when to try again; zero: not known.
 	RetryAfter time.Duration
 	// Quiet is set where the error is counted but has no line in the log, because callers
@@ -61,13 +34,12 @@ type Error struct {
 
 // Errorf returns an error of a kind that leaves the zone unchanged, its detail formatted as
 // by [fmt.Errorf] and made safe to show.
-func Errorf(kind Kind, format string, args ...any) *Error {
+func Errorf(kind, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Kind: kind, Detail: text.Brief(err.Error(), text.MaxDetail), Unchanged: true, Cause: errors.Unwrap(err)}
+	e := &Error{Problem: *api.NewProblem(kind, text.Brief(err.Error(), text.MaxDetail)), Cause: errors.Unwrap(err)}
+	e.Unchanged = true
+	return e
 }
-
-// Error returns what the caller is told.
-func (e *Error) Error() string { return e.Detail }
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
@@ -86,11 +58,11 @@ func (e *Error) later(after time.Duration) *Error {
 
 // isFailure reports whether the fault is the service's, or the zone's provider's, and not
 // the caller's.
-func (e *Error) isFailure() bool { return e.Kind.Status >= 500 && !e.Quiet }
+func (e *Error) isFailure() bool { return e.Status >= 500 && !e.Quiet }
 
 // Recovered returns the error of a panic.
 func Recovered(value any) *Error {
-	e := Errorf(Internal, "the service failed; its log has the cause under this request id: please report it")
+	e := Errorf(api.Internal, "the service failed; its log has the cause under this request id: please report it")
 	e.Unchanged = false
 	return e.with(fmt.Errorf("panic: %v\n%s", value, debug.Stack()))
 }
@@ -122,40 +94,40 @@ func AsError(err error, zone record.Name) *Error {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &rule):
-		kind := InvalidRecord
+		kind := api.InvalidRecord
 		if rule.Conflict {
-			kind = Conflict
+			kind = api.Conflict
 		}
 		return Errorf(kind, "%w (zone %q, rule %q)", rule, zone, rule.Rule)
 	case errors.As(err, &over):
-		kind := OverLimit
+		kind := api.OverLimit
 		if over.Limit == record.LimitTouched { // which is about the change
-			kind = TooLarge
+			kind = api.TooLarge
 		}
 		return Errorf(kind, "%w (zone %q, limit %q)", over, zone, over.Limit)
 	case errors.Is(err, record.ErrUnresolved):
-		return Errorf(Unavailable, "zone %q: while data without a type was read, other types have come to its name time and again: give the types, or try again", zone).later(time.Second)
+		return Errorf(api.Unavailable, "zone %q: while data without a type was read, other types have come to its name time and again: give the types, or try again", zone).later(time.Second)
 	case errors.Is(err, nameserver.ErrBug):
-		return Errorf(Internal, "zone %q: the service failed; its log has the cause: please report it", zone).with(err)
+		return Errorf(api.Internal, "zone %q: the service failed; its log has the cause: please report it", zone).with(err)
 	case errors.As(err, &unsupported):
-		return Errorf(NotSupported, "zone %q: %w", zone, unsupported)
+		return Errorf(api.NotSupported, "zone %q: %w", zone, unsupported)
 	case errors.As(err, &busy):
-		e := Errorf(Unavailable, "zone %q: its DNS provider is busy with earlier calls, which are made one after the other; nothing was sent", zone).with(err).later(time.Second)
+		e := Errorf(api.Unavailable, "zone %q: its DNS provider is busy with earlier calls, which are made one after the other; nothing was sent", zone).with(err).later(time.Second)
 		e.Quiet = !errors.Is(err, context.DeadlineExceeded) // the caller has gone, or Caddy stops
 		return e
 	case errors.As(err, &provider):
 		return providerFailure(provider, zone)
 	case errors.As(err, &notReady):
-		return Errorf(Unavailable, "zone %q: the name server is not up yet; its log says why if it stays so", zone).with(err).later(time.Second)
+		return Errorf(api.Unavailable, "zone %q: the name server is not up yet; its log says why if it stays so", zone).with(err).later(time.Second)
 	case errors.Is(err, nameserver.ErrOutcomeUnknown):
-		e := Errorf(Unavailable, "zone %q: the change could not be written to disk for certain; look what is there before you repeat it", zone).with(err)
+		e := Errorf(api.Unavailable, "zone %q: the change could not be written to disk for certain; look what is there before you repeat it", zone).with(err)
 		e.Unchanged = false
 		return e
 	case errors.Is(err, nameserver.ErrReadOnly), errors.Is(err, nameserver.ErrClosed),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return Errorf(Unavailable, "zone %q: the name server takes no changes now", zone).with(err).later(time.Second)
+		return Errorf(api.Unavailable, "zone %q: the name server takes no changes now", zone).with(err).later(time.Second)
 	}
-	e := Errorf(Internal, "zone %q: the service failed; its log has the cause under this request id", zone).with(err)
+	e := Errorf(api.Internal, "zone %q: the service failed; its log has the cause under this request id", zone).with(err)
 	e.Unchanged = false
 	return e
 }
@@ -165,12 +137,12 @@ func AsError(err error, zone record.Name) *Error {
 func providerFailure(err providerError, zone record.Name) *Error {
 	const where = "the service's log has the cause under this request id"
 	var dial *net.OpError
-	kind, detail, unchanged := ProviderFailed, "zone %q: its DNS provider failed; "+where, false
+	kind, detail, unchanged := api.ProviderFailed, "zone %q: its DNS provider failed; "+where, false
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		kind, detail = ProviderTimeout, "zone %q: its DNS provider did not answer in time; "+where
+		kind, detail = api.ProviderTimeout, "zone %q: its DNS provider did not answer in time; "+where
 	case errors.As(err, &dial) && dial.Op == "dial", errors.Is(err, syscall.ECONNREFUSED):
-		kind, detail, unchanged = Unavailable, "zone %q: its DNS provider cannot be reached; "+where, true
+		kind, detail, unchanged = api.Unavailable, "zone %q: its DNS provider cannot be reached; "+where, true
 	}
 	e := Errorf(kind, detail, zone).with(err)
 	e.Unchanged = unchanged

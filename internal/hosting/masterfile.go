@@ -6,17 +6,18 @@ import (
 	"io"
 	"time"
 
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// Imported is what an import did.
+// Imported is what an import did, as the admin endpoint answers too.
 type Imported struct {
 	// Records is the number of those that were read and are in the zone now.
-	Records int
+	Records int `json:"records"`
 	// Made is the number of those that were skipped, because the server makes
 	// them itself: SOA, NS at the apex, addresses of name servers.
-	Made   int
-	Serial uint32
+	Made   int    `json:"made"`
+	Serial uint32 `json:"serial"`
 }
 
 // Import adds the records of a master file to a built-in zone, or with replace makes them the
@@ -34,9 +35,9 @@ func (s *Service) Import(ctx context.Context, who Caller, zone *Zone, file io.Re
 	if replace {
 		op = "replace"
 	}
-	s.note(who, zone, attempt{
-		zone: zone.Apex.String(), op: op, serial: done.Serial,
-		records: []string{fmt.Sprintf("%d of a master file", done.Records)},
+	s.note(who, zone, ChangeSeen{
+		Zone: zone.Apex.String(), Op: op, Serial: done.Serial,
+		Records: []string{fmt.Sprintf("%d of a master file", done.Records)},
 	}, time.Since(started), failure)
 	if failure != nil {
 		return Imported{}, failure
@@ -55,7 +56,7 @@ func (s *Service) importFile(ctx context.Context, zone *Zone, file io.Reader, re
 	}
 	records, err := record.ReadMasterFile(file, "the master file", zone.Apex, zone.TTL)
 	if err != nil {
-		return done, Errorf(InvalidRecord, "%w", err)
+		return done, Errorf(api.InvalidRecord, "%w", err)
 	}
 	var ours []record.Record
 	for _, r := range records {
@@ -95,5 +96,5 @@ func (s *Service) Export(w io.Writer, zone *Zone) error {
 }
 
 func notServed(zone *Zone) *Error {
-	return Errorf(ZoneNotFound, "the name server does not have the zone %q", zone.Apex)
+	return Errorf(api.ZoneNotFound, "the name server does not have the zone %q", zone.Apex)
 }

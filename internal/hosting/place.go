@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
@@ -39,10 +40,10 @@ func (s *Service) place(client *access.Client, asked, owner record.Name, t recor
 	}
 	target, err := challenge.Target(s.cnameTarget)
 	if err != nil {
-		return place{}, Errorf(InvalidRecord, "the challenge of %q cannot be answered in zone %q: %w", challenge.Domain, s.cnameTarget, err)
+		return place{}, Errorf(api.InvalidRecord, "the challenge of %q cannot be answered in zone %q: %w", challenge.Domain, s.cnameTarget, err)
 	}
 	if holder, _ := s.apexes.Of(target); holder != s.cnameTarget {
-		return place{}, Errorf(InvalidRecord, "the challenge of %q would go to %q, which lies in zone %q and not in zone %q, to which CNAME targets go: mark another zone as the target", challenge.Domain, target, holder, s.cnameTarget)
+		return place{}, Errorf(api.InvalidRecord, "the challenge of %q would go to %q, which lies in zone %q and not in zone %q, to which CNAME targets go: mark another zone as the target", challenge.Domain, target, holder, s.cnameTarget)
 	}
 	return place{zone: s.hosted[s.cnameTarget], owner: target}, nil
 }
@@ -70,11 +71,11 @@ func notPlaced(client *access.Client, owner record.Name, t record.Type) error {
 	if why == "" {
 		return notHosted(owner)
 	}
-	return Errorf(ZoneNotFound, "no zone that holds %q is hosted here, and as a challenge of a domain hosted elsewhere it cannot be taken: %s", owner, why)
+	return Errorf(api.ZoneNotFound, "no zone that holds %q is hosted here, and as a challenge of a domain hosted elsewhere it cannot be taken: %s", owner, why)
 }
 
 func notHosted(name record.Name) error {
-	return Errorf(ZoneNotFound, "no zone that holds %q is hosted here, or this token has no right in it", name)
+	return Errorf(api.ZoneNotFound, "no zone that holds %q is hosted here, or this token has no right in it", name)
 }
 
 // placement is where the records of one change go, which all go to one zone.
@@ -103,7 +104,7 @@ func (p *placement) owner(asked record.Name, t record.Type) (record.Name, error)
 		return "", err
 	}
 	if p.zone != nil && p.zone != placed.zone {
-		return "", Errorf(SeveralZones, "%q goes to zone %q and a record before it to zone %q: send one request for each zone", asked, placed.zone.Apex, p.zone.Apex)
+		return "", Errorf(api.SeveralZones, "%q goes to zone %q and a record before it to zone %q: send one request for each zone", asked, placed.zone.Apex, p.zone.Apex)
 	}
 	p.zone = placed.zone
 	if placed.owner != asked {

@@ -25,17 +25,11 @@ func (z *providerZone) check(change record.Change) error {
 		}
 	}
 	for _, r := range change.Records {
-		if r.Type == record.TypeSOA {
-			return record.SOAError(r.Name)
-		}
 		if err := z.portable(r); err != nil {
 			return err
 		}
 	}
 	for _, m := range change.Matches {
-		if m.Type == record.TypeSOA {
-			return record.SOAError(m.Name)
-		}
 		if r, ok := m.Record(); ok {
 			if err := z.portable(r); err != nil {
 				return err

@@ -47,6 +47,9 @@ type providerError struct{ error }
 func (e providerError) Unwrap() error { return e.error }
 
 func (z *providerZone) change(ctx context.Context, client string, change record.Change) (outcome, error) {
+	if err := z.check(change); err != nil {
+		return outcome{}, Errorf(api.InvalidRecord, "%w", err)
+	}
 	if change.Op == record.Set && z.setter == nil {
 		return outcome{}, notSupportedError{"set records"}
 	}

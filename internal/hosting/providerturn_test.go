@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
@@ -143,7 +144,7 @@ func isBusy(err error) bool {
 		return false
 	}
 	e := AsError(err, "")
-	return e.Kind == Unavailable && e.Unchanged && e.RetryAfter > 0 && !isProviderError(e)
+	return e.Kind() == api.Unavailable && e.Unchanged && e.RetryAfter > 0 && !isProviderError(e)
 }
 
 // TestProviderTurnsAreFair has a client with 150 changes hold up another by one call.
@@ -244,7 +245,7 @@ func TestProviderTurnLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = s.ChangeOrLeave(ctx, Caller{Client: s.Local()}, Change{Zone: apex, Change: record.Change{Op: record.Append, Records: []record.Record{r}}})
-		if e := AsError(err, apex); err != nil && e.Kind == Unavailable {
+		if e := AsError(err, apex); err != nil && e.Kind() == api.Unavailable {
 			return e
 		}
 		t.Fatalf("error: %v", err)
@@ -316,7 +317,7 @@ func TestProviderThatDoesNotReturn(t *testing.T) {
 			})
 			z.log = slog.New(slog.NewTextHandler(&log, nil))
 			err := appendTo(t.Context(), z, "first")
-			if e := AsError(err, ""); e.Kind != ProviderTimeout || e.Unchanged || time.Since(began) != ChangeTimeout {
+			if e := AsError(err, ""); e.Kind() != api.ProviderTimeout || e.Unchanged || time.Since(began) != ChangeTimeout {
 				t.Errorf("%s: after %s: %v", test.name, time.Since(began), err)
 			}
 			for err = appendTo(t.Context(), z, "second"); isBusy(err); err = appendTo(t.Context(), z, "second") {
@@ -402,7 +403,7 @@ func TestProviderDeleteGivenUp(t *testing.T) {
 				return nil, nil
 			},
 		})
-		if e := AsError(deleteFrom(t.Context(), z, "client"), ""); e.Kind != ProviderTimeout {
+		if e := AsError(deleteFrom(t.Context(), z, "client"), ""); e.Kind() != api.ProviderTimeout {
 			t.Error(e)
 		}
 		time.Sleep(2 * ChangeTimeout)
@@ -424,7 +425,7 @@ func TestProviderReadGivenUp(t *testing.T) {
 		}
 		ctx, cancel = context.WithTimeout(t.Context(), ChangeTimeout)
 		defer cancel()
-		if _, err := z.list(ctx, "client", selection{under: z.apex}); AsError(err, "").Kind != ProviderTimeout {
+		if _, err := z.list(ctx, "client", selection{under: z.apex}); AsError(err, "").Kind() != api.ProviderTimeout {
 			t.Error(err)
 		}
 	})

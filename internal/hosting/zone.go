@@ -92,8 +92,6 @@ type backend interface {
 	change(ctx context.Context, client string, change record.Change) (outcome, error)
 	// list returns the selected records. The client "" is the service itself.
 	list(ctx context.Context, client string, s selection) (iter.Seq[Entry], error)
-	// check refuses what the backend could not carry.
-	check(change record.Change) error
 }
 
 // outcome is what a change did in a zone.

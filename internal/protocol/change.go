@@ -12,7 +12,7 @@ import (
 func ParseZone(zone string) (record.Name, error) {
 	name, err := record.ParseName(zone)
 	if err != nil {
-		return "", hosting.Errorf(hosting.InvalidRecord, "zone: %w", err)
+		return "", hosting.Errorf(api.InvalidRecord, "zone: %w", err)
 	}
 	return name, nil
 }
@@ -30,7 +30,7 @@ func Change(zone record.Name, body api.Change) hosting.Change {
 		c.Op, records = record.Delete, body.Delete
 	}
 	if len(records) > api.MaxRecords {
-		err := hosting.Errorf(hosting.TooLarge, "%d records in one change, and %d are the most", len(records), api.MaxRecords)
+		err := hosting.Errorf(api.TooLarge, "%d records in one change, and %d are the most", len(records), api.MaxRecords)
 		c.Invalid = &hosting.Invalid{Err: err, Rest: named(zone, records)}
 		return c
 	}
@@ -51,23 +51,23 @@ func add(c *hosting.Change, r *api.Record) (bad *hosting.Invalid) {
 	bad = new(hosting.Invalid)
 	deletes := c.Op == record.Delete
 	if !deletes && (r.Type == "" || r.Data == nil) {
-		bad.Err = hosting.Errorf(hosting.InvalidRecord, "record at %q: type and data are needed, and may be left out in a delete only", r.Name)
+		bad.Err = hosting.Errorf(api.InvalidRecord, "record at %q: type and data are needed, and may be left out in a delete only", r.Name)
 		return bad
 	}
 	if r.Type != "" {
 		var err error
 		if bad.Type, err = record.ParseType(r.Type); err != nil {
-			bad.Err = hosting.Errorf(hosting.InvalidRecord, "record at %q: %w", r.Name, err)
+			bad.Err = hosting.Errorf(api.InvalidRecord, "record at %q: %w", r.Name, err)
 			return bad
 		}
 	}
 	if r.TTL != nil && (*r.TTL < 0 || *r.TTL > record.MaxTTL) {
-		bad.Err = hosting.Errorf(hosting.InvalidRecord, "record at %q: TTL %d: from 0 to %d seconds", r.Name, *r.TTL, record.MaxTTL)
+		bad.Err = hosting.Errorf(api.InvalidRecord, "record at %q: TTL %d: from 0 to %d seconds", r.Name, *r.TTL, record.MaxTTL)
 		return bad
 	}
 	owner, err := record.ParseOwner(r.Name, c.Zone)
 	if err != nil {
-		bad.Err = hosting.Errorf(hosting.InvalidRecord, "%w", err)
+		bad.Err = hosting.Errorf(api.InvalidRecord, "%w", err)
 		return bad
 	}
 	bad.Owner = owner
@@ -78,7 +78,7 @@ func add(c *hosting.Change, r *api.Record) (bad *hosting.Invalid) {
 		err = addRecord(c, r, owner, bad.Doubled)
 	}
 	if err != nil {
-		bad.Err = hosting.Errorf(hosting.InvalidRecord, "%w", err)
+		bad.Err = hosting.Errorf(api.InvalidRecord, "%w", err)
 		return bad
 	}
 	return nil
@@ -157,12 +157,12 @@ func Query(zone, name, typ string) (want hosting.Query, err error) {
 	}
 	if name != "" {
 		if want.Name, err = record.ParseOwner(name, want.Zone); err != nil {
-			return want, hosting.Errorf(hosting.InvalidRecord, "%w", err)
+			return want, hosting.Errorf(api.InvalidRecord, "%w", err)
 		}
 	}
 	if typ != "" {
 		if want.Type, err = record.ParseType(typ); err != nil {
-			return want, hosting.Errorf(hosting.InvalidRecord, "%w", err)
+			return want, hosting.Errorf(api.InvalidRecord, "%w", err)
 		}
 	}
 	return want, nil

@@ -18,11 +18,11 @@ import (
 // ReadChange reads a change out of the body of a PATCH.
 func ReadChange(text []byte) (api.Change, error) {
 	if n := countObjects(text); n > 1+api.MaxRecords {
-		return api.Change{}, hosting.Errorf(hosting.TooLarge, "%d records in one change, and %d are the most", n-1, api.MaxRecords)
+		return api.Change{}, hosting.Errorf(api.TooLarge, "%d records in one change, and %d are the most", n-1, api.MaxRecords)
 	}
 	change, err := parseChange(text)
 	if err != nil {
-		return api.Change{}, hosting.Errorf(BadRequest, "the body is not a change in JSON: %s", jsonReason(err))
+		return api.Change{}, hosting.Errorf(api.BadRequest, "the body is not a change in JSON: %s", jsonReason(err))
 	}
 	return change, nil
 }

@@ -13,23 +13,11 @@ import (
 	"github.com/caddy-dns/bestdns/internal/hosting"
 )
 
-// The kinds of errors that only a protocol has.
-var (
-	BadRequest       = kindOf(api.BadRequest)
-	MethodNotAllowed = kindOf(api.MethodNotAllowed)
-	TooEarly         = kindOf(api.TooEarly)
-	TooManyRequests  = kindOf(api.TooManyRequests)
-)
-
-func kindOf(name string) hosting.Kind {
-	return hosting.Kind{Name: name, Status: api.NewProblem(name, "").Status}
-}
-
 // Problem is an error as the API tells it (RFC 9457). RequestID is what the log has it under.
 func Problem(e *hosting.Error, requestID string) *api.Problem {
-	p := api.NewProblem(e.Kind.Name, e.Detail)
-	p.RequestID, p.Unchanged = requestID, e.Unchanged
-	return p
+	p := e.Problem
+	p.RequestID = requestID
+	return &p
 }
 
 // WriteProblem answers a request with an error.
@@ -37,11 +25,11 @@ func WriteProblem(w http.ResponseWriter, e *hosting.Error, requestID string) {
 	if e.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(e.RetryAfter.Round(time.Second)/time.Second))))
 	}
-	if e.Kind.Status == http.StatusUnauthorized {
+	if e.Status == http.StatusUnauthorized {
 		w.Header().Add("WWW-Authenticate", `Bearer realm="bestdns"`)
 		w.Header().Add("WWW-Authenticate", `Basic realm="bestdns", charset="UTF-8"`)
 	}
 	w.Header().Set("Content-Type", api.ProblemContentType)
-	w.WriteHeader(e.Kind.Status)
+	w.WriteHeader(e.Status)
 	_ = json.NewEncoder(w).Encode(Problem(e, requestID))
 }
