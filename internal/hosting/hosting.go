@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 
@@ -52,6 +53,7 @@ type Service struct {
 	config      Config
 	apexes      record.Zones
 	hosted      map[record.Name]*Zone
+	zones       []*Zone     // by name
 	cnameTarget record.Name // "" if no zone is marked
 	clients     *access.Clients
 	local       *access.Client
@@ -79,6 +81,7 @@ func New(c Config) (*Service, error) {
 		return nil, err
 	}
 	s.local = access.Local(s.apexes, s.cnameTarget)
+	s.zones = slices.SortedFunc(maps.Values(s.hosted), func(x, y *Zone) int { return strings.Compare(x.Apex.String(), y.Apex.String()) })
 	return s, nil
 }
 
@@ -171,21 +174,10 @@ func (s *Service) Local() *access.Client { return s.local }
 // Zone returns a hosted zone by its apex, nil if it is not hosted.
 func (s *Service) Zone(apex record.Name) *Zone { return s.hosted[apex] }
 
-// Zones returns all hosted zones, by name.
-func (s *Service) Zones() []*Zone { return s.sorted(func(*Zone) bool { return true }) }
+// Zones returns all hosted zones, by name. The list is shared and not to be changed.
+func (s *Service) Zones() []*Zone { return s.zones }
 
 // ZonesOf returns the zones in which a client has any right, by name.
 func (s *Service) ZonesOf(client *access.Client) []*Zone {
-	return s.sorted(func(z *Zone) bool { return client.MayUse(z.Apex) })
-}
-
-func (s *Service) sorted(wanted func(*Zone) bool) []*Zone {
-	var zones []*Zone
-	for _, zone := range s.hosted {
-		if wanted(zone) {
-			zones = append(zones, zone)
-		}
-	}
-	slices.SortFunc(zones, func(x, y *Zone) int { return strings.Compare(x.Apex.String(), y.Apex.String()) })
-	return zones
+	return slices.DeleteFunc(slices.Clone(s.zones), func(z *Zone) bool { return !client.MayUse(z.Apex) })
 }

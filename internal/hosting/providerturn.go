@@ -55,30 +55,26 @@ func takeTurn(ctx context.Context, apex record.Name, client string, wait time.Du
 // than ctx allows, which has a deadline: not every provider looks at it. The call is
 // then left to itself, and keeps its turn until it returns or is long overdue.
 func (z *providerZone) inTurn(ctx context.Context, release func(), call func() ([]Entry, error)) ([]Entry, error) {
-	type answer struct {
-		entries []Entry
-		err     error
-	}
-	done, returned := make(chan answer, 1), make(chan struct{})
+	var entries []Entry // of the call, as err, once it has returned
+	var err error
+	returned := make(chan struct{})
 	deadline, _ := ctx.Deadline()
 	overdue := time.AfterFunc(time.Until(deadline)+turnOverrun, func() { z.leaveBehind(release, returned) })
 	go func() {
-		var o answer
 		defer func() {
 			// Here, where net/http does not see it, a panic would end all of Caddy.
 			if r := recover(); r != nil {
-				o = answer{err: providerError{fmt.Errorf("the provider panicked: %v\n%s", r, debug.Stack())}}
+				err = providerError{fmt.Errorf("the provider panicked: %v\n%s", r, debug.Stack())}
 			}
 			overdue.Stop()
-			close(returned)
 			release()
-			done <- o
+			close(returned)
 		}()
-		o.entries, o.err = call()
+		entries, err = call()
 	}()
 	select {
-	case o := <-done:
-		return o.entries, o.err
+	case <-returned:
+		return entries, err
 	case <-ctx.Done():
 		return nil, providerError{ctx.Err()}
 	}
