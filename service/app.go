@@ -6,6 +6,7 @@ package service
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -139,8 +140,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // provisions too.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
-	repl := caddy.NewReplacer()
-	if err := a.provisionHosting(ctx, repl); err != nil {
+	if err := a.provisionHosting(ctx); err != nil {
 		return err
 	}
 	a.provisionGates()
@@ -151,18 +151,18 @@ func (a *App) Provision(ctx caddy.Context) error {
 }
 
 // provisionHosting makes what the configuration hosts, and for whom.
-func (a *App) provisionHosting(ctx caddy.Context, repl *caddy.Replacer) error {
+func (a *App) provisionHosting(ctx caddy.Context) error {
 	config := hosting.Config{
 		Activity: activity, Statuses: statuses, Logger: a.logger, Audit: a.logger.Named("audit"), ProcessLog: processLog(),
 	}
 	for _, zone := range a.Zones {
-		if err := zone.provision(ctx, repl); err != nil {
+		if err := zone.provision(ctx); err != nil {
 			return fmt.Errorf("zone %q: %w", zone.Name, err)
 		}
 		config.Zones = append(config.Zones, zone.hosted)
 	}
 	for _, client := range a.Clients {
-		c, err := client.access(repl)
+		c, err := client.access()
 		if err != nil {
 			return fmt.Errorf("client %q: %w", client.Name, err)
 		}
@@ -172,7 +172,7 @@ func (a *App) provisionHosting(ctx caddy.Context, repl *caddy.Replacer) error {
 		return err
 	}
 	if a.hasBuiltin() {
-		if err := a.provisionListeners(repl); err != nil {
+		if err := a.provisionListeners(); err != nil {
 			return err
 		}
 		config.Port = listenPort(a.listen)
@@ -193,13 +193,13 @@ func (a *App) provisionHosting(ctx caddy.Context, repl *caddy.Replacer) error {
 // defaultListen is where a name server is looked for.
 const defaultListen = ":53"
 
-func (a *App) provisionListeners(repl *caddy.Replacer) error {
+func (a *App) provisionListeners() error {
 	listen := a.Listen
 	if len(listen) == 0 {
 		listen = []string{defaultListen}
 	}
 	for _, text := range listen {
-		text, err := replace(repl, text)
+		text, err := replace(text)
 		if err != nil {
 			return fmt.Errorf("listen: %w", err)
 		}
@@ -212,7 +212,7 @@ func (a *App) provisionListeners(repl *caddy.Replacer) error {
 	if a.RateLimit != nil && *a.RateLimit < 0 {
 		return fmt.Errorf("rate_limit %d: it is a number of answers per second, 0 for no limit", *a.RateLimit)
 	}
-	store, err := replace(repl, a.Store)
+	store, err := replace(a.Store)
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
@@ -232,12 +232,7 @@ func listenPort(addresses []caddy.NetworkAddress) uint16 {
 
 // hasBuiltin reports whether the built-in name server is needed.
 func (a *App) hasBuiltin() bool {
-	for _, zone := range a.Zones {
-		if zone.isBuiltin() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(a.Zones, (*Zone).isBuiltin)
 }
 
 // health reports whether this process can do its work. A provider that is down
@@ -339,12 +334,30 @@ func (a *App) Cleanup() error {
 
 // replace resolves the placeholders of a setting; one that is unknown or empty is
 // an error, since what it was to say would silently be missing.
-func replace(repl *caddy.Replacer, s string) (string, error) {
+func replace(s string) (string, error) {
 	if !strings.Contains(s, "{") {
 		return s, nil
 	}
-	return repl.ReplaceOrErr(s, true, true)
+	return caddy.NewReplacer().ReplaceOrErr(s, true, true)
 }
+
+// readEach resolves the placeholders of texts, and reads each of them.
+func readEach[T any](texts []string, read func(text string) (T, error)) (list []T, err error) {
+	for _, text := range texts {
+		if text, err = replace(text); err != nil {
+			return nil, err
+		}
+		value, err := read(text)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, value)
+	}
+	return list, nil
+}
+
+// asIs is for texts that readEach has only placeholders to resolve in.
+func asIs(text string) (string, error) { return text, nil }
 
 // Interface guards
 var (

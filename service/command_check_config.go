@@ -136,9 +136,8 @@ func (c *checkedConfig) zones() (zones []*hosting.Zone, err error) {
 	if c.app == nil {
 		return nil, nil
 	}
-	repl := caddy.NewReplacer()
 	for _, zone := range c.app.Zones {
-		read, err := zone.read(repl)
+		read, err := zone.read()
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: zone %q: %w", c.file, zone.Name, err)
 		}
@@ -149,31 +148,25 @@ func (c *checkedConfig) zones() (zones []*hosting.Zone, err error) {
 
 // endpoint returns the API as a client's module has it configured.
 func (c *checkedConfig) endpoint(p *bestdns.Provider) (e check.Endpoint, err error) {
-	repl := caddy.NewReplacer()
 	e.Source = c.file
 	e.Identity.TokenSource = api.PlaceholdersIn(p.APIToken)
-	if e.URL, err = replace(repl, p.Endpoint); err != nil {
+	if e.URL, err = replace(p.Endpoint); err != nil {
 		return e, fmt.Errorf("the endpoint in %s: %w", c.file, err)
 	}
-	if e.Identity.Token, err = repl.ReplaceFunc(p.APIToken, api.PlaceholderValue); err != nil {
+	if e.Identity.Token, err = caddy.NewReplacer().ReplaceFunc(p.APIToken, api.PlaceholderValue); err != nil {
 		// Caddy may well have a variable that this shell does not.
 		e.Identity.Token, e.NoToken = "", fmt.Errorf("the token of %s is not known here: it %w", c.file, err)
 	}
-	var roots []string
-	for _, root := range p.TrustedRoots {
-		if root, err = replace(repl, root); err != nil {
-			return e, fmt.Errorf("trusted_roots in %s: %w", c.file, err)
-		}
-		roots = append(roots, root)
+	roots, err := readEach(p.TrustedRoots, asIs)
+	if err != nil {
+		return e, fmt.Errorf("trusted_roots in %s: %w", c.file, err)
 	}
 	if e.Roots, err = api.ReadRoots(roots); err != nil || p.ClientCertificate == "" {
 		return e, err
 	}
-	files := []string{p.ClientCertificate, p.ClientKey}
-	for i := range files {
-		if files[i], err = replace(repl, files[i]); err != nil {
-			return e, fmt.Errorf("client_certificate in %s: %w", c.file, err)
-		}
+	files, err := readEach([]string{p.ClientCertificate, p.ClientKey}, asIs)
+	if err != nil {
+		return e, fmt.Errorf("client_certificate in %s: %w", c.file, err)
 	}
 	e.Identity.Certificate = api.CertificateIn(files[0], files[1])
 	return e, nil

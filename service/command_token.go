@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/spf13/cobra"
 
@@ -127,7 +126,7 @@ func makeToken(out io.Writer, options tokenOptions) error {
 	token := api.NewToken()
 	client := options.client
 	client.Tokens = []string{access.DigestOf(token).String()}
-	config, err := client.access(caddy.NewReplacer())
+	config, err := client.access()
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -100,53 +101,36 @@ func (c *Client) UnmarshalJSON(text []byte) error {
 }
 
 // access returns the client as package access has it.
-func (c *Client) access(repl *caddy.Replacer) (access.Config, error) {
+func (c *Client) access() (access.Config, error) {
 	config := access.Config{Name: c.Name}
 	if c.Name == "" {
 		return config, errors.New("it needs a name, by which the log refers to it")
 	}
 	var err error
-	if config.Description, err = replace(repl, c.Description); err != nil {
+	if config.Description, err = replace(c.Description); err != nil {
 		return config, fmt.Errorf("description: %w", err)
 	}
-	if config.Digests, err = parseDigests(repl, c.Tokens); err != nil {
+	if config.Digests, err = readEach(c.Tokens, access.ParseDigest); err != nil {
 		return config, fmt.Errorf("token: %w", err)
 	}
-	if config.Certificates, err = parseDigests(repl, c.TLSClientCertificates); err != nil {
+	if config.Certificates, err = readEach(c.TLSClientCertificates, access.ParseDigest); err != nil {
 		return config, fmt.Errorf("tls_client_certificate: %w", err)
 	}
-	for _, user := range c.Users {
-		if user, err = replace(repl, user); err != nil {
-			return config, fmt.Errorf("user: %w", err)
-		}
-		config.Users = append(config.Users, user)
+	if config.Users, err = readEach(c.Users, asIs); err != nil {
+		return config, fmt.Errorf("user: %w", err)
 	}
-	if config.Rules, err = c.rules(repl); err != nil {
+	if config.Rules, err = c.rules(); err != nil {
 		return config, err
 	}
-	if config.Networks, err = parseNetworks(repl, c.ClientIP); err != nil {
+	networks, err := readEach(c.ClientIP, parseNetworks)
+	if err != nil {
 		return config, fmt.Errorf("client_ip: %w", err)
 	}
-	if config.Expires, err = parseExpiry(repl, c.Expires); err != nil {
+	config.Networks = slices.Concat(networks...)
+	if config.Expires, err = parseExpiry(c.Expires); err != nil {
 		return config, fmt.Errorf("expires: %w", err)
 	}
 	return config, nil
-}
-
-func parseDigests(repl *caddy.Replacer, texts []string) ([]access.Digest, error) {
-	var digests []access.Digest
-	for _, text := range texts {
-		text, err := replace(repl, text)
-		if err != nil {
-			return nil, err
-		}
-		digest, err := access.ParseDigest(text)
-		if err != nil {
-			return nil, err
-		}
-		digests = append(digests, digest)
-	}
-	return digests, nil
 }
 
 // right returns the field that has the client's rights of a verb: a list with what follows
@@ -186,11 +170,11 @@ func listVerbs(prefix string) string {
 	return strings.Join(words, ", ")
 }
 
-func (c *Client) rules(repl *caddy.Replacer) ([]access.Rule, error) {
+func (c *Client) rules() ([]access.Rule, error) {
 	var rules []access.Rule
 	for verb := range access.Verbs() {
 		for _, text := range c.written(verb) {
-			rule, err := parseRule(repl, verb, text)
+			rule, err := parseRule(verb, text)
 			if err != nil {
 				return nil, fmt.Errorf("%s %q: %w", verb, text, err)
 			}
@@ -201,8 +185,8 @@ func (c *Client) rules(repl *caddy.Replacer) ([]access.Rule, error) {
 }
 
 // parseRule reads a right, internationalized names included.
-func parseRule(repl *caddy.Replacer, verb access.Verb, text string) (access.Rule, error) {
-	text, err := replace(repl, text)
+func parseRule(verb access.Verb, text string) (access.Rule, error) {
+	text, err := replace(text)
 	if err != nil {
 		return access.Rule{}, err
 	}
@@ -215,26 +199,12 @@ func parseRule(repl *caddy.Replacer, verb access.Verb, text string) (access.Rule
 	return access.ParseRule(verb, strings.Join(words, " "))
 }
 
-func parseNetworks(repl *caddy.Replacer, texts []string) ([]netip.Prefix, error) {
-	var networks []netip.Prefix
-	for _, text := range texts {
-		text, err := replace(repl, text)
-		if err != nil {
-			return nil, err
-		}
-		ranges := []string{text}
-		if text == "private_ranges" {
-			ranges = caddyhttp.PrivateRangesCIDR()
-		}
-		for _, text := range ranges {
-			network, err := parseNetwork(text)
-			if err != nil {
-				return nil, err
-			}
-			networks = append(networks, network.Masked())
-		}
+func parseNetworks(text string) ([]netip.Prefix, error) {
+	if text == "private_ranges" {
+		return readEach(caddyhttp.PrivateRangesCIDR(), parseNetwork)
 	}
-	return networks, nil
+	network, err := parseNetwork(text)
+	return []netip.Prefix{network}, err
 }
 
 // parseNetwork reads an address or a network. One with a zone is refused, because
@@ -256,8 +226,8 @@ func parseNetwork(text string) (netip.Prefix, error) {
 }
 
 // parseExpiry returns the first instant after the day that is named.
-func parseExpiry(repl *caddy.Replacer, text string) (time.Time, error) {
-	text, err := replace(repl, text)
+func parseExpiry(text string) (time.Time, error) {
+	text, err := replace(text)
 	if err != nil || text == "" {
 		return time.Time{}, err
 	}

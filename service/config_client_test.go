@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-dns/bestdns/internal/access"
@@ -30,7 +29,7 @@ func TestClientRights(t *testing.T) {
 			if text, err := json.Marshal(client); err != nil || string(text) != want {
 				t.Errorf("JSON %s, %v, want %s", text, err, want)
 			}
-			config, err := client.access(caddy.NewReplacer())
+			config, err := client.access()
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -83,8 +83,8 @@ const (
 )
 
 // provision reads the zone and loads its DNS provider.
-func (z *Zone) provision(ctx caddy.Context, repl *caddy.Replacer) error {
-	read, err := z.read(repl)
+func (z *Zone) provision(ctx caddy.Context) error {
+	read, err := z.read()
 	if err != nil {
 		return err
 	}
@@ -118,8 +118,8 @@ func (z *Zone) providerName() string {
 }
 
 // read returns the zone that the configuration describes, without its DNS provider.
-func (z *Zone) read(repl *caddy.Replacer) (*hosting.Zone, error) {
-	apex, err := parseConfigName(repl, z.Name)
+func (z *Zone) read() (*hosting.Zone, error) {
+	apex, err := parseConfigName(z.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -137,13 +137,13 @@ func (z *Zone) read(repl *caddy.Replacer) (*hosting.Zone, error) {
 		return nil, err
 	}
 	if z.isBuiltin() {
-		return zone, z.readBuiltin(repl, zone)
+		return zone, z.readBuiltin(zone)
 	}
 	return zone, z.readProvided(zone)
 }
 
 // readBuiltin reads the options of a built-in zone.
-func (z *Zone) readBuiltin(repl *caddy.Replacer, zone *hosting.Zone) (err error) {
+func (z *Zone) readBuiltin(zone *hosting.Zone) (err error) {
 	lifetime := time.Duration(cmp.Or(z.ChallengeLifetime, caddy.Duration(defaultChallengeLifetime)))
 	if lifetime < time.Second {
 		return fmt.Errorf("challenge_lifetime %s: at least one second", lifetime)
@@ -157,7 +157,7 @@ func (z *Zone) readBuiltin(repl *caddy.Replacer, zone *hosting.Zone) (err error)
 			return err
 		}
 	}
-	zone.NameServers, err = z.readNameServers(repl, zone.Apex)
+	zone.NameServers, err = z.readNameServers(zone.Apex)
 	return err
 }
 
@@ -217,12 +217,12 @@ func ttlSeconds(option string, value caddy.Duration) (uint32, error) {
 	return uint32(ttl / time.Second), nil
 }
 
-func (z *Zone) readNameServers(repl *caddy.Replacer, apex record.Name) (servers []nameserver.NameServer, err error) {
+func (z *Zone) readNameServers(apex record.Name) (servers []nameserver.NameServer, err error) {
 	if len(z.NameServers) == 0 {
 		return nil, errors.New("a built-in zone needs its name servers: write \"ns ns1." + z.Name + " ADDRESS\" with the public address of this machine, or give the zone a provider")
 	}
 	for _, ns := range z.NameServers {
-		server, err := ns.read(repl, apex)
+		server, err := ns.read(apex)
 		if err != nil {
 			return nil, fmt.Errorf("ns %q: %w", ns.Name, err)
 		}
@@ -231,19 +231,12 @@ func (z *Zone) readNameServers(repl *caddy.Replacer, apex record.Name) (servers 
 	return servers, nil
 }
 
-func (ns *NameServer) read(repl *caddy.Replacer, apex record.Name) (server nameserver.NameServer, err error) {
-	if server.Name, err = parseConfigName(repl, ns.Name); err != nil {
+func (ns *NameServer) read(apex record.Name) (server nameserver.NameServer, err error) {
+	if server.Name, err = parseConfigName(ns.Name); err != nil {
 		return server, err
 	}
-	for _, text := range ns.Addresses {
-		if text, err = replace(repl, text); err != nil {
-			return server, err
-		}
-		address, err := netip.ParseAddr(text)
-		if err != nil || address.Zone() != "" {
-			return server, fmt.Errorf("%q is not an IP address", text)
-		}
-		server.Addresses = append(server.Addresses, address.Unmap())
+	if server.Addresses, err = readEach(ns.Addresses, parseAddress); err != nil {
+		return server, err
 	}
 	switch inZone := server.Name.In(apex); {
 	case inZone && len(server.Addresses) == 0:
@@ -254,13 +247,21 @@ func (ns *NameServer) read(repl *caddy.Replacer, apex record.Name) (server names
 	return server, nil
 }
 
+func parseAddress(text string) (netip.Addr, error) {
+	address, err := netip.ParseAddr(text)
+	if err != nil || address.Zone() != "" {
+		return netip.Addr{}, fmt.Errorf("%q is not an IP address", text)
+	}
+	return address.Unmap(), nil
+}
+
 // configIDNA brings the names of a configuration into A-label form. Underscores
 // are allowed: _acme-challenge.D can be a zone.
 var configIDNA = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false))
 
 // parseConfigName reads an absolute name of the configuration.
-func parseConfigName(repl *caddy.Replacer, text string) (record.Name, error) {
-	text, err := replace(repl, text)
+func parseConfigName(text string) (record.Name, error) {
+	text, err := replace(text)
 	if err != nil {
 		return "", err
 	}
