@@ -32,7 +32,7 @@ func init() {
 //	GET  /bestdns/backup                  a new store file
 //	GET  /bestdns/activity                clients by last use, and the last changes
 //
-// and what the command check asks for, in adminlocal.go.
+// and what the command check asks for, in admin_records.go.
 type adminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -58,8 +58,8 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: adminZones, Handler: caddy.AdminHandlerFunc(serveAdminZone)},
 		{Pattern: adminBackup, Handler: caddy.AdminHandlerFunc(serveAdminBackup)},
-		{Pattern: adminActivity, Handler: caddy.AdminHandlerFunc(serveAdminActivity)},
-		{Pattern: adminHosting, Handler: caddy.AdminHandlerFunc(serveAdminHosting)},
+		{Pattern: adminActivity, Handler: adminGet((*App).activityAnswer)},
+		{Pattern: adminHosting, Handler: adminGet((*App).hostedZones)},
 		{Pattern: adminRecords, Handler: caddy.AdminHandlerFunc(serveAdminRecords)},
 	}
 }
@@ -71,6 +71,21 @@ func runningApp() (*App, error) {
 		return nil, adminError(http.StatusServiceUnavailable, "the app bestdns is not running in this Caddy")
 	}
 	return app, nil
+}
+
+// adminGet answers GET with what an app says, in JSON.
+func adminGet(answer func(*App) any) caddy.AdminHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		app, err := runningApp()
+		switch {
+		case r.Method != http.MethodGet:
+			return adminMethodError(r)
+		case err != nil:
+			return err
+		}
+		writeJSON(w, answer(app))
+		return nil
+	}
 }
 
 // adminError is what Caddy answers, and logs: the reason, formatted as by [fmt.Errorf] and

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"net/http"
 	"time"
 
 	"github.com/caddy-dns/bestdns/internal/hosting"
@@ -24,19 +23,12 @@ type clientSeen struct {
 	LastUsed *time.Time `json:"last_used,omitempty"`
 }
 
-func serveAdminActivity(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodGet {
-		return adminMethodError(r)
-	}
-	app, err := runningApp()
-	if err != nil {
-		return err
-	}
+func (a *App) activityAnswer() any {
 	answer := activityAnswer{
 		Clients: []clientSeen{},
 		Changes: activity.Recent(),
 	}
-	for client := range app.hosting.Clients().All() {
+	for client := range a.hosting.Clients().All() {
 		c := clientSeen{Client: client.Name(), Description: client.Description()}
 		if expires := client.Expires(); !expires.IsZero() {
 			c.Expires = &expires
@@ -46,6 +38,5 @@ func serveAdminActivity(w http.ResponseWriter, r *http.Request) error {
 		}
 		answer.Clients = append(answer.Clients, c)
 	}
-	writeJSON(w, answer)
-	return nil
+	return answer
 }

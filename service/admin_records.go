@@ -38,20 +38,12 @@ type adminAnswer struct {
 	Problem *api.Problem `json:"problem,omitempty"`
 }
 
-func serveAdminHosting(w http.ResponseWriter, r *http.Request) error {
-	app, err := runningApp()
-	if err != nil {
-		return err
-	}
-	if r.Method != http.MethodGet {
-		return adminMethodError(r)
-	}
+func (a *App) hostedZones() any {
 	zones := []check.HostedZone{}
-	for _, zone := range app.hosting.Zones() {
+	for _, zone := range a.hosting.Zones() {
 		zones = append(zones, hostedZone(zone))
 	}
-	writeJSON(w, zones)
-	return nil
+	return zones
 }
 
 // hostedZone describes a zone for a check.

@@ -55,10 +55,6 @@ func parseListen(text string) ([]caddy.NetworkAddress, error) {
 		if err != nil {
 			return nil, err
 		}
-		if address.IsFdNetwork() {
-			addresses = append(addresses, address)
-			continue
-		}
 		addresses = append(addresses, address.Expand()...)
 	}
 	return addresses, nil
@@ -85,9 +81,12 @@ func checkListenHost(text, host, port string) error {
 	switch isPort := isPortNumber(host); {
 	case host == "":
 		return nil
-	case err == nil && address.Is6() && !strings.Contains(text, "[") && endsLikePort(host):
-		return fmt.Errorf("%q can be read in two ways: write listen %s%s, or %s%s if the last number is the port",
-			host, before, net.JoinHostPort(host, "53"), before, withPort(host))
+	case err == nil && address.Is6() && !strings.Contains(text, "["):
+		if shorter, ok := cutPort(host); ok {
+			return fmt.Errorf("%q can be read in two ways: write listen %s%s, or %s%s if the last number is the port",
+				host, before, net.JoinHostPort(host, "53"), before, shorter)
+		}
+		return nil
 	case err == nil:
 		return nil
 	case isPort && port == "":
@@ -98,18 +97,12 @@ func checkListenHost(text, host, port string) error {
 	return nil
 }
 
-// endsLikePort reports whether an IPv6 address without brackets may as well be a shorter one
-// and a port.
-func endsLikePort(host string) bool {
+// cutPort returns an IPv6 address without brackets as a shorter one and a port, if it may as
+// well be that.
+func cutPort(host string) (shorter string, ok bool) {
 	colon := strings.LastIndexByte(host, ':')
 	_, err := netip.ParseAddr(host[:colon])
-	return err == nil && isPortNumber(host[colon+1:])
-}
-
-// withPort reads the end of such an address as a port.
-func withPort(host string) string {
-	colon := strings.LastIndexByte(host, ':')
-	return net.JoinHostPort(host[:colon], host[colon+1:])
+	return net.JoinHostPort(host[:colon], host[colon+1:]), err == nil && isPortNumber(host[colon+1:])
 }
 
 func isPortNumber(text string) bool {
@@ -129,12 +122,7 @@ func isHostName(text string) bool {
 
 // checkListenPort judges the port or ports of a listen address.
 func checkListenPort(port string) error {
-	first, last, isRange := strings.Cut(port, "-")
-	ends := []string{first}
-	if isRange {
-		ends = append(ends, last)
-	}
-	for _, end := range ends {
+	for _, end := range strings.SplitN(port, "-", 2) {
 		n, err := strconv.ParseUint(end, 10, 16)
 		switch {
 		case port == "":

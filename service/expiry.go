@@ -12,9 +12,6 @@ import (
 // announceExpiry warns of clients whose access ends soon or has ended: now, and then
 // at each midnight in UTC, which is when access ends, until the app is cleaned up.
 func (a *App) announceExpiry() {
-	if !a.anyExpires() {
-		return
-	}
 	now := time.Now()
 	a.warnOfExpiry(now)
 	go a.announceDaily(midnightAfter(now))
@@ -62,14 +59,4 @@ func (a *App) warnOfExpiry(now time.Time) {
 		}
 		a.logger.Warn("a client's access has ended: set a later date in its \"expires\", or take it out of the configuration", fields...)
 	}
-}
-
-// anyExpires reports whether the access of any client ends one day.
-func (a *App) anyExpires() bool {
-	for client := range a.hosting.Clients().All() {
-		if !client.Expires().IsZero() {
-			return true
-		}
-	}
-	return false
 }

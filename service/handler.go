@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -64,10 +62,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 // route is one path of the API.
 type route struct {
-	methods map[string]serve
-	zone    string // from the path, decoded
-	open    bool   // needs no token
-	page    bool   // for people
+	get, patch serve  // patch is nil where there is only get
+	zone       string // from the path, decoded
+	open       bool   // needs no token
+	page       bool   // for people
 }
 
 // serve answers one request. An error of hosting is answered as a problem.
@@ -103,15 +101,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if r.Method != http.MethodPatch { // whose answers are small; see patchRecords
 		w = out
 	}
-	if err := h.guarded(w, r, route, req); err != nil {
+	if err := h.serve(w, r, route, req); err != nil {
 		h.writeError(out, r, req, err)
 	}
 	return nil
 }
 
-// guarded serves a request, and makes of a panic an error like any other. (net/http
+// serve serves a request, and makes of a panic an error like any other. (net/http
 // keeps one from ending the process, but leaves the caller without an answer.)
-func (h *Handler) guarded(w http.ResponseWriter, r *http.Request, route route, req request) (err error) {
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req request) (err error) {
 	defer func() {
 		switch recovered := recover(); recovered {
 		case nil:
@@ -121,17 +119,19 @@ func (h *Handler) guarded(w http.ResponseWriter, r *http.Request, route route, r
 			err = hosting.Recovered(recovered)
 		}
 	}()
-	return h.serve(w, r, route, req)
-}
-
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req request) error {
-	method := r.Method
-	if method == http.MethodHead {
-		method = http.MethodGet
+	var serve serve
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		serve = route.get
+	case http.MethodPatch:
+		serve = route.patch
 	}
-	serve, ok := route.methods[method]
-	if !ok {
-		w.Header().Set("Allow", allowed(route.methods))
+	if serve == nil {
+		allowed := "GET, HEAD"
+		if route.patch != nil {
+			allowed += ", PATCH"
+		}
+		w.Header().Set("Allow", allowed)
 		return hosting.Errorf(api.MethodNotAllowed, "%s is not a method of %s", r.Method, r.URL.Path)
 	}
 	if !route.open {
@@ -148,40 +148,20 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req
 	return serve(h, w, r, req)
 }
 
-// allowed returns what stands in the header Allow: the methods of a route in
-// alphabetical order, and HEAD wherever GET is.
-func allowed(methods map[string]serve) string {
-	names := slices.Collect(maps.Keys(methods))
-	if methods[http.MethodGet] != nil {
-		names = append(names, http.MethodHead)
-	}
-	slices.Sort(names)
-	return strings.Join(names, ", ")
-}
-
-var (
-	zonesMethods   = map[string]serve{http.MethodGet: (*Handler).getZones}
-	recordsMethods = map[string]serve{http.MethodGet: (*Handler).getRecords, http.MethodPatch: (*Handler).patchRecords}
-	tokenMethods   = map[string]serve{http.MethodGet: (*Handler).getToken}
-	healthMethods  = map[string]serve{http.MethodGet: (*Handler).getHealth}
-	pageMethods    = map[string]serve{http.MethodGet: (*Handler).getPage}
-	openAPIMethods = map[string]serve{http.MethodGet: (*Handler).getOpenAPI}
-)
-
 // findRoute takes an escaped path apart, so that a zone may hold a slash (RFC 2317).
 func findRoute(method, path string) (route, bool) {
 	switch path {
 	case "/":
-		// With another method, it is none of ours.
-		return route{methods: pageMethods, page: true}, method == http.MethodGet || method == http.MethodHead
+		// With another method it is for the next handler.
+		return route{get: (*Handler).getPage, page: true}, method == http.MethodGet || method == http.MethodHead
 	case "/v1/zones":
-		return route{methods: zonesMethods}, true
+		return route{get: (*Handler).getZones}, true
 	case "/v1/token":
-		return route{methods: tokenMethods}, true
+		return route{get: (*Handler).getToken}, true
 	case "/v1/health":
-		return route{methods: healthMethods, open: true}, true
+		return route{get: (*Handler).getHealth, open: true}, true
 	case "/v1/openapi.yaml":
-		return route{methods: openAPIMethods, open: true}, true
+		return route{get: (*Handler).getOpenAPI, open: true}, true
 	}
 	zone, ok := strings.CutPrefix(path, "/v1/zones/")
 	if !ok {
@@ -192,7 +172,7 @@ func findRoute(method, path string) (route, bool) {
 		return route{}, false
 	}
 	zone, err := url.PathUnescape(zone)
-	return route{methods: recordsMethods, zone: zone}, err == nil
+	return route{get: (*Handler).getRecords, patch: (*Handler).patchRecords, zone: zone}, err == nil
 }
 
 func (h *Handler) getZones(w http.ResponseWriter, _ *http.Request, req request) error {

@@ -60,21 +60,22 @@ var (
 		"When a client was last let in, as Unix time. Absent for one that was not since the process started.", "client")
 )
 
+// descs are all of them.
+var descs []*prometheus.Desc
+
 func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(name, help, labels, nil)
+	d := prometheus.NewDesc(name, help, labels, nil)
+	descs = append(descs, d)
+	return d
 }
 
 // collector shows what there is to know about an app.
 type collector struct{ app *App }
 
 // Describe implements prometheus.Collector.
-func (collector) Describe(descs chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
-		queriesDesc, limitedDesc, socketErrorsDesc, healthyDesc, changesDesc, durationDesc, providerDesc, deniedDesc,
-		overLimitDesc, clientRecordsDesc, clientBytesDesc,
-		recordsDesc, challengesDesc, oldestDesc, expiresDesc, lastUsedDesc,
-	} {
-		descs <- d
+func (collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range descs {
+		out <- d
 	}
 }
 
