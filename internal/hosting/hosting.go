@@ -2,8 +2,8 @@
 // configuration has, in the built-in name server and with DNS providers, and what clients
 // may do in them.
 //
-// Whoever brings a change in, over whatever protocol, calls [Service.Change]; what is in
-// the zones, [Service.Records] lists.
+// Each protocol brings its changes in by [Service.Change]; [Service.Records] lists what is in
+// the zones.
 package hosting
 
 import (
@@ -162,6 +162,16 @@ func (s *Service) NameServer() *nameserver.Server {
 		return nil
 	}
 	return s.server
+}
+
+// snapshot returns what is in a built-in zone, nil if it is not served.
+func (s *Service) snapshot(zone record.Name) *nameserver.Snapshot {
+	server := s.NameServer()
+	if server == nil {
+		return nil
+	}
+	snapshot, _ := server.Snapshot(zone)
+	return snapshot
 }
 
 // Clients returns the clients of the configuration.

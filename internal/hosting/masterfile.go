@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
@@ -46,12 +47,8 @@ func (s *Service) Import(ctx context.Context, who Caller, zone *Zone, file io.Re
 }
 
 func (s *Service) importFile(ctx context.Context, zone *Zone, file io.Reader, replace bool) (done Imported, err error) {
-	server := s.NameServer()
-	if server == nil {
-		return done, notServed(zone)
-	}
-	snapshot, ok := server.Snapshot(zone.Apex)
-	if !ok {
+	snapshot := s.snapshot(zone.Apex)
+	if snapshot == nil {
 		return done, notServed(zone)
 	}
 	records, err := record.ReadMasterFile(file, "the master file", zone.Apex, zone.TTL)
@@ -67,12 +64,12 @@ func (s *Service) importFile(ctx context.Context, zone *Zone, file io.Reader, re
 		ours = append(ours, r)
 	}
 	done.Records = len(ours)
+	var result nameserver.Result
 	if replace {
-		result, err := server.Replace(ctx, zone.Apex, ours)
-		done.Serial = result.Serial
-		return done, err
+		result, err = s.server.Replace(ctx, zone.Apex, ours)
+	} else {
+		result, err = s.server.Apply(ctx, zone.Apex, record.Change{Op: record.Append, Records: ours})
 	}
-	result, err := server.Apply(ctx, zone.Apex, record.Change{Op: record.Append, Records: ours})
 	done.Serial = result.Serial
 	return done, err
 }
@@ -80,12 +77,8 @@ func (s *Service) importFile(ctx context.Context, zone *Zone, file io.Reader, re
 // Export writes a built-in zone as a master file, without the challenges under way, whose
 // number it tells at the end. The error is an *[Error] if nothing is written.
 func (s *Service) Export(w io.Writer, zone *Zone) error {
-	server := s.NameServer()
-	if server == nil {
-		return notServed(zone)
-	}
-	snapshot, ok := server.Snapshot(zone.Apex)
-	if !ok {
+	snapshot := s.snapshot(zone.Apex)
+	if snapshot == nil {
 		return notServed(zone)
 	}
 	left, err := record.WriteMasterFile(w, zone.Apex, zone.TTL, snapshot.Records(zone.Apex))

@@ -24,19 +24,15 @@ func (s *Service) MayRead(client *access.Client, zone, name record.Name) bool {
 }
 
 // warnOccluded tells of built-in zones that hide records of the zone around them:
-// whoever made one may have expected to find them in it.
+// the user who made one may have expected to find them in it.
 func (s *Service) warnOccluded() {
-	server := s.server
-	if server == nil {
-		return
-	}
 	for _, zone := range s.Zones() {
 		around, nested := s.apexes.Of(zone.Apex.Parent())
 		if !nested {
 			continue
 		}
-		snapshot, ok := server.Snapshot(around)
-		if !ok {
+		snapshot := s.snapshot(around)
+		if snapshot == nil {
 			continue // with a DNS provider
 		}
 		for r := range snapshot.Records(zone.Apex) {

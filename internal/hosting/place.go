@@ -9,20 +9,15 @@ import (
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// place is where a record goes.
-type place struct {
-	zone  *Zone
-	owner record.Name
-}
-
-// place decides where a record goes, for every protocol. It follows no CNAME.
+// place decides in which zone a record goes, and to which name there, for every protocol. It
+// follows no CNAME.
 //
 // The zone is the longest hosted one that holds the owner, whatever zone was
-// asked for: clients guess zones from SOA answers, and wrongly behind split
+// asked for: clients guess zones from SOA answers, and wrongly with split
 // horizons. A challenge of a domain that no hosted zone holds goes to that
 // domain's name below the zone marked cname_target. The answer for a zone in
 // which the client has no right is that for a zone that does not exist.
-func (s *Service) place(client *access.Client, asked, owner record.Name, t record.Type) (place, error) {
+func (s *Service) place(client *access.Client, asked, owner record.Name, t record.Type) (*Zone, record.Name, error) {
 	if apex, ok := s.apexes.Of(owner); ok {
 		if owner == apex && asked != apex && apex.In(asked) && delegates(t) {
 			if parent, ok := s.apexes.Of(apex.Parent()); ok {
@@ -30,22 +25,22 @@ func (s *Service) place(client *access.Client, asked, owner record.Name, t recor
 			}
 		}
 		if !client.MayUse(apex) {
-			return place{}, notHosted(owner)
+			return nil, "", notHosted(owner)
 		}
-		return place{zone: s.hosted[apex], owner: owner}, nil
+		return s.hosted[apex], owner, nil
 	}
 	challenge, ok := record.ChallengeOf(owner)
 	if !ok || t != record.TypeTXT || s.cnameTarget == "" || !client.MayCertify(challenge.Domain) {
-		return place{}, notPlaced(client, owner, t)
+		return nil, "", notPlaced(client, owner, t)
 	}
 	target, err := challenge.Target(s.cnameTarget)
 	if err != nil {
-		return place{}, Errorf(api.InvalidRecord, "the challenge of %q cannot be answered in zone %q: %w", challenge.Domain, s.cnameTarget, err)
+		return nil, "", Errorf(api.InvalidRecord, "the challenge of %q cannot be answered in zone %q: %w", challenge.Domain, s.cnameTarget, err)
 	}
 	if holder, _ := s.apexes.Of(target); holder != s.cnameTarget {
-		return place{}, Errorf(api.InvalidRecord, "the challenge of %q would go to %q, which lies in zone %q and not in zone %q, to which CNAME targets go: mark another zone as the target", challenge.Domain, target, holder, s.cnameTarget)
+		return nil, "", Errorf(api.InvalidRecord, "the challenge of %q would go to %q, which is in zone %q and not in zone %q, to which CNAME targets go: mark another zone as the target", challenge.Domain, target, holder, s.cnameTarget)
 	}
-	return place{zone: s.hosted[s.cnameTarget], owner: target}, nil
+	return s.hosted[s.cnameTarget], target, nil
 }
 
 // delegates reports whether a record at the apex of a hosted zone is meant for the
@@ -99,28 +94,22 @@ func (p *placement) apex() record.Name {
 
 // owner places a record, and returns its owner.
 func (p *placement) owner(asked record.Name, t record.Type) (record.Name, error) {
-	placed, err := p.service.place(p.client, p.asked, asked, t)
+	zone, owner, err := p.service.place(p.client, p.asked, asked, t)
 	if err != nil {
 		return "", err
 	}
-	if p.zone != nil && p.zone != placed.zone {
-		return "", Errorf(api.SeveralZones, "%q goes to zone %q and a record before it to zone %q: send one request for each zone", asked, placed.zone.Apex, p.zone.Apex)
+	if p.zone != nil && p.zone != zone {
+		return "", Errorf(api.SeveralZones, "%q goes to zone %q and a record before it to zone %q: send one request for each zone", asked, zone.Apex, p.zone.Apex)
 	}
-	p.zone = placed.zone
-	if placed.owner != asked {
-		p.move(placed.owner, asked)
-	}
-	return placed.owner, nil
-}
-
-func (p *placement) move(owner, asked record.Name) {
-	if p.moved == nil {
-		p.moved = make(map[record.Name]record.Name, 1)
-	}
-	if _, known := p.moved[owner]; !known {
+	p.zone = zone
+	if _, known := p.moved[owner]; owner != asked && !known {
+		if p.moved == nil {
+			p.moved = make(map[record.Name]record.Name, 1)
+		}
 		p.moved[owner] = asked
 		p.cnames = append(p.cnames, CNAME{Name: asked, Target: owner})
 	}
+	return owner, nil
 }
 
 // named returns the name that was asked for, of one to which a record goes.

@@ -88,8 +88,7 @@ func (s *Service) Statuses(ctx context.Context, zones []*Zone) []ZoneStatus {
 	return s.config.Statuses.get(ctx, s, zones)
 }
 
-// get returns what is known of zones of a service, in their order. It asks about those whose
-// status is old, and waits for the answers until the context ends.
+// get is [Service.Statuses].
 func (c *StatusCache) get(ctx context.Context, s *Service, zones []*Zone) []ZoneStatus {
 	now := time.Now()
 	list := make([]*statusEntry, len(zones))
@@ -120,7 +119,7 @@ var closedChannel = func() chan struct{} {
 	return c
 }()
 
-// entry returns the Entry of a zone and what to wait for, and begins to refresh it if it is
+// entry returns the entry of a zone and what to wait for, and begins to refresh it if it is
 // old. It returns nil if there is no room for another zone.
 func (c *StatusCache) entry(s *Service, zone *Zone, now time.Time) (*statusEntry, <-chan struct{}) {
 	c.mu.Lock()
@@ -152,7 +151,12 @@ func (c *StatusCache) makeRoom(now time.Time) bool {
 
 func (c *StatusCache) refresh(s *Service, zone *Zone, known *statusEntry, before ZoneStatus, done chan struct{}) {
 	defer close(done)
-	defer guard(s, "asking the name servers of zone "+zone.Apex.String())
+	defer func() {
+		if recovered := recover(); recovered != nil { // which no one else does here
+			s.config.Logger.Error("asking the name servers of zone "+zone.Apex.String()+" failed; please report this",
+				zap.Any("panic", recovered), zap.Stack("stack"))
+		}
+	}()
 	ctx, cancel := context.WithTimeout(context.Background(), refreshTimeout)
 	defer cancel()
 	select {
@@ -174,14 +178,6 @@ func (c *StatusCache) refresh(s *Service, zone *Zone, known *statusEntry, before
 	known.status = status
 }
 
-// guard, deferred, logs a panic and ends it. It is for goroutines that no one else
-// recovers.
-func guard(s *Service, doing string) {
-	if recovered := recover(); recovered != nil {
-		s.config.Logger.Error(doing+" failed; please report this", zap.Any("panic", recovered), zap.Stack("stack"))
-	}
-}
-
 // addChallenge adds a name. Records come in the order of names, so one that was found is
 // the last.
 func (f *zoneContents) addChallenge(name record.Name) {
@@ -194,12 +190,8 @@ func (f *zoneContents) addChallenge(name record.Name) {
 // need not have said that they are some.
 func (s *Service) readBuiltin(zone *Zone) *zoneContents {
 	found := new(zoneContents)
-	server := s.NameServer()
-	if server == nil {
-		return found
-	}
-	snapshot, ok := server.Snapshot(zone.Apex)
-	if !ok {
+	snapshot := s.snapshot(zone.Apex)
+	if snapshot == nil {
 		return found
 	}
 	var b fair.Breather

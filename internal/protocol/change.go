@@ -1,6 +1,8 @@
 package protocol
 
 import (
+	"fmt"
+
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/fair"
 	"github.com/caddy-dns/bestdns/internal/hosting"
@@ -37,51 +39,37 @@ func Change(zone record.Name, body api.Change) hosting.Change {
 	var b fair.Breather
 	for i := range records {
 		b.Breathe()
-		if bad := add(&c, &records[i]); bad != nil {
-			bad.Rest = named(zone, records[i:])
-			c.Invalid = bad
+		if read, err := add(&c, &records[i]); err != nil {
+			c.Invalid = new(read)
+			c.Invalid.Err, c.Invalid.Rest = hosting.Errorf(api.InvalidRecord, "%w", err), named(zone, records[i:])
 			return c
 		}
 	}
 	return c
 }
 
-// add adds a record to a change, and returns what is invalid in it.
-func add(c *hosting.Change, r *api.Record) (bad *hosting.Invalid) {
-	bad = new(hosting.Invalid)
+// add adds a record to a change. With an error it returns what could be read.
+func add(c *hosting.Change, r *api.Record) (read hosting.Invalid, err error) {
 	deletes := c.Op == record.Delete
 	if !deletes && (r.Type == "" || r.Data == nil) {
-		bad.Err = hosting.Errorf(api.InvalidRecord, "record at %q: type and data are needed, and may be left out in a delete only", r.Name)
-		return bad
+		return read, fmt.Errorf("record at %q: type and data are needed, and may be left out in a delete only", r.Name)
 	}
 	if r.Type != "" {
-		var err error
-		if bad.Type, err = record.ParseType(r.Type); err != nil {
-			bad.Err = hosting.Errorf(api.InvalidRecord, "record at %q: %w", r.Name, err)
-			return bad
+		if read.Type, err = record.ParseType(r.Type); err != nil {
+			return read, fmt.Errorf("record at %q: %w", r.Name, err)
 		}
 	}
 	if r.TTL != nil && (*r.TTL < 0 || *r.TTL > record.MaxTTL) {
-		bad.Err = hosting.Errorf(api.InvalidRecord, "record at %q: TTL %d: from 0 to %d seconds", r.Name, *r.TTL, record.MaxTTL)
-		return bad
+		return read, fmt.Errorf("record at %q: TTL %d: from 0 to %d seconds", r.Name, *r.TTL, record.MaxTTL)
 	}
-	owner, err := record.ParseOwner(r.Name, c.Zone)
-	if err != nil {
-		bad.Err = hosting.Errorf(api.InvalidRecord, "%w", err)
-		return bad
+	if read.Owner, err = record.ParseOwner(r.Name, c.Zone); err != nil {
+		return read, err
 	}
-	bad.Owner = owner
 	if deletes {
-		err = addMatch(c, r, owner)
-	} else {
-		bad.Doubled = record.IsDoubled(r.Name, owner, c.Zone)
-		err = addRecord(c, r, owner, bad.Doubled)
+		return read, addMatch(c, r, read.Owner)
 	}
-	if err != nil {
-		bad.Err = hosting.Errorf(api.InvalidRecord, "%w", err)
-		return bad
-	}
-	return nil
+	read.Doubled = record.IsDoubled(r.Name, read.Owner, c.Zone)
+	return read, addRecord(c, r, read.Owner, read.Doubled)
 }
 
 // addRecord adds a record that is appended or set.
