@@ -94,8 +94,8 @@ type App struct {
 	Store string `json:"store,omitempty"`
 
 	// How many answers over UDP each network (/24 of IPv4, /56 of IPv6 addresses) gets
-	// in a second from the built-in name server, so that nobody can have it flood
-	// somebody else. As many queries more are told to come again over TCP, which
+	// in a second from the built-in name server, so that no one can have it flood
+	// others. As many queries more are told to come again over TCP, which
 	// resolvers do at once, and the rest gets no answer. 0 is no limit; loopback
 	// addresses have none. Default: 200.
 	RateLimit *int `json:"rate_limit,omitempty"`
@@ -143,7 +143,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionHosting(ctx); err != nil {
 		return err
 	}
-	a.provisionGates()
+	a.gates = make(map[*access.Client]*gates)
+	for client := range a.hosting.Clients().All() {
+		a.gates[client] = newGates()
+	}
 	if err := ctx.GetMetricsRegistry().Register(collector{a}); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
@@ -261,18 +264,15 @@ func (a *App) health() error {
 
 // Start acquires all that is needed, so that what can fail fails here. Served it is
 // by publish: Caddy starts a new configuration before it stops the old one, and
-// goes back to that when an app behind this one fails.
+// goes back to that when an app after this one fails.
+//
+// The store comes first, since its lock is what keeps a second process out (sockets it
+// could share without an error); then the sockets, in which questions wait from now on;
+// then the index.
 func (a *App) Start() error {
 	if !a.hasBuiltin() {
 		return nil
 	}
-	return a.prepareNameServer()
-}
-
-// prepareNameServer acquires the store first, since its lock is what keeps a
-// second process out (sockets it could share without an error); then the
-// sockets, in which questions wait from now on; then the index.
-func (a *App) prepareNameServer() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	shared, err := acquireServer(a.storePath)
@@ -329,7 +329,8 @@ func (a *App) Cleanup() error {
 	for _, s := range a.sockets {
 		errs = append(errs, openSockets.release(s))
 	}
-	return errors.Join(append(errs, releaseServer(a.storePath))...)
+	_, err := servers.Delete(a.storePath)
+	return errors.Join(append(errs, err)...)
 }
 
 // replace resolves the placeholders of a setting; one that is unknown or empty is

@@ -91,7 +91,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	req.who = hosting.Caller{Address: clientAddress(r), RequestID: requestID(r)}
 	w.Header().Set("X-Request-Id", req.who.RequestID)
 	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff") // values are anybody's text, HTML too
+	w.Header().Set("X-Content-Type-Options", "nosniff") // values are any text, HTML too
 	if route.page {
 		page.SetHeaders(w.Header()) // for an error in its place too
 	}
@@ -300,7 +300,7 @@ func (a *App) change(ctx context.Context, who hosting.Caller, zone string, body 
 }
 
 // isEarlyData reports whether a request came, or may have come to a proxy before
-// this server, before the TLS handshake was finished. Whatever stands in the header
+// this server, before the TLS handshake was finished. Any value of the header
 // means that it did (RFC 8470 §5.1).
 func isEarlyData(r *http.Request) bool {
 	return r.TLS != nil && !r.TLS.HandshakeComplete || len(r.Header.Values("Early-Data")) > 0
@@ -342,12 +342,20 @@ func (h *Handler) getOpenAPI(w http.ResponseWriter, _ *http.Request, _ request) 
 // requestID returns the id that Caddy gives the request, which its access log
 // can show as {http.request.uuid}.
 func requestID(r *http.Request) string {
-	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		if id, ok := repl.GetString("http.request.uuid"); ok && id != "" {
-			return id
-		}
+	if id := placeholder(r, "http.request.uuid"); id != "" {
+		return id
 	}
 	return uuid.NewString()
+}
+
+// placeholder returns what a placeholder stands for in a request, "" if for nothing.
+func placeholder(r *http.Request, name string) string {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return ""
+	}
+	value, _ := repl.GetString(name)
+	return value
 }
 
 // clientAddress returns the address of the client as Caddy determines it, behind

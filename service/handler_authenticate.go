@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/time/rate"
 
 	"github.com/caddy-dns/bestdns/internal/access"
@@ -22,7 +21,9 @@ import (
 func (a *App) authenticate(r *http.Request, who hosting.Caller) (*access.Client, error) {
 	address, _ := netip.ParseAddr(who.Address)
 	address = address.Unmap().WithZone("")
-	who.Client = a.hosting.Clients().ByUser(authenticatedUser(r))
+	// The user that a handler before this one has authenticated. It is not the name in a
+	// Basic authentication of ours, which no one has checked.
+	who.Client = a.hosting.Clients().ByUser(placeholder(r, "http.auth.user.id"))
 	if who.Client == nil {
 		var err error
 		if who.Client, err = a.byTokenOrCertificate(r, address); err != nil {
@@ -30,18 +31,6 @@ func (a *App) authenticate(r *http.Request, who hosting.Caller) (*access.Client,
 		}
 	}
 	return who.Client, a.hosting.Accept(who, address)
-}
-
-// authenticatedUser returns the user that a handler before this one has
-// authenticated, "" if none has. It is not the name in a Basic authentication of
-// ours, which nobody has checked.
-func authenticatedUser(r *http.Request) string {
-	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return ""
-	}
-	user, _ := repl.GetString("http.auth.user.id")
-	return user
 }
 
 func (a *App) byTokenOrCertificate(r *http.Request, address netip.Addr) (*access.Client, error) {
@@ -69,7 +58,7 @@ func (a *App) byTokenOrCertificate(r *http.Request, address netip.Addr) (*access
 	return nil, hosting.Errorf(api.Unauthorized, "no token: send it as \"Authorization: Bearer TOKEN\", or as the password of Basic authentication")
 }
 
-// tokenOf returns what stands in a request in the place of a token.
+// tokenOf returns what a request has as its token.
 func tokenOf(r *http.Request) (string, bool) {
 	if _, password, ok := r.BasicAuth(); ok {
 		return password, password != ""
@@ -83,7 +72,7 @@ func tokenOf(r *http.Request) (string, bool) {
 }
 
 // wrongToken says no, and after too many from one place says wait. A right token
-// is never throttled: whoever guesses must not lock out their neighbours.
+// is never throttled: one who guesses must not lock out the neighbours.
 func wrongToken(token string, address netip.Addr) error {
 	if wait := wrongTokens.wait(address, time.Now()); wait > 0 {
 		activity.Deny(hosting.Throttled)

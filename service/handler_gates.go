@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/hosting"
 )
@@ -63,14 +62,6 @@ func newGates() *gates {
 		work:     newGate(half),
 		walks:    newGate(walksAtOnce),
 		page:     newGate(1),
-	}
-}
-
-// provisionGates makes the gates of each client.
-func (a *App) provisionGates() {
-	a.gates = make(map[*access.Client]*gates)
-	for client := range a.hosting.Clients().All() {
-		a.gates[client] = newGates()
 	}
 }
 

@@ -91,15 +91,11 @@ func (a *App) publish() {
 	}
 	a.live = true
 	a.announceExpiry()
-	a.hosting.Begin(a.nameServer())
-}
-
-// nameServer returns the name server that Start has acquired, nil without a built-in zone.
-func (a *App) nameServer() *nameserver.Server {
-	if a.shared == nil {
-		return nil
+	var server *nameserver.Server
+	if a.shared != nil {
+		server = a.shared.Server
 	}
-	return a.shared.Server
+	a.hosting.Begin(server)
 }
 
 // serving is held while what is served changes, so that it is always what the newest of

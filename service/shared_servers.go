@@ -57,8 +57,3 @@ func acquireServer(path string) (*sharedServer, error) {
 	}
 	return value.(*sharedServer), nil
 }
-
-func releaseServer(path string) error {
-	_, err := servers.Delete(path)
-	return err
-}

@@ -3,7 +3,7 @@
 //
 // Caddy runs in this process with a name server, the API, Caddy's own ACME server
 // as the CA, and a site whose certificates come from it. In front of the CA
-// stands a little resolver, which also is the DNS host of the domain that is
+// is a little resolver, which also is the DNS host of the domain that is
 // "hosted elsewhere".
 package demo
 
@@ -25,6 +25,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/libdns/libdns"
+	"github.com/miekg/dns"
 
 	"github.com/caddy-dns/bestdns"
 	"github.com/caddy-dns/bestdns/internal/api"
@@ -40,9 +41,9 @@ type Options struct {
 
 // The names of the demonstration. (RFC 6761 keeps test. for such use.)
 const (
-	hostedZone    = "example.test"        // lives in BestDNS
+	hostedZone    = "example.test"        // hosted by BestDNS
 	hostedDomain  = "demo.example.test"   // gets *.demo.example.test
-	foreignZone   = "elsewhere.test"      // lives in the little resolver
+	foreignZone   = "elsewhere.test"      // hosted by the little resolver
 	foreignDomain = "demo.elsewhere.test" // gets *.demo.elsewhere.test
 	foreignTarget = foreignDomain + "." + hostedZone
 	otherDomain   = "payroll.example.test" // what the token may not do
@@ -87,8 +88,7 @@ type ports struct {
 }
 
 // Run runs the demonstration. It returns nil when every step did what it should.
-// It sets environment variables of the process while it runs, so it is not for
-// concurrent use.
+// It sets environment variables, for a process that has nothing else to do.
 func Run(ctx context.Context, options Options) error {
 	d := &demo{Options: options, started: time.Now()}
 	dir, err := os.MkdirTemp("", "bestdns-demo-")
@@ -100,25 +100,12 @@ func Run(ctx context.Context, options Options) error {
 	// Caddy's ACME server keeps its database below the data directory, whatever
 	// storage is configured.
 	for _, name := range []string{"XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"} {
-		defer setenv(name, dir)()
+		os.Setenv(name, dir)
 	}
 	if err := d.run(ctx); err != nil {
 		return errors.Join(err, d.logTail())
 	}
 	return nil
-}
-
-// setenv sets a variable and returns what sets it back.
-func setenv(name, value string) (restore func()) {
-	old, was := os.LookupEnv(name)
-	os.Setenv(name, value)
-	return func() {
-		if was {
-			os.Setenv(name, old)
-		} else {
-			os.Unsetenv(name)
-		}
-	}
 }
 
 func (d *demo) run(ctx context.Context) error {
@@ -252,11 +239,11 @@ func (d *demo) fetchOnce(ctx context.Context, host string) (*x509.Certificate, s
 // absent shows that the challenge record is gone again.
 func (d *demo) absent(ctx context.Context, name string) error {
 	for {
-		texts, err := lookUpTXT(ctx, d.nameServer(), name)
-		if err != nil {
-			return fmt.Errorf("looking whether the challenge record at %s is gone: %w", name, err)
+		reply := d.dns.ask(dns.Question{Name: dns.Fqdn(name), Qtype: dns.TypeTXT})
+		if reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError {
+			return fmt.Errorf("looking whether the challenge record at %s is gone: %s", name, dns.RcodeToString[reply.Rcode])
 		}
-		if len(texts) == 0 {
+		if len(reply.Answer) == 0 {
 			d.say("the challenge record at %s is gone again", name)
 			return nil
 		}

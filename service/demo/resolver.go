@@ -1,12 +1,10 @@
 package demo
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/miekg/dns"
 )
@@ -127,7 +125,7 @@ func askForeign(question dns.Question) *dns.Msg {
 	return reply
 }
 
-// report tells whoever watches the names of an answer.
+// report tells those who watch the names of an answer.
 func (r *resolver) report(answer []dns.RR) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -142,20 +140,4 @@ func (r *resolver) report(answer []dns.RR) {
 		default: // told already
 		}
 	}
-}
-
-// lookUpTXT asks a name server for the TXT records at a name.
-func lookUpTXT(ctx context.Context, server, name string) ([]string, error) {
-	client := dns.Client{Timeout: 2 * time.Second}
-	reply, _, err := client.ExchangeContext(ctx, new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeTXT), server)
-	if err != nil {
-		return nil, err
-	}
-	var texts []string
-	for _, rr := range reply.Answer {
-		if txt, ok := rr.(*dns.TXT); ok {
-			texts = append(texts, strings.Join(txt.Txt, ""))
-		}
-	}
-	return texts, nil
 }
