@@ -430,23 +430,6 @@ func TestZones(t *testing.T) {
 	}
 }
 
-// TestHiddenZone checks that a zone without rights and one that does not exist
-// get the same answer.
-func TestHiddenZone(t *testing.T) {
-	s := startStandard(t)
-	for _, method := range []string{"GET", "PATCH"} {
-		body := `{"delete":[{"name":"x","type":"TXT"}]}`
-		hidden := s.call(t, "web1", method, "/v1/zones/secret.test/records", body)
-		missing := s.call(t, "web1", method, "/v1/zones/absent.test/records", body)
-		hide := func(a answer, zone string) string {
-			return strings.NewReplacer(zone, "ZONE", a.problem.RequestID, "ID").Replace(a.body)
-		}
-		if hide(hidden, "secret.test") != hide(missing, "absent.test") || hidden.status != 404 || missing.status != 404 {
-			t.Errorf("%s: hidden %s\nmissing %s", method, hidden.body, missing.body)
-		}
-	}
-}
-
 func TestRoutes(t *testing.T) {
 	s := startStandard(t)
 	tests := []struct {

@@ -158,19 +158,6 @@ func TestFailedReload(t *testing.T) {
 	}
 }
 
-// TestReloadRevokes checks that a client taken out of the configuration is out at once.
-func TestReloadRevokes(t *testing.T) {
-	s := startStandard(t)
-	if a := s.call(t, "ops", "GET", "/v1/zones", ""); a.status != 200 {
-		t.Fatalf("%d %s", a.status, a.body)
-	}
-	withoutOps := strings.Replace(s.standard(), s.digest("ops"), "sha256:"+strings.Repeat("00", 32), 1)
-	s.load(t, withoutOps)
-	if a := s.call(t, "ops", "GET", "/v1/zones", ""); a.status != 401 {
-		t.Errorf("after the reload: %d %s", a.status, a.body)
-	}
-}
-
 // TestStoreHeldElsewhere checks the error for a store that another process has.
 // The lock is per open file, so this process can play the other one.
 func TestStoreHeldElsewhere(t *testing.T) {

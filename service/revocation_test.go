@@ -13,7 +13,7 @@ import (
 )
 
 // TestRevocationOnOpenConnections begins a change, reloads, and then sends the rest of
-// it on the same connection, which the old server still has. Whoever the new
+// it on the same connection, which the old server still has. A client that the new
 // configuration does not know is not let in.
 func TestRevocationOnOpenConnections(t *testing.T) {
 	for name, test := range map[string]struct {
