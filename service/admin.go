@@ -97,7 +97,7 @@ func adminError(status int, format string, args ...any) error {
 
 // adminProblem is an error of hosting as it is told at the admin endpoint, with the status that it has
 // in the API. Why nothing can be changed now, such as a full disk, is told too: the API
-// leaves that to the log, and who uses the admin endpoint is the one to mend it.
+// leaves that to the log, and the user of the admin endpoint is the one to mend it.
 func adminProblem(err error) error {
 	e := hosting.AsError(err, "")
 	reason := e.Detail
@@ -177,11 +177,11 @@ func adminZone(name string) (*App, *hosting.Zone, error) {
 	return app, zone, nil
 }
 
-// adminName stands in the audit log for who uses the admin endpoint: no one tells it
+// adminName is the audit log's name for the user of the admin endpoint: no one tells it
 // who that is, and it may do everything.
 const adminName = "(admin endpoint)"
 
-// adminAddress returns the address of who uses the admin endpoint, "" where it is a
+// adminAddress returns the address of the user of the admin endpoint, "" where it is a
 // Unix socket.
 func adminAddress(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)

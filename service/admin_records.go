@@ -19,7 +19,7 @@ import (
 	"github.com/caddy-dns/bestdns/service/check"
 )
 
-// Who has Caddy's admin endpoint has all of Caddy. So it may also change records
+// A user of Caddy's admin endpoint has all of Caddy. So it may also change records
 // there as the modules of the same process may, without a token: "caddy bestdns
 // check" does.
 //

@@ -1,6 +1,6 @@
 // Package service is the BestDNS service as a Caddy app with an HTTP handler: it
 // turns HTTP requests, and the calls of Caddy's own modules, into changes of
-// zones that live in the built-in name server or with any libdns provider.
+// zones that the built-in name server or any libdns provider hosts.
 package service
 
 import (
@@ -33,12 +33,12 @@ var (
 // App is the BestDNS service: it keeps DNS records for ACME DNS challenges (and
 // any others) on behalf of clients that each may change what they need and no more.
 //
-// The records of a zone live in the built-in authoritative name server, or with
+// The records of a zone are in the built-in authoritative name server, or with
 // any DNS provider module. Clients come over HTTP, through the handler
 // `http.handlers.bestdns`; the modules of the same Caddy come without HTTP and
 // without a token, through `dns.providers.bestdns` with nothing configured.
 //
-// A whole configuration:
+// A complete configuration:
 //
 //	{
 //		"listen": [":53"],
@@ -100,7 +100,7 @@ type App struct {
 	// addresses have none. Default: 200.
 	RateLimit *int `json:"rate_limit,omitempty"`
 
-	// The zones whose records the service may change. A zone may lie within
+	// The zones whose records the service may change. A zone may be within
 	// another one; a record goes to the innermost that holds its name.
 	Zones []*Zone `json:"zones,omitempty"`
 
@@ -186,7 +186,7 @@ func (a *App) provisionHosting(ctx caddy.Context) error {
 	}
 	for client := range a.hosting.Clients().All() {
 		for _, rule := range client.IdleRules() {
-			a.logger.Warn("this right can never be used: its domain lies in no zone of this service, and no zone is marked cname_target",
+			a.logger.Warn("this right can never be used: its domain is in no zone of this service, and no zone is marked cname_target",
 				zap.String("client", client.Name()), zap.String("right", rule.String()))
 		}
 	}

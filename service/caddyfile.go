@@ -36,10 +36,10 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	if d.NextArg() {
-		return d.Errf("bestdns here serves the API and takes no arguments; zones and clients stand in the global option bestdns")
+		return d.Errf("bestdns here serves the API and takes no arguments; zones and clients are in the global option bestdns")
 	}
 	if d.NextBlock(0) {
-		return d.Errf("bestdns here serves the API and has no block; zones and clients stand in the global option bestdns")
+		return d.Errf("bestdns here serves the API and has no block; zones and clients are in the global option bestdns")
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ func init() {
 		Short: "Makes tokens, finds what is wrong, moves zones, backs up, and shows BestDNS at work",
 		Long: `BestDNS keeps DNS records for ACME DNS challenges on behalf of clients that each
 may change what they need and no more. The service is configured in Caddy's own
-configuration; these commands are for what stands around it.`,
+configuration; these commands are for what is around it.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
 				return caddy.ExitCodeSuccess, cmd.Help()

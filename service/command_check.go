@@ -70,7 +70,7 @@ wrong, and with 2 if it could not be checked.`,
 			if len(args) == 1 {
 				options.domain = args[0]
 				if strings.Trim(args[0], ".") == "" { // of a variable that is not set
-					return couldNotCheck(cmd, fmt.Errorf("%q is no domain; leave it out to check the service", args[0]))
+					return couldNotCheck(cmd, fmt.Errorf("%q is not a domain; leave it out to check the service", args[0]))
 				}
 			}
 			code, err := options.run(cmd)

@@ -49,7 +49,7 @@ func (c *checkedConfig) accounts(ctx context.Context, ca string) (uris []string,
 }
 
 // isAccountAt reports whether an account is with the CA of that domain name, and
-// not with its staging environment, whose certificates nobody trusts.
+// not with its staging environment, whose certificates no one trusts.
 func isAccountAt(location, ca string) bool {
 	u, err := url.Parse(location)
 	if err != nil {

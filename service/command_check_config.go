@@ -65,7 +65,7 @@ func readCheckedConfig(file, adapter string) (config checkedConfig, err error) {
 
 func isClient(module map[string]any) bool { return module["name"] == "bestdns" }
 
-// findClients looks for the module wherever one may stand in automation policies: in
+// findClients looks for the module wherever one may be in automation policies: in
 // their issuers, and in what modules other than Caddy's own have in those.
 func (c *checkedConfig) findClients(node any, subjects []string) {
 	switch node := node.(type) {
@@ -93,7 +93,7 @@ func (c *checkedConfig) findClients(node any, subjects []string) {
 }
 
 // subjectName returns a policy's subject as Caddy has it once it is loaded. One that
-// is no name stays as it is, and matches no domain.
+// is not a name stays as it is, and matches no domain.
 func subjectName(text string) string {
 	replaced := caddy.NewReplacer().ReplaceKnown(text, "")
 	ascii, err := toASCII(replaced)

@@ -335,8 +335,8 @@ func TestCheckCommandExit(t *testing.T) {
 	}{
 		"unknown flag":    {[]string{"--bogus"}, "--bogus"},
 		"no domain":       {[]string{"localhost", "--resolver", "127.0.0.1:1"}, "two labels"},
-		"empty domain":    {[]string{"", "--resolver", "127.0.0.1:1"}, "is no domain"},
-		"dot":             {[]string{".", "--resolver", "127.0.0.1:1"}, "is no domain"},
+		"empty domain":    {[]string{"", "--resolver", "127.0.0.1:1"}, "is not a domain"},
+		"dot":             {[]string{".", "--resolver", "127.0.0.1:1"}, "is not a domain"},
 		"missing file":    {[]string{"www.example.org", "--config", "/nonexistent/Caddyfile"}, "/nonexistent/Caddyfile"},
 		"CA's directory":  {[]string{"www.example.org", "--ca", "https://acme-v02.api.letsencrypt.org/directory", "--resolver", "127.0.0.1:1"}, "--ca letsencrypt.org"},
 		"no CA":           {[]string{"www.example.org", "--ca", "", "--resolver", "127.0.0.1:1"}, "--ca letsencrypt.org"},

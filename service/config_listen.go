@@ -12,8 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// parseListen reads a listen address; one without a network stands for UDP and TCP, one
-// without a port for port 53. It refuses what no socket can be opened at: Caddy would
+// parseListen reads a listen address; one without a network means UDP and TCP, one
+// without a port port 53. It refuses what no socket can be opened at: Caddy would
 // find out only when it starts the configuration, and take it for a host name.
 func parseListen(text string) ([]caddy.NetworkAddress, error) {
 	const defaultPort = 53
@@ -67,9 +67,9 @@ func checkListenFamily(network, host string) error {
 	case err != nil:
 		return nil
 	case strings.HasSuffix(network, "4") && !address.Unmap().Is4():
-		return fmt.Errorf("%q is no IPv4 address, and the network is %s", host, network)
+		return fmt.Errorf("%q is not an IPv4 address, and the network is %s", host, network)
 	case strings.HasSuffix(network, "6") && address.Is4():
-		return fmt.Errorf("%q is no IPv6 address, and the network is %s", host, network)
+		return fmt.Errorf("%q is not an IPv6 address, and the network is %s", host, network)
 	}
 	return nil
 }

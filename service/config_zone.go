@@ -23,7 +23,7 @@ type Zone struct {
 
 	// The name servers of a built-in zone, at least one. They make the zone's NS
 	// records, and the first is the primary in its SOA record. One whose name
-	// lies in the zone needs its addresses here.
+	// is in the zone needs its addresses here.
 	NameServers []NameServer `json:"ns,omitempty"`
 
 	// The TTL of records that are appended without one, the answers to challenges
@@ -72,7 +72,7 @@ type NameServer struct {
 	// The name server's own name.
 	Name string `json:"name"`
 
-	// Its addresses, where its name lies in the zone.
+	// Its addresses, where its name is in the zone.
 	Addresses []string `json:"addresses,omitempty"`
 }
 

@@ -358,7 +358,7 @@ func placeholder(r *http.Request, name string) string {
 	return value
 }
 
-// clientAddress returns the address of the client as Caddy determines it, behind
+// clientAddress returns the address of the client as Caddy determines it, after
 // trusted proxies too.
 func clientAddress(r *http.Request) string {
 	if address, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && address != "" {

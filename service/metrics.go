@@ -105,7 +105,7 @@ func (c collector) collectQueries(out exposition, server *nameserver.Server) {
 		}
 	}
 	// A counter that begins with its first query has no increase then, and a zone that
-	// nobody asks about is what one wants to be told of.
+	// no one asks about is what one wants to be told of.
 	for _, zone := range c.app.hosting.Zones() {
 		if zone.Builtin() && !asked[zone.Apex] {
 			out.count(queriesDesc, 0, zone.Apex.String(), "TXT", "NOERROR")

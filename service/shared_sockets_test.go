@@ -92,7 +92,7 @@ func waitUntil(t *testing.T, what string, is func() bool) {
 }
 
 // unstartable is the standard configuration with an address that the machine does not
-// have, behind those that it has.
+// have, after those that it has.
 func (s *service) unstartable() string {
 	return strings.Replace(s.standard(), "listen "+s.dns, "listen "+s.dns+" 192.0.2.1:53", 1)
 }

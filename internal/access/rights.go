@@ -123,7 +123,7 @@ func (r *rights) addGrant(rule Rule, change func(*grant)) {
 	}
 }
 
-// covers reports whether records of type t may be written. Zero stands for all
+// covers reports whether records of type t may be written. Zero means all
 // types at once, which only a rule without types gives.
 func (g grant) covers(t record.Type) bool {
 	return g.any || slices.Contains(g.types, t)
@@ -279,7 +279,7 @@ func (r *rights) reads(zone, name record.Name) bool {
 }
 
 // anyAbove reports whether one of the under grants that reach owner in zone is
-// good. Such grants stand between owner and the zone's apex.
+// good. Such grants are between owner and the zone's apex.
 func (r *rights) anyAbove(zone, owner record.Name, good func(grant) bool) bool {
 	if len(r.under) == 0 {
 		return false

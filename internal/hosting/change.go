@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// ChangeTimeout is the time that a change has at most, whoever waits for it. A
+// ChangeTimeout is the time that a change has at most, also if no one waits for it. A
 // change that has begun runs to its end even if the caller goes away.
 const ChangeTimeout = 10 * time.Second
 
@@ -24,7 +24,7 @@ type Caller struct {
 	Address string
 	// RequestID is what the caller is told to look for in the log.
 	RequestID string
-	// Name is what the log calls a caller who is no client.
+	// Name is what the log calls a caller that is not a client.
 	Name string
 }
 

@@ -104,7 +104,7 @@ func (z *providerZone) list(ctx context.Context, client string, s selection) (it
 	})
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.Canceled):
-		return nil, busyError{context.Cause(ctx)} // the caller has gone, which is no failure of the provider
+		return nil, busyError{context.Cause(ctx)} // the caller has gone, which is not a failure of the provider
 	case err != nil:
 		return nil, err
 	}

@@ -47,13 +47,13 @@ func hostOf(owner record.Name) record.Name {
 }
 
 // silenced returns the names that new records take from wildcards of the zone, each once.
-// That a record takes the place of the wildcard's at a name of its own is no loss, if the
+// That a record replaces the wildcard's at a name of its own loses nothing, if the
 // wildcard has no other types.
 func silenced(z *nameserver.Snapshot, records []record.Record) (found []Silenced) {
 	for _, r := range records[:min(mostSilencing, len(records))] {
 		host, wildcard := z.Silenced(r.Name)
 		switch {
-		case host == "", record.AwaitsChallenge(host): // for which no wildcard stands anyway
+		case host == "", record.AwaitsChallenge(host): // for which no wildcard answers anyway
 			continue
 		case host == r.Name && replaces(z, wildcard, r.Name, records):
 			continue

@@ -58,7 +58,7 @@ func (z *Zone) NameServerConfig() nameserver.ZoneConfig {
 }
 
 // defaultTTL returns the TTL in seconds of a record that is appended or set without one.
-// A resolver must not keep what is at the name of a challenge, or the CA behind it
+// A resolver must not keep what is at the name of a challenge, or a CA that asks through it
 // would not see the next one there: that of a wildcard, or of a renewal.
 func (z *Zone) defaultTTL(r record.Record) uint32 {
 	answers := r.Type == record.TypeTXT && record.AwaitsChallenge(r.Name)
