@@ -81,7 +81,7 @@ func streamRecords(w http.ResponseWriter, zone record.Name, found iter.Seq[hosti
 	var b fair.Breather
 	for e := range found {
 		b.Breathe()
-		text, err := json.Marshal(protocol.Record(zone, e))
+		text, err := json.Marshal(e.Record(zone))
 		if err != nil {
 			return err
 		}

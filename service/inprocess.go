@@ -56,7 +56,7 @@ func (a *App) localList(ctx context.Context, who hosting.Caller, zone string) (i
 	}
 	return func(yield func(api.Record) bool) {
 		for e := range found {
-			if !yield(protocol.Record(want.Zone, e)) {
+			if !yield(e.Record(want.Zone)) {
 				return
 			}
 		}

@@ -36,10 +36,7 @@ func (a *App) subscribe(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("subscribing to events: %w", err)
 	}
-	events, ok := module.(*caddyevents.App)
-	if !ok {
-		return fmt.Errorf("subscribing to events: the app is a %T", module)
-	}
+	events := module.(*caddyevents.App)
 	return errors.Join(
 		events.On("started", onEvent{func(context.Context) { a.publish() }}),
 		events.On("stopping", onEvent{func(context.Context) { a.deleteOwed() }}),

@@ -73,7 +73,7 @@ func verdictOf(failure *Error) Verdict {
 	switch {
 	case failure == nil:
 		return Changed
-	case failure.isFailure():
+	case failure.Status >= 500 && !failure.Quiet:
 		return Failed
 	}
 	return Refused

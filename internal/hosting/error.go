@@ -56,10 +56,6 @@ func (e *Error) later(after time.Duration) *Error {
 	return e
 }
 
-// isFailure reports whether the fault is the service's, or the zone's provider's, and not
-// the caller's.
-func (e *Error) isFailure() bool { return e.Status >= 500 && !e.Quiet }
-
 // Recovered returns the error of a panic.
 func Recovered(value any) *Error {
 	e := Errorf(api.Internal, "the service failed; its log has the cause under this request id: please report it")

@@ -136,8 +136,7 @@ func (z *providerZone) get(ctx context.Context) ([]libdns.Record, error) {
 func (z *providerZone) outgoing(records []record.Record) []libdns.Record {
 	out := make([]libdns.Record, len(records))
 	for i, r := range records {
-		e := newEntry(r)
-		out[i] = api.Record{Name: e.Owner.Relative(z.apex), Type: e.Type, TTL: &e.TTL, Data: &e.Data}.Libdns()
+		out[i] = newEntry(r).Record(z.apex).Libdns()
 	}
 	return out
 }

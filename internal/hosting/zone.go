@@ -7,6 +7,7 @@ import (
 
 	"github.com/libdns/libdns"
 
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
@@ -108,6 +109,11 @@ type Entry struct {
 	Type  string
 	Data  string // in presentation format, or the text itself for TXT
 	TTL   int64  // seconds
+}
+
+// Record returns the entry as the API and libdns have it, its name relative to a zone.
+func (e Entry) Record(zone record.Name) api.Record {
+	return api.Record{Name: e.Owner.Relative(zone), Type: e.Type, TTL: &e.TTL, Data: &e.Data}
 }
 
 func newEntry(r record.Record) Entry {

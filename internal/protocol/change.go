@@ -121,7 +121,7 @@ func named(zone record.Name, records []api.Record) []string {
 func Records(zone record.Name, done hosting.Result) api.Records {
 	answer := api.Records{Records: make([]api.Record, len(done.Entries))}
 	for i, e := range done.Entries {
-		answer.Records[i] = Record(zone, e)
+		answer.Records[i] = e.Record(zone)
 	}
 	for _, c := range done.CNAMEs {
 		answer.CNAMEs = append(answer.CNAMEs, api.CNAME{Name: c.Name.String(), Target: c.Target.String()})
@@ -130,11 +130,6 @@ func Records(zone record.Name, done hosting.Result) api.Records {
 		answer.Silenced = append(answer.Silenced, api.Silenced{Name: s.Name.String(), Wildcard: s.Wildcard.String()})
 	}
 	return answer
-}
-
-// Record is a record in an answer, its name relative to a zone.
-func Record(zone record.Name, e hosting.Entry) api.Record {
-	return api.Record{Name: e.Owner.Relative(zone), Type: e.Type, TTL: &e.TTL, Data: &e.Data}
 }
 
 // Query reads which records are wanted; name and type are "" for any. The error is a

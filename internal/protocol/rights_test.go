@@ -215,7 +215,7 @@ func (w *rightsWorld) get(client, zone string) answer {
 	}
 	records := []api.Record{}
 	for e := range found {
-		records = append(records, Record(want.Zone, e))
+		records = append(records, e.Record(want.Zone))
 	}
 	a := answerOf(api.Records{Records: records}, nil)
 	a.records = records

@@ -9,10 +9,8 @@ package demo
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +26,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
@@ -73,10 +72,7 @@ type site struct {
 }
 
 // Digest is what the service's configuration holds of the token.
-func (s site) Digest() string {
-	sum := sha256.Sum256([]byte(s.Token))
-	return "sha256:" + hex.EncodeToString(sum[:])
-}
+func (s site) Digest() string { return access.DigestOf(s.Token).String() }
 
 // ports are free ports of the loopback interface.
 type ports struct {
