@@ -95,7 +95,7 @@ var agreedDifferences = []difference{
 	{"Alias loops", []string{"BIND"}, aliasLoop},
 	{"Addresses from a wildcard", []string{"Knot", "NSD"}, wildcardOwner},
 	{"Repeated records", []string{"Knot", "NSD"}, withoutRepetition},
-	{"Types that may stand beside a CNAME", []string{"Knot", "NSD", "BIND"}, besideCNAME},
+	{"Types that may be beside a CNAME", []string{"Knot", "NSD", "BIND"}, besideCNAME},
 	{"Targets of rarer types", []string{"NSD", "BIND"}, withoutRareTargets},
 	{"TTLs within an RRset", []string{"NSD", "BIND"}, lowestTTL},
 	{"Sibling glue", []string{"BIND"}, withoutSiblingGlue},
