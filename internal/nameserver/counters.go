@@ -80,7 +80,7 @@ func (c *queryCounts) add(shard int, t record.Type, rcode int) {
 		c.shards[shard].CompareAndSwap(nil, new(countShard))
 		counts = c.shards[shard].Load()
 	}
-	counts[typeIndex(t)][rcodeIndex(rcode)].Add(1)
+	counts[typeIndex(t)][slices.Index(rcodes[:], rcode)].Add(1)
 }
 
 func (c *queryCounts) appendTo(list []QueryCount, zone record.Name) []QueryCount {
@@ -103,44 +103,23 @@ func (c *queryCounts) appendTo(list []QueryCount, zone record.Name) []QueryCount
 // typeLabels are the types counted by themselves, the others first.
 var typeLabels = [...]string{"other", "A", "AAAA", "ANY", "CAA", "CNAME", "DS", "HTTPS", "MX", "NS", "PTR", "SOA", "SRV", "SVCB", "TLSA", "TXT"}
 
-// typeIndexes are indexes of typeLabels by type up to 255.
-var typeIndexes = func() (indexes [256]uint8) {
-	for i, label := range typeLabels {
-		if t := dns.StringToType[label]; int(t) < len(indexes) {
-			indexes[t] = uint8(i)
-		}
+// typeIndexes are indexes of typeLabels by type, up to the highest that has one.
+var typeIndexes = func() (indexes [dns.TypeCAA + 1]uint8) {
+	for i, label := range typeLabels[1:] {
+		indexes[dns.StringToType[label]] = uint8(1 + i)
 	}
-	indexes[0] = 0 // what "other" is not a name of
 	return indexes
 }()
 
-var caaIndex = uint8(slices.Index(typeLabels[:], "CAA"))
-
 func typeIndex(t record.Type) uint8 {
-	switch {
-	case int(t) < len(typeIndexes):
+	if int(t) < len(typeIndexes) {
 		return typeIndexes[t]
-	case uint16(t) == dns.TypeCAA:
-		return caaIndex
 	}
 	return 0
 }
 
-// rcodeLabels are those of the RCODEs that there are in answers.
-var rcodeLabels = [...]string{"NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "BADVERS"}
-
-func rcodeIndex(rcode int) uint8 {
-	switch rcode {
-	case dns.RcodeSuccess:
-		return 0
-	case dns.RcodeNameError:
-		return 1
-	case dns.RcodeRefused:
-		return 2
-	case dns.RcodeFormatError:
-		return 3
-	case dns.RcodeNotImplemented:
-		return 4
-	}
-	return 5
-}
+// rcodes are the RCODEs that there are in answers, and rcodeLabels their names.
+var (
+	rcodes      = [...]int{dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeRefused, dns.RcodeFormatError, dns.RcodeNotImplemented, dns.RcodeBadVers}
+	rcodeLabels = [len(rcodes)]string{"NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "BADVERS"}
+)

@@ -120,9 +120,9 @@ var errStopped = errors.New("reading has ended without an error")
 func (s *Socket) run() {
 	defer close(s.done)
 	for {
-		waits := s.errors.attempt()
+		stop := s.errors.attempt()
 		err := s.read()
-		waits.stop()
+		stop()
 		select {
 		case <-s.closing:
 			return

@@ -70,48 +70,26 @@ func (t *socketErrors) succeeded() {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.over()
-}
-
-// over ends the failure. The lock is held.
-func (t *socketErrors) over() {
 	if t.current.Swap(nil) != nil && t.notices.over() {
 		t.log.Info("a socket can be read again", "after", time.Since(t.since))
 	}
 }
 
-// attempt begins one to read, which ends the failure when it goes on for long enough.
-func (t *socketErrors) attempt() *readAttempt {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	w := &readAttempt{errors: t}
-	if t.current.Load() != nil {
-		w.timer = time.AfterFunc(readsAgain, w.end)
+// attempt begins one to read, which ends the failure when it goes on for long enough. It
+// returns what ends the attempt.
+func (t *socketErrors) attempt() (stop func()) {
+	if t.current.Load() == nil {
+		return func() {}
 	}
-	return w
-}
-
-// readAttempt is an attempt to read that may go on for long.
-type readAttempt struct {
-	errors  *socketErrors
-	timer   *time.Timer // nil if there is no failure to end
-	stopped bool        // guarded by the lock of errors
-}
-
-func (w *readAttempt) end() {
-	w.errors.mu.Lock()
-	defer w.errors.mu.Unlock()
-	if !w.stopped {
-		w.errors.over()
-	}
-}
-
-func (w *readAttempt) stop() {
-	w.errors.mu.Lock()
-	defer w.errors.mu.Unlock()
-	w.stopped = true
-	if w.timer != nil {
-		w.timer.Stop()
+	ended := make(chan struct{})
+	timer := time.AfterFunc(readsAgain, func() {
+		defer close(ended)
+		t.succeeded()
+	})
+	return func() {
+		if !timer.Stop() {
+			<-ended // or what comes next would be taken for over
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"math/bits"
+	"slices"
 
 	"github.com/tidwall/btree"
 )
@@ -200,8 +201,8 @@ func (t *trie) own(b *branch) *branch {
 	}
 	c := *b
 	c.edit = t.edit
-	c.entries = append([]entry(nil), b.entries...)
-	c.branches = append([]*branch(nil), b.branches...)
+	c.entries = slices.Clone(b.entries)
+	c.branches = slices.Clone(b.branches)
 	return &c
 }
 
@@ -271,20 +272,6 @@ func (t *trie) deleteIn(b *branch, hash uint64, level int, key string) *branch {
 }
 
 // inserted and removed return slices that are no longer than they have to be.
-func inserted[T any](s []T, i int, v T) []T {
-	longer := make([]T, len(s)+1)
-	copy(longer, s[:i])
-	longer[i] = v
-	copy(longer[i+1:], s[i:])
-	return longer
-}
+func inserted[T any](s []T, i int, v T) []T { return slices.Concat(s[:i], []T{v}, s[i:]) }
 
-func removed[T any](s []T, i int) []T {
-	if len(s) == 1 {
-		return nil
-	}
-	shorter := make([]T, len(s)-1)
-	copy(shorter, s[:i])
-	copy(shorter[i:], s[i+1:])
-	return shorter
-}
+func removed[T any](s []T, i int) []T { return slices.Concat(s[:i], s[i+1:]) }
