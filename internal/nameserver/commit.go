@@ -192,7 +192,10 @@ func (s *Server) commit(next func(*batch) *job) bool {
 	for ; j != nil; j = next(b) {
 		b.jobs = append(b.jobs, j)
 		if whole := b.plan(j); !whole {
-			s.commitOneByOne(b.jobs)
+			// The others begin again: this one may have left anything in the drafts.
+			close(j.done)
+			for others := inTurn(b.jobs[:len(b.jobs)-1]...); s.commit(others); {
+			}
 			return true
 		}
 	}
@@ -200,18 +203,13 @@ func (s *Server) commit(next func(*batch) *job) bool {
 	return true
 }
 
-// commitOneByOne does jobs, of which the last has panicked and failed, in a batch for
-// each: the one that failed may have left anything in the drafts.
-func (s *Server) commitOneByOne(jobs []*job) {
-	failed := jobs[len(jobs)-1]
-	close(failed.done)
-	for _, j := range jobs[:len(jobs)-1] {
-		b := &batch{server: s, jobs: []*job{j}, rehearsal: j.rehearsal}
-		lost := s.ensureWritable()
-		if !b.plan(j) {
-			b.drafts = nil
+// inTurn returns jobs one after the other, each once.
+func inTurn(jobs ...*job) func(*batch) *job {
+	return func(*batch) (next *job) {
+		if len(jobs) > 0 {
+			next, jobs = jobs[0], jobs[1:]
 		}
-		b.end(lost)
+		return next
 	}
 }
 
@@ -455,16 +453,26 @@ func (d *draft) put(key string, n node) {
 	d.batch.bytes += len(n)
 }
 
-// drop takes the records at a name that are to go, and returns their number.
-func (d *draft) drop(key string, gone func(record.Record) bool) int {
+// edit has the records at a name changed, or taken out where keep is false, and returns the
+// number of those.
+func (d *draft) edit(key string, edit func(r *record.Record) (keep bool)) (edited int) {
 	n, _ := d.next.tree.Get(key)
 	all := n.appendRecords(nil, record.NameFromKey(key))
-	left := slices.DeleteFunc(slices.Clone(all), gone)
-	if len(left) == len(all) {
-		return 0
+	left := make([]record.Record, 0, len(all))
+	for _, r := range all {
+		before := r
+		keep := edit(&r)
+		if keep {
+			left = append(left, r)
+		}
+		if !keep || r != before {
+			edited++
+		}
 	}
-	d.put(key, packNode(left))
-	return len(all) - len(left)
+	if edited > 0 {
+		d.put(key, packNode(left))
+	}
+	return edited
 }
 
 // changedSets returns the RRsets of the store that the draft changes.

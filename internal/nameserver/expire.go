@@ -136,11 +136,11 @@ func (s *Server) expire() (again time.Duration) {
 
 func (s *Server) dropDue(due []deadline, now time.Time) (again time.Duration) {
 	var dropped, names int
-	gone := func(r record.Record) bool { return r.Expires != 0 && r.Expires <= now.Unix() }
+	keep := func(r *record.Record) bool { return r.Expires == 0 || r.Expires > now.Unix() }
 	err := s.commitAlone(func(b *batch) {
 		dropped, names = 0, 0
 		for _, d := range due {
-			dropped += b.draft(d.zone).drop(d.key, gone)
+			dropped += b.draft(d.zone).edit(d.key, keep)
 			if names++; b.isFull() {
 				return // the rest comes next, after changes that wait
 			}
@@ -159,16 +159,6 @@ func (s *Server) commitAlone(plan func(*batch)) error {
 		plan(b)
 		return nil
 	}}
-	s.commit(only(j))
+	s.commit(inTurn(j))
 	return j.err
-}
-
-// only returns the one job of a batch.
-func only(j *job) func(*batch) *job {
-	return func(b *batch) *job {
-		if b != nil {
-			return nil
-		}
-		return j
-	}
 }

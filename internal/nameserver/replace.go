@@ -32,6 +32,6 @@ func (d *draft) clear() {
 		return true
 	})
 	for _, key := range keys {
-		d.drop(key, d.next.isReplaceable)
+		d.edit(key, func(r *record.Record) bool { return !d.next.isReplaceable(*r) })
 	}
 }

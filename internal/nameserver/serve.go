@@ -137,7 +137,7 @@ func (s *Server) finishRevert() {
 		return
 	}
 	j := &job{alone: true, plan: s.served.configure, done: make(chan struct{})}
-	if s.commit(only(j)); j.err == nil {
+	if s.commit(inTurn(j)); j.err == nil {
 		s.unfinished = false
 		s.log.Info("the NS records of the configuration before are back")
 	}

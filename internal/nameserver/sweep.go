@@ -44,7 +44,11 @@ func (s *Server) capExpiries(now time.Time) {
 	err := s.commitAlone(func(b *batch) {
 		records = 0
 		for _, d := range far {
-			records += b.draft(d.zone).capExpiries(d.key, now.Add(s.lifetime(d.zone.name)).Unix())
+			latest := now.Add(s.lifetime(d.zone.name)).Unix()
+			records += b.draft(d.zone).edit(d.key, func(r *record.Record) bool {
+				r.Expires = min(r.Expires, latest)
+				return true
+			})
 		}
 	})
 	if err != nil { // the log has it already
@@ -103,22 +107,4 @@ func (s *Server) shortestLifetime() time.Duration {
 		}
 	}
 	return shortest
-}
-
-// capExpiries has the records at a name expire no later than then, in Unix seconds, and
-// returns the number of those that would have.
-func (d *draft) capExpiries(key string, then int64) int {
-	n, _ := d.next.tree.Get(key)
-	records := n.appendRecords(nil, record.NameFromKey(key))
-	changed := 0
-	for i := range records {
-		if records[i].Expires > then {
-			records[i].Expires = then
-			changed++
-		}
-	}
-	if changed > 0 {
-		d.put(key, packNode(records))
-	}
-	return changed
 }
