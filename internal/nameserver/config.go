@@ -109,7 +109,7 @@ func newConfigRecords(c ZoneConfig) (*configRecords, error) {
 
 // add adds a record, unless it is there already.
 func (c *configRecords) add(name record.Name, t record.Type, ttl uint32, data string) {
-	r := rrset(appendPacked(nil, ttl, 0, data))
+	r := rrset(appendRecord(nil, record.Record{TTL: ttl, Data: data}))
 	for i := range c.sets {
 		set := &c.sets[i]
 		if set.name != name || set.typ != t {
@@ -156,12 +156,8 @@ func (c *configRecords) soa(serial uint32) soaSets {
 	for _, n := range []uint32{serial, soaRefresh, soaRetry, soaExpire, c.negativeTTL} {
 		data = binary.BigEndian.AppendUint32(data, n)
 	}
-	sets := soaSets{cacheable: rrset(appendPacked(nil, c.negativeTTL, 0, string(data)))}
-	sets.uncacheable = sets.cacheable
-	if c.negativeTTL != 0 {
-		sets.uncacheable = rrset(appendPacked(nil, 0, 0, string(data)))
-	}
-	return sets
+	withTTL := func(ttl uint32) rrset { return rrset(appendRecord(nil, record.Record{TTL: ttl, Data: string(data)})) }
+	return soaSets{cacheable: withTTL(c.negativeTTL), uncacheable: withTTL(0)}
 }
 
 // has reports whether an RRset other than the SOA is made.

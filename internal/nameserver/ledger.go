@@ -150,34 +150,28 @@ func (s *Server) Uses() map[string]Use {
 // there. nodes are what the change leaves at the names that it changes.
 func (b *batch) charge(d *draft, nodes []record.Node, keys []string, a Account, number uint32) error {
 	l := b.server.ledger.Load()
-	var client, all Use
+	var ours, all Use
 	var domains map[domain]int
 	for i, n := range nodes {
 		key := keys[i]
-		before, _ := d.next.tree.Get(key)
-		more := 0
-		for _, r := range before.records() {
-			size := Use{-1, -recordSize(key, len(r.data))}
+		more := 0 // that expire
+		count := func(client uint32, expires int64, data string, by int) {
+			size := Use{by, by * recordSize(key, len(data))}
 			all = all.plus(size)
-			if r.client == number {
-				client = client.plus(size)
+			if client == number {
+				ours = ours.plus(size)
 			}
-			if r.expires != 0 {
-				more--
+			if expires != 0 {
+				more += by
 			}
 		}
-		for i := range n.Records {
-			r := &n.Records[i]
-			if r.Type == record.TypeSOA {
-				continue
-			}
-			size := Use{1, recordSize(key, len(r.Data))}
-			all = all.plus(size)
-			if r.Client == number {
-				client = client.plus(size)
-			}
-			if r.Expires != 0 {
-				more++
+		before, _ := d.next.tree.Get(key)
+		for _, r := range before.records() {
+			count(r.client, r.expires, r.data, -1)
+		}
+		for _, r := range n.Records {
+			if r.Type != record.TypeSOA {
+				count(r.Client, r.Expires, r.Data, +1)
 			}
 		}
 		if more != 0 {
@@ -187,7 +181,7 @@ func (b *batch) charge(d *draft, nodes []record.Node, keys []string, a Account, 
 			domains[domain{d.zone, challengeKey(key)}] += more
 		}
 	}
-	if err := b.checkAccount(l, d, a, number, client, all); err != nil {
+	if err := b.checkAccount(l, d, a, number, ours, all); err != nil {
 		return err
 	}
 	for at, more := range domains {
@@ -196,7 +190,7 @@ func (b *batch) charge(d *draft, nodes []record.Node, keys []string, a Account, 
 				is, record.NameFromKey(at.key), a.Challenges)
 		}
 	}
-	b.pend(number, client, domains)
+	b.pend(number, ours, domains)
 	return nil
 }
 

@@ -193,7 +193,7 @@ func TestUpgrade(t *testing.T) {
 		if binary.BigEndian.Uint64(set[4:]) != uint64(soon) {
 			return errors.New("a record of no client is not as in version 1")
 		}
-		late := binary.BigEndian.AppendUint64(appendPacked(nil, 60, 0, "")[:4], 1<<32+5)
+		late := binary.BigEndian.AppendUint64(appendRecord(nil, record.Record{TTL: 60})[:4], 1<<32+5)
 		late = append(binary.BigEndian.AppendUint16(late, 2), "\x01z"...)
 		if err := sets.Put(key, append(set, late...)); err != nil {
 			return err

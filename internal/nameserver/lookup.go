@@ -233,8 +233,7 @@ func (l *lookup) step(name record.Name, t record.Type) (target record.Name) {
 		return ""
 	}
 	if name == l.zone.zone && t == record.TypeSOA {
-		l.add(name, t, l.zone.soa.cacheable)
-		l.outcome = found
+		l.add(at, name, t, l.zone.soa.cacheable)
 		return ""
 	}
 	if t == record.Type(dns.TypeANY) && at.node != "" {
@@ -242,15 +241,11 @@ func (l *lookup) step(name record.Name, t record.Type) (target record.Name) {
 		// true answer, which a cache can use, and what Knot and BIND give too. It is the
 		// one with the lowest type, so that the answer is always the same.
 		t, set, _ := at.node.next()
-		l.add(name, t, set)
-		l.setUncacheable(at, t, name)
-		l.outcome = found
+		l.add(at, name, t, set)
 		return ""
 	}
 	if set := at.node.find(t); set != "" {
-		l.add(name, t, set)
-		l.setUncacheable(at, t, name)
-		l.outcome = found
+		l.add(at, name, t, set)
 		return ""
 	}
 	alias := at.node.find(record.TypeCNAME)
@@ -258,9 +253,7 @@ func (l *lookup) step(name record.Name, t record.Type) (target record.Name) {
 		l.outcome = noData
 		return ""
 	}
-	l.add(name, record.TypeCNAME, alias)
-	l.setUncacheable(at, record.TypeCNAME, name)
-	l.outcome = found
+	l.add(at, name, record.TypeCNAME, alias)
 	first, _ := alias.next()
 	return l.follow(record.Name(first.data), t)
 }
@@ -281,16 +274,12 @@ func (l *lookup) follow(target record.Name, t record.Type) record.Name {
 	return target
 }
 
-func (l *lookup) add(owner record.Name, t record.Type, set rrset) {
-	l.answer = append(l.answer, answerSet{owner: owner, typ: t, set: set})
-}
-
-// setUncacheable marks the answer that was just added if it is a wildcard's, at a name at which
-// a challenge may be answered at any time: the wildcard then does not stand for it any more.
-func (l *lookup) setUncacheable(at location, t record.Type, name record.Name) {
-	if at.wildcard && (t == record.TypeTXT || t == record.TypeCNAME) && l.zone.awaits(name) {
-		l.answer[len(l.answer)-1].uncacheable = true
-	}
+// add adds an RRset to the answer. That of a wildcard must not be kept for a name at which a
+// challenge may be answered at any time: the wildcard then does not stand for it any more.
+func (l *lookup) add(at location, owner record.Name, t record.Type, set rrset) {
+	uncacheable := at.wildcard && (t == record.TypeTXT || t == record.TypeCNAME) && l.zone.awaits(owner)
+	l.answer = append(l.answer, answerSet{owner: owner, typ: t, set: set, uncacheable: uncacheable})
+	l.outcome = found
 }
 
 // affords reports whether the zone can be looked through for another name, whatever

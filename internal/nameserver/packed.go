@@ -63,11 +63,6 @@ func (s rrset) next() (packedRecord, rrset) {
 	}, s[end:]
 }
 
-// appendPacked appends a record that is no client's.
-func appendPacked(buf []byte, ttl uint32, expires int64, data string) []byte {
-	return appendRecord(buf, record.Record{TTL: ttl, Expires: expires, Data: data})
-}
-
 func appendRecord(buf []byte, r record.Record) []byte {
 	buf = binary.BigEndian.AppendUint32(buf, r.TTL)
 	buf = binary.BigEndian.AppendUint32(buf, r.Client)

@@ -182,22 +182,13 @@ func (s *store) explain(err error) error {
 			"perhaps an old one that has not ended yet; end it, or give this one a store of its own: %w", s.path, s.lockTimeout, err)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("opening the store %q: it has to be readable and writable for the user that runs this process: %w", s.path, err)
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, errDamaged), isCutShort(err):
-		return fmt.Errorf("opening the store %q: %w; restore a back-up, or move the file away to begin with an empty store", s.path, joinDamaged(err))
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, errDamaged), strings.Contains(err.Error(), "file size too small"): // for which bbolt has no error of its own
+		if !errors.Is(err, errDamaged) {
+			err = fmt.Errorf("%w: %w", errDamaged, err)
+		}
+		return fmt.Errorf("opening the store %q: %w; restore a back-up, or move the file away to begin with an empty store", s.path, err)
 	}
 	return fmt.Errorf("opening the store %q: %w", s.path, err)
-}
-
-// isCutShort reports whether the file ends before what it must begin with, for which
-// bbolt has no error of its own.
-func isCutShort(err error) bool { return strings.Contains(err.Error(), "file size too small") }
-
-// joinDamaged puts errDamaged before what bbolt says.
-func joinDamaged(err error) error {
-	if errors.Is(err, errDamaged) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", errDamaged, err)
 }
 
 func syncFolder(path string) error {
@@ -260,10 +251,7 @@ func (s *store) serials() (map[record.Name]uint32, error) {
 		serials[record.Name(name)] = binary.BigEndian.Uint32(serial)
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return serials, nil
+	return serials, err
 }
 
 // eachZone calls read with the name of each zone in wire form and its bucket, nil where

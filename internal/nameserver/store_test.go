@@ -128,10 +128,10 @@ func TestLoadErrors(t *testing.T) {
 		{"short fingerprint", func(b *bbolt.Bucket) error { return b.Put(configKey, []byte("short")) }},
 		{"no RRsets", func(b *bbolt.Bucket) error { return b.DeleteBucket(setsBucket) }},
 		{"RRset of another zone", func(b *bbolt.Bucket) error {
-			return b.Bucket(setsBucket).Put(setKey(name(t, "example.net").Key(), record.TypeTXT), []byte(rrset(appendPacked(nil, 1, 0, ""))))
+			return b.Bucket(setsBucket).Put(setKey(name(t, "example.net").Key(), record.TypeTXT), []byte(rrset(appendRecord(nil, record.Record{TTL: 1}))))
 		}},
 		{"an invalid key", func(b *bbolt.Bucket) error {
-			return b.Bucket(setsBucket).Put([]byte(zone.Key()+"x\x01\x03\x00\x00\x00\x10"), []byte(rrset(appendPacked(nil, 1, 0, ""))))
+			return b.Bucket(setsBucket).Put([]byte(zone.Key()+"x\x01\x03\x00\x00\x00\x10"), []byte(rrset(appendRecord(nil, record.Record{TTL: 1}))))
 		}},
 		{"an invalid RRset", func(b *bbolt.Bucket) error {
 			return b.Bucket(setsBucket).Put(setKey(zone.Key(), record.TypeTXT), []byte("x"))
@@ -257,8 +257,8 @@ func useStore(path string, zone ZoneConfig) error {
 // they are refused, or all that can be done with them can be.
 func FuzzStored(f *testing.F) {
 	zone := record.Name("\x07example\x03org\x00")
-	f.Add(setKey(zone.Key(), record.TypeTXT), appendPacked(nil, 60, 0, "\x05hello"))
-	f.Add(setKey(zone.Key()+"a\x01\x01\x00", record.TypeA), appendPacked(appendPacked(nil, 60, 7, "abcd"), 30, 0, "efgh"))
+	f.Add(setKey(zone.Key(), record.TypeTXT), appendRecord(nil, record.Record{TTL: 60, Data: "\x05hello"}))
+	f.Add(setKey(zone.Key()+"a\x01\x01\x00", record.TypeA), appendRecord(appendRecord(nil, record.Record{TTL: 60, Expires: 7, Data: "abcd"}), record.Record{TTL: 30, Data: "efgh"}))
 	f.Add([]byte(zone.Key()), []byte{})
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		owner, typ, err := splitSetKey(key, zone.Key())
