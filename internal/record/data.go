@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -334,13 +335,13 @@ func JoinStrings(data string) string {
 
 // packData returns the wire form of rr's RDATA, names in lower case.
 func packData(t Type, rr dns.RR) (string, error) {
+	rr.Header().Name = "."
 	if err := lowerNames(rr); err != nil {
 		return "", fmt.Errorf("%s data: %w", t, err)
 	}
 	if addressMissing(rr) {
 		return "", fmt.Errorf("%s data: an address is missing", t)
 	}
-	rr.Header().Name = "."
 	buf := make([]byte, dns.Len(rr)+1)
 	end, err := dns.PackRR(rr, buf, 0, nil, false)
 	if err != nil {
@@ -417,75 +418,53 @@ const amtDiscovery = 0x80
 // lowerNames puts the names in RDATA in lower case, so that data which means the
 // same is the same.
 func lowerNames(rr dns.RR) error {
-	var err error
-	lower := func(names ...*string) {
-		for _, name := range names {
-			if err == nil {
-				*name, err = lowerName(*name)
+	for _, name := range namesIn(reflect.ValueOf(rr).Elem()) {
+		if *name == "" && !needsNames(rr) {
+			continue
+		}
+		lower, err := lowerName(*name)
+		if err != nil {
+			return err
+		}
+		*name = lower
+	}
+	return nil
+}
+
+// needsNames reports whether all names in a record must be there: that of a gateway is not
+// where the gateway is an address.
+func needsNames(rr dns.RR) bool {
+	switch rr := rr.(type) {
+	case *dns.IPSECKEY:
+		return rr.GatewayType == dns.IPSECGatewayHost
+	case *dns.AMTRELAY:
+		return rr.GatewayType&^amtDiscovery == dns.AMTRELAYHost
+	}
+	return true
+}
+
+// namesIn returns the domain names in a record, its owner first, which miekg/dns marks by
+// a tag.
+func namesIn(record reflect.Value) (names []*string) {
+	for i := range record.NumField() {
+		field := record.Field(i)
+		switch record.Type().Field(i).Tag.Get("dns") {
+		case "domain-name", "cdomain-name", "ipsechost", "amtrelayhost":
+			switch at := field.Addr().Interface().(type) {
+			case *string:
+				names = append(names, at)
+			case *[]string:
+				for j := range *at {
+					names = append(names, &(*at)[j])
+				}
+			}
+		case "":
+			if field.Kind() == reflect.Struct { // the header, and SVCB in HTTPS
+				names = append(names, namesIn(field)...)
 			}
 		}
 	}
-	switch rr := rr.(type) {
-	case *dns.CNAME:
-		lower(&rr.Target)
-	case *dns.NS:
-		lower(&rr.Ns)
-	case *dns.PTR:
-		lower(&rr.Ptr)
-	case *dns.MX:
-		lower(&rr.Mx)
-	case *dns.SRV:
-		lower(&rr.Target)
-	case *dns.SVCB:
-		lower(&rr.Target)
-	case *dns.HTTPS:
-		lower(&rr.Target)
-	case *dns.SOA:
-		lower(&rr.Ns, &rr.Mbox)
-	case *dns.NAPTR:
-		lower(&rr.Replacement)
-	case *dns.AFSDB:
-		lower(&rr.Hostname)
-	case *dns.KX:
-		lower(&rr.Exchanger)
-	case *dns.RP:
-		lower(&rr.Mbox, &rr.Txt)
-	case *dns.RT:
-		lower(&rr.Host)
-	case *dns.PX:
-		lower(&rr.Map822, &rr.Mapx400)
-	case *dns.MINFO:
-		lower(&rr.Rmail, &rr.Email)
-	case *dns.MB:
-		lower(&rr.Mb)
-	case *dns.MG:
-		lower(&rr.Mg)
-	case *dns.MR:
-		lower(&rr.Mr)
-	case *dns.TALINK:
-		lower(&rr.PreviousName, &rr.NextName)
-	case *dns.LP:
-		lower(&rr.Fqdn)
-	case *dns.MD:
-		lower(&rr.Md)
-	case *dns.MF:
-		lower(&rr.Mf)
-	case *dns.NSAPPTR:
-		lower(&rr.Ptr)
-	case *dns.HIP:
-		for i := range rr.RendezvousServers {
-			lower(&rr.RendezvousServers[i])
-		}
-	case *dns.IPSECKEY:
-		if rr.GatewayType == dns.IPSECGatewayHost {
-			lower(&rr.GatewayHost)
-		}
-	case *dns.AMTRELAY:
-		if rr.GatewayType&^amtDiscovery == dns.AMTRELAYHost {
-			lower(&rr.GatewayHost)
-		}
-	}
-	return err
+	return names
 }
 
 // lowerName puts a name in presentation format in lower case. It does so on the
@@ -494,14 +473,22 @@ func lowerName(name string) (string, error) {
 	if name == "" {
 		return "", errors.New("a name is missing")
 	}
-	var wire [maxNameLen]byte
-	end, err := dns.PackDomainName(name, wire[:], 0, nil, false)
-	if err != nil {
-		return "", fmt.Errorf("name %q: %w", shorten(name), err)
+	if !strings.ContainsAny(name, `\ABCDEFGHIJKLMNOPQRSTUVWXYZ`) {
+		return name, nil
 	}
-	lower, err := NameFromWire(wire[:end])
+	lower, err := libraryName(name)
 	if err != nil {
 		return "", fmt.Errorf("name %q: %w", shorten(name), err)
 	}
 	return lower.String(), nil
+}
+
+// libraryName reads a name as miekg/dns has it.
+func libraryName(name string) (Name, error) {
+	var wire [maxNameLen + 1]byte
+	end, err := dns.PackDomainName(name, wire[:], 0, nil, false)
+	if err != nil {
+		return "", err
+	}
+	return NameFromWire(wire[:end])
 }

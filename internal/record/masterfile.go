@@ -118,32 +118,11 @@ func skipMark(file io.Reader, name string) (io.Reader, error) {
 // are escaped are meant.
 func checkASCII(rr dns.RR) error {
 	for _, name := range namesIn(reflect.ValueOf(rr).Elem()) {
-		if i := strings.IndexFunc(name, func(c rune) bool { return c >= utf8.RuneSelf }); i >= 0 {
-			return fmt.Errorf("name %q: not ASCII; write an internationalized name in its A-label form (xn--…)", shorten(name))
+		if i := strings.IndexFunc(*name, func(c rune) bool { return c >= utf8.RuneSelf }); i >= 0 {
+			return fmt.Errorf("name %q: not ASCII; write an internationalized name in its A-label form (xn--…)", shorten(*name))
 		}
 	}
 	return nil
-}
-
-// namesIn returns the domain names in a record, its owner first, which miekg/dns marks by
-// a tag.
-func namesIn(record reflect.Value) (names []string) {
-	for i := range record.NumField() {
-		field := record.Field(i)
-		switch record.Type().Field(i).Tag.Get("dns") {
-		case "domain-name", "cdomain-name", "ipsechost", "amtrelayhost":
-			if list, ok := field.Interface().([]string); ok {
-				names = append(names, list...)
-				continue
-			}
-			names = append(names, field.String())
-		case "":
-			if field.Kind() == reflect.Struct { // the header, and SVCB in HTTPS
-				names = append(names, namesIn(field)...)
-			}
-		}
-	}
-	return names
 }
 
 // fromRR puts a record of miekg/dns into canonical form.
@@ -155,12 +134,7 @@ func fromRR(rr dns.RR) (Record, error) {
 	if err := checkASCII(rr); err != nil {
 		return Record{}, err
 	}
-	var wire [maxNameLen + 1]byte
-	n, err := dns.PackDomainName(header.Name, wire[:], 0, nil, false)
-	if err != nil {
-		return Record{}, fmt.Errorf("%s: %w", header.Name, err)
-	}
-	owner, err := NameFromWire(wire[:n])
+	owner, err := libraryName(header.Name)
 	if err != nil {
 		return Record{}, fmt.Errorf("%s: %w", header.Name, err)
 	}

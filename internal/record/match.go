@@ -147,28 +147,17 @@ type Matcher struct {
 // first that gives just that.
 type matchesAt struct {
 	byKey   map[matchKey]int
-	shapes  [8]bool // of matchKey, that there are
+	shapes  [8]bool // of the keys, that there are
 	untyped []int   // the numbers of the matches with data and no type
 	read    []Type  // for which those are in byKey too
 }
 
-// matchKey is what a match gives. What it leaves open is zero.
+// matchKey is what a match gives: the parts that the shape has, the others being zero.
 type matchKey struct {
-	typ             Type
-	ttl             uint32
-	data            string
-	hasTTL, hasData bool
-}
-
-// shape numbers the kinds of keys: which of type, TTL and data are given.
-func (k matchKey) shape() int {
-	shape := 0
-	for i, given := range [...]bool{k.typ != 0, k.hasTTL, k.hasData} {
-		if given {
-			shape |= 1 << i
-		}
-	}
-	return shape
+	shape int
+	typ   Type
+	ttl   uint32
+	data  string // comparable
 }
 
 const (
@@ -204,18 +193,26 @@ func (at *matchesAt) add(i int, m Match) {
 		at.untyped = append(at.untyped, i)
 		return
 	}
-	key := matchKey{typ: m.Type}
-	if m.TTL != nil {
-		key.ttl, key.hasTTL = *m.TTL, true
-	}
+	data := ""
 	if m.Data != nil {
-		key.data, key.hasData = comparableData(m.Type, m.Data.wire), true
+		data = comparableData(m.Type, m.Data.wire)
 	}
-	at.enter(key, i)
+	at.enter(i, m, m.Type, data)
 }
 
-func (at *matchesAt) enter(key matchKey, i int) {
-	at.shapes[key.shape()] = true
+// enter enters a match as that of a type, and of data if it has any.
+func (at *matchesAt) enter(i int, m Match, t Type, data string) {
+	key := matchKey{typ: t, data: data}
+	if t != 0 {
+		key.shape |= shapeType
+	}
+	if m.TTL != nil {
+		key.shape, key.ttl = key.shape|shapeTTL, *m.TTL
+	}
+	if m.Data != nil {
+		key.shape |= shapeData
+	}
+	at.shapes[key.shape] = true
 	if first, there := at.byKey[key]; !there || i < first {
 		at.byKey[key] = i
 	}
@@ -259,15 +256,15 @@ func (m *Matcher) first(r Record) (int, error) {
 		if !there {
 			continue
 		}
-		var key matchKey
+		key := matchKey{shape: shape}
 		if shape&shapeType != 0 {
 			key.typ = r.Type
 		}
 		if shape&shapeTTL != 0 {
-			key.ttl, key.hasTTL = r.TTL, true
+			key.ttl = r.TTL
 		}
 		if shape&shapeData != 0 {
-			key.data, key.hasData = data, true
+			key.data = data
 		}
 		if i, takes := at.byKey[key]; takes && (first < 0 || i < first) {
 			first = i
@@ -312,14 +309,9 @@ func (m *Matcher) readAs(at *matchesAt, t Type) error {
 			return err
 		}
 		wire, ok, _ := match.Data.in(t)
-		if !ok {
-			continue
+		if ok {
+			at.enter(i, *match, t, comparableData(t, wire))
 		}
-		key := matchKey{typ: t, data: comparableData(t, wire), hasData: true}
-		if match.TTL != nil {
-			key.ttl, key.hasTTL = *match.TTL, true
-		}
-		at.enter(key, i)
 	}
 	at.read = append(at.read, t)
 	return nil

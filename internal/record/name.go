@@ -44,11 +44,14 @@ func ParseName(s string) (Name, error) {
 	if endsWithDot(s) {
 		labels = s[:len(s)-1]
 	}
-	var wire nameBuilder
-	if err := wire.addLabels(labels, s); err != nil {
+	wire, err := parseLabels(labels, s)
+	if err != nil {
 		return "", err
 	}
-	return wire.finish(s)
+	if len(wire)+1 > maxNameLen {
+		return "", fmt.Errorf("name %q: longer than %d octets", shorten(s), maxNameLen)
+	}
+	return Name(append(wire, 0)), nil
 }
 
 // ParseOwner reads an owner name as libdns and the API give it: relative to the
@@ -60,14 +63,14 @@ func ParseOwner(s string, zone Name) (Name, error) {
 	if endsWithDot(s) {
 		return ParseName(s)
 	}
-	var wire nameBuilder
-	if err := wire.addLabels(s, s); err != nil {
+	wire, err := parseLabels(s, s)
+	if err != nil {
 		return "", err
 	}
-	if len(wire.buf)+len(zone) > maxNameLen {
+	if len(wire)+len(zone) > maxNameLen {
 		return "", fmt.Errorf("name %q in zone %q: longer than %d octets", shorten(s), zone, maxNameLen)
 	}
-	return Name(wire.buf) + zone, nil
+	return Name(wire) + zone, nil
 }
 
 // IsDoubled reports whether s, which ParseOwner reads as owner, is relative and ends in the
@@ -93,71 +96,49 @@ func endsWithDot(s string) bool {
 	return backslashes%2 == 0
 }
 
-// nameBuilder collects labels in wire form.
-type nameBuilder struct{ buf []byte }
-
-// addLabels adds the labels of s, which has no final dot. whole is what the
-// errors show.
-func (b *nameBuilder) addLabels(s, whole string) error {
-	start := b.openLabel()
-	for i := 0; i < len(s); i++ {
+// parseLabels reads the labels of s, which has no final dot, into wire form without the
+// root's. whole is what the errors show.
+func parseLabels(s, whole string) ([]byte, error) {
+	wire := make([]byte, 1, 64)
+	label := 0 // where the length of the label at hand is to be
+	for i := 0; ; i++ {
+		if i == len(s) || s[i] == '.' {
+			switch n := len(wire) - label - 1; {
+			case n == 0:
+				return nil, fmt.Errorf("name %q: an empty label", shorten(whole))
+			case n > maxLabelLen:
+				return nil, fmt.Errorf("name %q: a label longer than %d octets", shorten(whole), maxLabelLen)
+			default:
+				wire[label] = byte(n)
+			}
+			if i == len(s) {
+				return wire, nil
+			}
+			label = len(wire)
+			wire = append(wire, 0)
+			continue
+		}
 		c := s[i]
 		switch {
-		case c == '.':
-			if err := b.closeLabel(start, whole); err != nil {
-				return err
-			}
-			start = b.openLabel()
-			continue
 		case c == '\\':
 			var width int
 			c, width = unescape(s[i:])
 			if width == 0 {
-				return fmt.Errorf("name %q: a backslash comes before one character, or before three digits up to 255", shorten(whole))
+				return nil, fmt.Errorf("name %q: a backslash comes before one character, or before three digits up to 255", shorten(whole))
 			}
 			i += width - 1
 		case c >= 0x80:
-			return fmt.Errorf("name %q: not ASCII; write an internationalized name in its A-label form (xn--…)", shorten(whole))
+			return nil, fmt.Errorf("name %q: not ASCII; write an internationalized name in its A-label form (xn--…)", shorten(whole))
 		case needsEscape(c):
-			return fmt.Errorf("name %q: the character %q is not allowed in a name unless it is escaped", shorten(whole), c)
+			return nil, fmt.Errorf("name %q: the character %q is not allowed in a name unless it is escaped", shorten(whole), c)
 		}
 		if 'A' <= c && c <= 'Z' {
 			c += 'a' - 'A'
 		}
-		b.buf = append(b.buf, c)
-		if len(b.buf) > maxNameLen {
-			return fmt.Errorf("name %q: longer than %d octets", shorten(whole), maxNameLen)
+		if wire = append(wire, c); len(wire) > maxNameLen {
+			return nil, fmt.Errorf("name %q: longer than %d octets", shorten(whole), maxNameLen)
 		}
 	}
-	return b.closeLabel(start, whole)
-}
-
-func (b *nameBuilder) openLabel() (start int) {
-	if b.buf == nil {
-		b.buf = make([]byte, 0, 64)
-	}
-	b.buf = append(b.buf, 0)
-	return len(b.buf) - 1
-}
-
-func (b *nameBuilder) closeLabel(start int, whole string) error {
-	n := len(b.buf) - start - 1
-	if n == 0 {
-		return fmt.Errorf("name %q: an empty label", shorten(whole))
-	}
-	if n > maxLabelLen {
-		return fmt.Errorf("name %q: a label longer than %d octets", shorten(whole), maxLabelLen)
-	}
-	b.buf[start] = byte(n)
-	return nil
-}
-
-func (b *nameBuilder) finish(whole string) (Name, error) {
-	b.buf = append(b.buf, 0)
-	if len(b.buf) > maxNameLen {
-		return "", fmt.Errorf("name %q: longer than %d octets", shorten(whole), maxNameLen)
-	}
-	return Name(b.buf), nil
 }
 
 // unescape reads the escape at the start of s, a backslash and what follows it.
