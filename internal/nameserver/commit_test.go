@@ -330,6 +330,7 @@ func TestNextSerial(t *testing.T) {
 
 // Index, store and what is kept beside the index agree after any changes.
 func TestIndexAndStoreAgree(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
 	path := storePath(t)

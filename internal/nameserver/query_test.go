@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -73,6 +74,9 @@ func crowded(t testing.TB) *Server {
 	return s
 }
 
+// alike are the hosts of which all are asked for like the first ones.
+var alike = regexp.MustCompile(`^(mail|ns)([2-9]|1\d)$`)
+
 // corpus yields queries: each name of the zones, its neighbours and what is below,
 // in both letter cases, for many types, with and without EDNS.
 func corpus(t testing.TB, s *Server, yield func([]byte)) {
@@ -80,7 +84,9 @@ func corpus(t testing.TB, s *Server, yield func([]byte)) {
 	names := []string{".", "org.", "example.net.", "wwwexample.org."}
 	for zone := range *s.zones.Load() {
 		for r := range snapshot(t, s, zone).Records(zone) {
-			names = append(names, r.Name.String())
+			if !alike.MatchString(r.Name.FirstLabel()) {
+				names = append(names, r.Name.String())
+			}
 		}
 	}
 	slices.Sort(names)
@@ -108,7 +114,11 @@ func corpus(t testing.TB, s *Server, yield func([]byte)) {
 	for _, known := range names {
 		for _, qname := range []string{known, mixCase(random, known), "x." + strings.TrimPrefix(known, "."), "a.b.*." + strings.TrimPrefix(known, ".")} {
 			for _, qtype := range types {
-				for _, change := range variants {
+				few := variants // of them all at one name, and for the others those that differ in length
+				if qname != known {
+					few = variants[:3]
+				}
+				for _, change := range few {
 					m := question(qname, qtype, change...)
 					packed, err := m.Pack()
 					if err != nil {
@@ -134,6 +144,7 @@ func mixCase(random *rand.Rand, s string) string {
 // TestWriterIsAsLibrary compares all answers byte for byte with those that the
 // library packs.
 func TestWriterIsAsLibrary(t *testing.T) {
+	t.Parallel()
 	s := crowded(t)
 	r := &responder{server: s}
 	buf := make([]byte, 0, writerBuffer)
@@ -339,6 +350,7 @@ func TestUnusualMessages(t *testing.T) {
 
 // What was looked up once can be built into the same answer any number of times.
 func TestAnswersAreBuiltTwice(t *testing.T) {
+	t.Parallel()
 	s, questions := costliest(t, allCostly...)
 	r := &responder{server: s}
 	for _, limit := range []int{dns.MinMsgSize, maxUDPSize, dns.MaxMsgSize} {
