@@ -1,7 +1,6 @@
 package nameserver
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -186,7 +185,7 @@ func (b *batch) charge(d *draft, nodes []record.Node, keys []string, a Account, 
 	}
 	for at, more := range domains {
 		if is := l.domains[at] + b.domains[at] + more; a.Challenges > 0 && more > 0 && is > a.Challenges {
-			return overLimit(LimitChallenges, a.Challenges, "there would be %d records of challenges at %q and below, and %d may be: they go when their clients delete them, or in time",
+			return record.OverLimit(LimitChallenges, a.Challenges, "there would be %d records of challenges at %q and below, and %d may be: they go when their clients delete them, or in time",
 				is, record.NameFromKey(at.key), a.Challenges)
 		}
 	}
@@ -203,18 +202,18 @@ func (b *batch) checkAccount(l *ledger, d *draft, a Account, number uint32, clie
 		}
 		switch {
 		case over(a.Records, is.Records, client.Records):
-			return overLimit(LimitClientRecords, a.Records, "client %q would have %d records here, and it may have %d: delete some first", a.Client, is.Records, a.Records)
+			return record.OverLimit(LimitClientRecords, a.Records, "client %q would have %d records here, and it may have %d: delete some first", a.Client, is.Records, a.Records)
 		case over(a.Bytes, is.Bytes, client.Bytes):
-			return overLimit(LimitClientBytes, a.Bytes, "the records of client %q would have %d bytes, and may have %d: delete some first", a.Client, is.Bytes, a.Bytes)
+			return record.OverLimit(LimitClientBytes, a.Bytes, "the records of client %q would have %d bytes, and may have %d: delete some first", a.Client, is.Bytes, a.Bytes)
 		}
 	}
 	// How much others have in the zone is not for this client to know.
 	is := all.plus(Use{d.next.records, d.next.bytes})
 	switch {
 	case over(a.ZoneRecords, is.Records, all.Records):
-		return overLimit(LimitZoneRecords, a.ZoneRecords, "zone %q may have %d records, and would have more: some have to be deleted first, or its max_records raised", d.zone.name, a.ZoneRecords)
+		return record.OverLimit(LimitZoneRecords, a.ZoneRecords, "zone %q may have %d records, and would have more: some have to be deleted first, or its max_records raised", d.zone.name, a.ZoneRecords)
 	case over(a.ZoneBytes, is.Bytes, all.Bytes):
-		return overLimit(LimitZoneBytes, a.ZoneBytes, "the records of zone %q may have %d bytes, and would have more: some have to be deleted first, or its max_bytes raised", d.zone.name, a.ZoneBytes)
+		return record.OverLimit(LimitZoneBytes, a.ZoneBytes, "the records of zone %q may have %d bytes, and would have more: some have to be deleted first, or its max_bytes raised", d.zone.name, a.ZoneBytes)
 	}
 	return nil
 }
@@ -236,8 +235,4 @@ func (b *batch) pend(number uint32, client Use, domains map[domain]int) {
 			b.domains[at] += more
 		}
 	}
-}
-
-func overLimit(limit record.Limit, most int, format string, args ...any) error {
-	return &record.LimitError{Limit: limit, Most: most, Reason: fmt.Sprintf(format, args...)}
 }

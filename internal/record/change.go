@@ -69,6 +69,11 @@ type LimitError struct {
 	Reason string
 }
 
+// OverLimit returns a *[LimitError] with a reason.
+func OverLimit(limit Limit, most int, format string, args ...any) error {
+	return &LimitError{Limit: limit, Most: most, Reason: fmt.Sprintf(format, args...)}
+}
+
 // Error says what would be over the limit.
 func (e *LimitError) Error() string { return e.Reason }
 

@@ -34,20 +34,15 @@ func WriteMasterFile(w io.Writer, zone Name, ttl uint32, records iter.Seq[Record
 // presentation returns type and data as they are in a master file, a TXT
 // record's strings one by one.
 func (r Record) presentation() string {
-	switch r.Type {
-	case TypeTXT:
-	default:
-		data := presentationText(r.Type, r.Data)
-		if !isPlain(r.Type) && !endsWithLine(r.Type, data, r.Data) {
-			data = genericText(r.Data)
+	data := genericText(r.Data)
+	if r.Type == TypeTXT {
+		if rr, err := unpack(r.Type, r.Data); err == nil {
+			data = strings.TrimPrefix(rr.String(), rr.Header().String())
 		}
-		return r.Type.String() + "\t" + data
+	} else if text := presentationText(r.Type, r.Data); isPlain(r.Type) || endsWithLine(r.Type, text, r.Data) {
+		data = text
 	}
-	rr, err := unpack(r.Type, r.Data)
-	if err != nil {
-		return r.Type.String() + "\t" + genericText(r.Data)
-	}
-	return r.Type.String() + "\t" + strings.TrimPrefix(rr.String(), rr.Header().String())
+	return r.Type.String() + "\t" + data
 }
 
 // endsWithLine reports whether data is read out of its text where another line follows: in

@@ -128,10 +128,7 @@ func (p *plan) touch(records []Record) error {
 		p.touched += TouchedRecord + len(records[i].Data)
 	}
 	if p.touched > p.limits.Touched {
-		return &LimitError{
-			Limit: LimitTouched, Most: p.limits.Touched,
-			Reason: fmt.Sprintf("there is more at the names of this change than one may touch (%d bytes): send it in parts, with fewer names each", p.limits.Touched),
-		}
+		return OverLimit(LimitTouched, p.limits.Touched, "there is more at the names of this change than one may touch (%d bytes): send it in parts, with fewer names each", p.limits.Touched)
 	}
 	return nil
 }
@@ -479,22 +476,13 @@ func (p *plan) checkLimits(n *planNode) error {
 	over := func(most, is, was int) bool { return most > 0 && is > most && is > was }
 	switch {
 	case over(limits.Types, len(now.sets), len(before.sets)):
-		return &LimitError{
-			Limit: LimitTypes, Most: limits.Types,
-			Reason: fmt.Sprintf("the name %q would have RRsets of %d types, and a name may have %d: delete some first", n.Name, len(now.sets), limits.Types),
-		}
+		return OverLimit(LimitTypes, limits.Types, "the name %q would have RRsets of %d types, and a name may have %d: delete some first", n.Name, len(now.sets), limits.Types)
 	case over(limits.Bytes, now.bytes, before.bytes):
-		return &LimitError{
-			Limit: LimitBytes, Most: limits.Bytes,
-			Reason: fmt.Sprintf("the records at %q would have %d bytes, and a name may have %d: delete some first", n.Name, now.bytes, limits.Bytes),
-		}
+		return OverLimit(LimitBytes, limits.Bytes, "the records at %q would have %d bytes, and a name may have %d: delete some first", n.Name, now.bytes, limits.Bytes)
 	}
 	for _, s := range now.sets {
 		if limits.Records > 0 && s.records > limits.Records && s.records > before.set(s.typ).records {
-			return &LimitError{
-				Limit: LimitRecords, Most: limits.Records,
-				Reason: fmt.Sprintf("there would be %d %s records at %q, and an RRset may have %d: delete some first", s.records, s.typ, n.Name, limits.Records),
-			}
+			return OverLimit(LimitRecords, limits.Records, "there would be %d %s records at %q, and an RRset may have %d: delete some first", s.records, s.typ, n.Name, limits.Records)
 		}
 	}
 	return nil
