@@ -129,7 +129,7 @@ func deleting(records ...record.Record) record.Change {
 	for _, r := range records {
 		typ, data := r.Text()
 		ttl := r.TTL
-		m, err := record.NewMatch(record.Root, r.Name.String(), typ, &ttl, &data)
+		m, err := record.MatchAt(r.Name, typ, &ttl, &data)
 		if err != nil {
 			panic(err)
 		}

@@ -126,7 +126,11 @@ func matches(t testing.TB, text ...string) (found []record.Match) {
 		if part[3] != "*" {
 			data = &part[3]
 		}
-		m, err := record.NewMatch(name(t, "example.org"), part[0], typ, ttl, data)
+		owner, err := record.ParseOwner(part[0], name(t, "example.org"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := record.MatchAt(owner, typ, ttl, data)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -33,17 +33,8 @@ type typedData struct {
 	ok   bool
 }
 
-// NewMatch makes a match out of its parts in text. An empty typ is any type; ttl
-// and data are nil for any.
-func NewMatch(zone Name, name, typ string, ttl *uint32, data *string) (Match, error) {
-	owner, err := ParseOwner(name, zone)
-	if err != nil {
-		return Match{}, err
-	}
-	return MatchAt(owner, typ, ttl, data)
-}
-
-// MatchAt is [NewMatch] for an owner name that is parsed already.
+// MatchAt makes a match out of its owner name and its parts in text. An empty typ is any
+// type; ttl and data are nil for any.
 func MatchAt(owner Name, typ string, ttl *uint32, data *string) (m Match, err error) {
 	m = Match{Name: owner, TTL: ttl}
 	if typ != "" {

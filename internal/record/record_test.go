@@ -139,15 +139,14 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-func TestNewMatchRefuses(t *testing.T) {
-	for _, test := range []struct{ name, owner, typ, data, want string }{
-		{"owner", "a b", "A", "192.0.2.1", "name \"a b\""},
-		{"type", "x", "FOO", "192.0.2.1", "not a record type"},
-		{"data", "x", "A", "x", "not an IP address"},
-		{"two records", "x", "A", "192.0.2.1\n@ 60 A 192.0.2.2", "not an IP address"},
+func TestMatchAtRefuses(t *testing.T) {
+	for _, test := range []struct{ name, typ, data, want string }{
+		{"type", "FOO", "192.0.2.1", "not a record type"},
+		{"data", "A", "x", "not an IP address"},
+		{"two records", "A", "192.0.2.1\n@ 60 A 192.0.2.2", "not an IP address"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := record.NewMatch(name(t, "example.org"), test.owner, test.typ, nil, &test.data)
+			_, err := record.MatchAt(name(t, "x.example.org"), test.typ, nil, &test.data)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v; want %q in it", err, test.want)
 			}
