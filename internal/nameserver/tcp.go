@@ -20,7 +20,7 @@ const (
 	// tcpWrite is how long a client may take to take an answer.
 	tcpWrite = 4 * time.Second
 	// tcpReadAhead is how much of what a client sends without waiting for the answers
-	// (RFC 7766 §6.2.1.1) is read at once. Most queries have less than 100 octets.
+	// (RFC 7766 §6.2.1.1) is read at once. Most queries have less than 100 bytes.
 	tcpReadAhead = 1024
 )
 

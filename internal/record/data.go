@@ -73,7 +73,7 @@ func unstorable(t Type) string {
 
 // ParseData reads RDATA in presentation format into wire form, names in lower
 // case. For TXT, text is the text itself, without quotes or escapes, and is split
-// into strings of 255 octets; that form alone has no room for several strings
+// into strings of 255 bytes; that form alone has no room for several strings
 // of other lengths, so such data is written as type "TYPE16" (rfc3597 true).
 //
 // The text must be one record's data and nothing else: line ends, comments,
@@ -266,7 +266,7 @@ func checkPresentation(text string) error {
 
 // Text returns RDATA in the form that [ParseData] or [ParseGenericData] reads,
 // and the type's name with it: the text itself for TXT, the form of RFC 3597
-// under the name TYPE16 where a TXT record's octets are not UTF-8. Data of other
+// under the name TYPE16 where a TXT record's bytes are not UTF-8. Data of other
 // types that has no presentation format is in the form of RFC 3597 too.
 func (r Record) Text() (typ, data string) {
 	switch r.Type {
