@@ -81,7 +81,7 @@ var (
 //		]
 //	}
 //
-// Placeholders such as `{env.NAME}` are accepted in every string of it.
+// Placeholders such as `{env.NAME}` are accepted in every string of it but the names of clients.
 type App struct {
 	// The addresses on which the built-in name server answers, as Caddy's
 	// network addresses. One without a network means both UDP and TCP. Used only
@@ -158,6 +158,9 @@ func (a *App) provisionHosting(ctx caddy.Context) error {
 	config := hosting.Config{
 		Activity: activity, Statuses: statuses, Logger: a.logger, Audit: a.logger.Named("audit"), ProcessLog: processLog(),
 	}
+	if err := a.checkNulls(); err != nil {
+		return err
+	}
 	for _, zone := range a.Zones {
 		if err := zone.provision(ctx); err != nil {
 			return fmt.Errorf("zone %q: %w", zone.Name, err)
@@ -186,9 +189,24 @@ func (a *App) provisionHosting(ctx caddy.Context) error {
 	}
 	for client := range a.hosting.Clients().All() {
 		for _, rule := range client.IdleRules() {
-			a.logger.Warn("this right can never be used: its domain is in no zone of this service, and no zone is marked cname_target",
+			why := "this right can never be used: its name is in no zone of this service"
+			if rule.Verb == access.Certificates {
+				why = "this right can never be used: its domain is in no zone of this service, and no zone is marked cname_target"
+			}
+			a.logger.Warn(why,
 				zap.String("client", client.Name()), zap.String("right", rule.String()))
 		}
+	}
+	return nil
+}
+
+// checkNulls refuses what JSON can have in the place of a zone or a client.
+func (a *App) checkNulls() error {
+	if i := slices.Index(a.Zones, nil); i >= 0 {
+		return fmt.Errorf("zone %d is null", i+1)
+	}
+	if i := slices.Index(a.Clients, nil); i >= 0 {
+		return fmt.Errorf("client %d is null", i+1)
 	}
 	return nil
 }

@@ -86,7 +86,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //	}
 //
 // A size is a number of bytes, or one with a unit such as 16MiB. A limit of 0 is no limit.
-// zone and client may be repeated, and in them ns, token,
+// listen, zone and client may be repeated, and in them ns, token,
 // tls_client_certificate, user, certificates, allow, read and client_ip.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name: only now an error knows its line
@@ -198,6 +198,7 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 		option{"max_records", number(&c.MaxRecords), false},
 		option{"max_bytes", size(&c.MaxBytes), false},
 		option{"expires", argument(&c.Expires), false},
+		option{renamedOption, func(d *caddyfile.Dispenser) error { return d.WrapErr(errRenamed) }, true},
 	))
 }
 
@@ -232,8 +233,6 @@ func readBlock(d *caddyfile.Dispenser, unknown string, options []option) error {
 		name := d.Val()
 		i := slices.IndexFunc(options, func(o option) bool { return o.name == name })
 		switch {
-		case i < 0 && name == renamedOption:
-			return d.WrapErr(errRenamed)
 		case i < 0:
 			return d.Errf(unknown+"; there are %s", name, listOptions(options))
 		case seen[name] && !options[i].repeats:
@@ -250,7 +249,9 @@ func readBlock(d *caddyfile.Dispenser, unknown string, options []option) error {
 func listOptions(options []option) string {
 	var names []string
 	for _, o := range options {
-		names = append(names, o.name)
+		if o.name != renamedOption {
+			names = append(names, o.name)
+		}
 	}
 	last := len(names) - 1
 	return strings.Join(names[:last], ", ") + " and " + names[last]

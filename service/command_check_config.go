@@ -136,6 +136,9 @@ func (c *checkedConfig) zones() (zones []*hosting.Zone, err error) {
 	if c.app == nil {
 		return nil, nil
 	}
+	if err := c.app.checkNulls(); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", c.file, err)
+	}
 	for _, zone := range c.app.Zones {
 		read, err := zone.read()
 		if err != nil {

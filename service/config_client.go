@@ -19,7 +19,8 @@ import (
 // nothing else is allowed.
 //
 // A right is a name, with `under` before it for that name and all below it, and
-// after it the record types to which it is limited. Names are absolute.
+// after it the record types to which it is limited. Names are absolute. The right
+// `watch` has no name.
 type Client struct {
 	// The client's name, for the log.
 	Name string `json:"name,omitempty"`
@@ -105,6 +106,9 @@ func (c *Client) access() (access.Config, error) {
 	config := access.Config{Name: c.Name}
 	if c.Name == "" {
 		return config, errors.New("it needs a name, by which the log refers to it")
+	}
+	if c.Name == adminName || c.Name == access.LocalName {
+		return config, errors.New("the log has that name for what this Caddy itself does: give the client another one")
 	}
 	var err error
 	if config.Description, err = replace(c.Description); err != nil {

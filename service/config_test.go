@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -54,7 +55,9 @@ func TestBadConfig(t *testing.T) {
 		{"negative ttl with a provider", "zone example.test {\nnegative_ttl 0\nprovider test_memory\n}", []string{"negative_ttl is for built-in zones"}},
 		{"zone without a name", "zone {\n}", []string{"Caddyfile:11"}},
 		{"zone without name servers", "zone example.test", []string{`zone "example.test"`, "needs its name servers"}},
-		{"zone twice", zone + "zone EXAMPLE.test. {\nns ns1.example.net\n}", []string{"configured twice"}},
+		{"zone twice", zone + "zone EXAMPLE.test. {\nns ns1.example.net\n}", []string{`zone "EXAMPLE.test."`, "configured twice"}},
+		{"option of a client in a zone", "zone example.test {\ncertificate x\n}", []string{`unknown option "certificate" of a zone`}},
+		{"name of another caller", zone + `client "(in process)" {` + "\ntoken " + hash + "\nread example.test\n}", []string{`client "(in process)"`, "another"}},
 		{"wildcard as zone", "zone *.example.test {\nns ns1.example.net\n}", []string{`zone "*.example.test"`, `host "example.test."`}},
 		{"root as zone", "zone . {\nns ns1.example.net\n}", []string{"root zone"}},
 		{"two targets", "zone a.test {\nns ns1.example.net\ncname_target\n}\nzone b.test {\nns ns1.example.net\ncname_target\n}", []string{"cname_target", `"b.test"`, `"a.test."`}},
@@ -219,5 +222,23 @@ func TestRateLimit(t *testing.T) {
 				t.Errorf("%d answers a second, want %d", got, test.want)
 			}
 		})
+	}
+}
+
+// TestNullInConfig: JSON can have null where a zone or a client should be.
+func TestNullInConfig(t *testing.T) {
+	for config, want := range map[string]string{
+		`{"zones":[null]}`:   "zone 1 is null",
+		`{"clients":[null]}`: "client 1 is null",
+	} {
+		var app App
+		if err := json.Unmarshal([]byte(config), &app); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+		defer cancel()
+		if err := app.Provision(ctx); err == nil || err.Error() != want {
+			t.Errorf("%s: %v", config, err)
+		}
 	}
 }

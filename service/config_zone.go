@@ -129,7 +129,7 @@ func (z *Zone) read() (*hosting.Zone, error) {
 	if apex.FirstLabel() == "*" {
 		return nil, fmt.Errorf("a wildcard is a name within a zone: host %q, or the name above it that is a zone", apex.Parent())
 	}
-	zone := &hosting.Zone{Apex: apex, CNAMETarget: z.CNAMETarget, ProviderName: z.providerName()}
+	zone := &hosting.Zone{Apex: apex, Name: z.Name, CNAMETarget: z.CNAMETarget, ProviderName: z.providerName()}
 	if zone.TTL, err = ttlSeconds("ttl", cmp.Or(z.TTL, caddy.Duration(defaultTTL))); err != nil {
 		return nil, err
 	}

@@ -84,3 +84,17 @@ func TestWantsReplace(t *testing.T) {
 		}
 	}
 }
+
+// TestFilterInHiddenZone: a client without a right in a zone gets the answer for a zone that
+// is not there, whatever else it asks for.
+func TestFilterInHiddenZone(t *testing.T) {
+	s := startStandard(t)
+	for _, query := range []string{"?type=QQQ", "?name=" + strings.Repeat("a", 64), "?name=x&type=AXFR"} {
+		if a := s.call(t, "web1", http.MethodGet, "/v1/zones/secret.test/records"+query, ""); a.status != http.StatusNotFound {
+			t.Errorf("%s: %d %s", query, a.status, a.body)
+		}
+		if a := s.call(t, "ops", http.MethodGet, "/v1/zones/example.test/records"+query, ""); a.status != http.StatusUnprocessableEntity {
+			t.Errorf("%s: %d %s", query, a.status, a.body)
+		}
+	}
+}

@@ -50,7 +50,7 @@ func (s *Service) note(who Caller, zone *Zone, c ChangeSeen, took time.Duration,
 	audit.Error(c.Outcome, append(fields, CauseField(failure.Cause))...)
 }
 
-// namesOf names some records of a change by owner and type, as the caller named them.
+// namesOf names some records of a change by type and the owner that the caller asked for.
 func namesOf(c *Change) []string {
 	const most = 20
 	var rest []string

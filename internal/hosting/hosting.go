@@ -73,7 +73,7 @@ func New(c Config) (*Service, error) {
 	}
 	for _, zone := range c.Zones {
 		if err := s.add(zone); err != nil {
-			return nil, fmt.Errorf("zone %q: %w", strings.TrimSuffix(zone.Apex.String(), "."), err)
+			return nil, fmt.Errorf("zone %q: %w", zone.Name, err)
 		}
 	}
 	var err error

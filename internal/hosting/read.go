@@ -17,6 +17,8 @@ type Query struct {
 	Name record.Name
 	// Type is zero for any.
 	Type record.Type
+	// Invalid is why the rest could not be read. It is reported to callers that may use the zone.
+	Invalid error
 }
 
 // Records returns the records that a caller wants and may read. Those of a built-in zone are
@@ -27,6 +29,9 @@ func (s *Service) Records(ctx context.Context, client *access.Client, want Query
 	zone, err := s.placeZone(client, want.Zone)
 	if err != nil {
 		return nil, AsError(err, want.Zone)
+	}
+	if want.Invalid != nil {
+		return nil, want.Invalid
 	}
 	selected := selection{under: want.Zone, typ: want.Type, visible: func(owner record.Name) bool {
 		return owner.In(want.Zone) && s.MayRead(client, zone.Apex, owner)

@@ -15,6 +15,8 @@ import (
 // Zone is a hosted zone. It is not changed once it is given to [New].
 type Zone struct {
 	Apex record.Name
+	// Name is how the configuration writes the apex, for errors about it.
+	Name string
 	// TTL is that of records that are written without one, ChallengeTTL that of answers to
 	// challenges. In seconds.
 	TTL, ChallengeTTL uint32

@@ -112,7 +112,11 @@ func named(zone record.Name, records []api.Record) []string {
 		if owner, err := record.ParseOwner(r.Name, zone); err == nil {
 			name = owner.String()
 		}
-		names = append(names, text.Brief(name+" "+r.Type, text.MaxName))
+		typ := r.Type
+		if t, err := record.ParseType(typ); err == nil {
+			typ = t.String()
+		}
+		names = append(names, text.Brief(name+" "+typ, text.MaxName))
 	}
 	return names
 }
@@ -132,21 +136,20 @@ func Records(zone record.Name, done hosting.Result) api.Records {
 	return answer
 }
 
-// Query reads which records are wanted; name and type are "" for any. The error is a
-// *[hosting.Error].
+// Query reads which records are wanted; name and type are "" for any. What is invalid in these
+// is in the query. The error is a *[hosting.Error].
 func Query(zone, name, typ string) (want hosting.Query, err error) {
 	if want.Zone, err = ParseZone(zone); err != nil {
 		return want, err
 	}
 	if name != "" {
-		if want.Name, err = record.ParseOwner(name, want.Zone); err != nil {
-			return want, hosting.Errorf(api.InvalidRecord, "%w", err)
-		}
+		want.Name, err = record.ParseOwner(name, want.Zone)
 	}
-	if typ != "" {
-		if want.Type, err = record.ParseType(typ); err != nil {
-			return want, hosting.Errorf(api.InvalidRecord, "%w", err)
-		}
+	if typ != "" && err == nil {
+		want.Type, err = record.ParseType(typ)
+	}
+	if err != nil {
+		want.Invalid = hosting.Errorf(api.InvalidRecord, "%w", err)
 	}
 	return want, nil
 }

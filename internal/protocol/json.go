@@ -105,16 +105,19 @@ func jsonReason(err error) string {
 	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &meaning):
 		return fmt.Sprintf("unknown field %q%s", meaning.JSONPointer.LastToken(), within(meaning.JSONPointer.Parent()))
 	case errors.As(err, &meaning):
-		what := string(meaning.JSONValue) // of a number that does not fit
-		if what == "" {
-			what = "a value of type " + typeNames[meaning.JSONKind]
+		what := "a value of type " + typeNames[meaning.JSONKind]
+		if meaning.JSONPointer.LastToken() == "ttl" && len(meaning.JSONValue) > 0 {
+			what = string(meaning.JSONValue) // a number that does not fit
 		}
 		return what + " is not of the right type" + within(meaning.JSONPointer)
 	}
 	reason := strings.TrimPrefix(err.Error(), "jsontext: ")
-	switch {
-	case strings.Contains(reason, "surrogate"):
-		return reason + "; " + otherText
+	switch isSyntax := errors.As(err, &syntax); {
+	// The decoder's words have some of the data after the escape in them.
+	case isSyntax && strings.Contains(reason, "surrogate"):
+		return "half of a character, a surrogate without its other half (RFC 8259 §8.2)" + within(syntax.JSONPointer) + "; " + otherText
+	case isSyntax && strings.Contains(reason, "escape sequence"):
+		return "an invalid escape sequence" + within(syntax.JSONPointer)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return strings.Replace(reason, "EOF", "end", 1)
 	}

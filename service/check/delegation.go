@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/caddy-dns/bestdns/internal/nsquery"
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -109,5 +111,6 @@ func (z HostedZone) servers() []nsquery.Server {
 			}
 		}
 	}
+	slices.SortStableFunc(servers, func(x, y nsquery.Server) int { return strings.Compare(x.Name.String(), y.Name.String()) })
 	return servers
 }

@@ -90,7 +90,11 @@ func (p *probe) withdraw(ctx context.Context) {
 // write writes a challenge-like record for the domain. It returns nil if none is there.
 func (c *checker) write(ctx context.Context, r *reached, s subject) *probe {
 	if r.service == nil || r.denied {
-		c.emit(Step{Name: "write", Status: Skipped, Found: "no challenge is written: there is no service to write to"})
+		why := "there is no service to write to"
+		if r.denied {
+			why = "the service does not accept the token"
+		}
+		c.emit(Step{Name: "write", Status: Skipped, Found: "no challenge is written: " + why})
 		return nil
 	}
 	p := &probe{service: r.service, asked: s.owner, at: s.owner, values: []string{randomValue()}}
