@@ -83,6 +83,18 @@ func smallFileSystem(t *testing.T) (folder string) {
 	return folder
 }
 
+// refuseMoreZones has a service with a full disk refuse a configuration with new zones.
+func refuseMoreZones(t *testing.T, s *harness.Service) {
+	t.Helper()
+	config := s.Store + "\n"
+	for i := range 300 {
+		config += fmt.Sprintf("zone more%d.example {\nns ns1.more%d.example 127.0.0.1\n}\n", i, i)
+	}
+	if answer, err := load(t, s, config); err != nil || !strings.HasPrefix(answer, "400") {
+		t.Errorf("a configuration for which there is no room: %.300s %v", answer, err)
+	}
+}
+
 // When the disk is full, changes are refused, with certainty and without harm; all
 // else goes on, and changes too when there is room again.
 func TestFullDisk(t *testing.T) {
@@ -125,6 +137,8 @@ func TestFullDisk(t *testing.T) {
 			}
 			check("with a full disk")
 			s.WantHealth(t, "with a full disk", s.Store)
+			refuseMoreZones(t, s)
+			check("after a configuration for which there is no room")
 
 			// It recovers when there is room, without being asked for a change, and not before.
 			const ended = "the store can be written again"

@@ -81,6 +81,12 @@ func (collector) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c collector) Collect(metrics chan<- prometheus.Metric) {
+	select {
+	case <-c.app.hosting.Closed():
+		// Caddy's admin endpoint keeps the registry of a configuration that it has refused.
+		c.app = liveApps.newest(c.app)
+	default:
+	}
 	out := exposition{metrics}
 	healthy := 0.0
 	if c.app.health() == nil {

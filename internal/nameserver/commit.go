@@ -48,7 +48,7 @@ type job struct {
 	// alone makes the job a batch of its own, which succeeds even where nothing can
 	// be written, if it needs nothing written.
 	alone bool
-	// rehearsal, of a job that is alone, has an empty commit stand for what it would
+	// rehearsal, of a job that is alone, has a probe be written instead of what it would
 	// have written, and nothing published.
 	rehearsal bool
 
@@ -288,11 +288,13 @@ func (b *batch) finish(lost error) (err error) {
 	case lost != nil && (len(changes) > 0 || !first.alone):
 		return fmt.Errorf("%w: %w", ErrReadOnly, lost)
 	case len(changes) > 0:
-		if b.rehearsal {
-			changes = nil
-		}
 		written = true
-		if err := s.store.write(changes); err == nil {
+		write := func() error { return s.store.write(changes) }
+		if b.rehearsal { // as much, with the pages of zones that are new
+			size := max(sizeOf(changes), leastProbe) + len(changes)*zonePages
+			write, changes = func() error { return s.store.probe(size) }, nil
+		}
+		if err := write(); err == nil {
 			s.written(changes)
 		} else if err = s.recoverCommit(changes, err); err != nil {
 			return err

@@ -115,6 +115,9 @@ func (s *Server) retry() {
 	s.accept()
 }
 
+// zonePages is how many bytes of pages a new zone takes, beside its records.
+const zonePages = 4 << 10
+
 // probeKey is where a probe is, in the bucket of what is about the store itself. One
 // that could not be deleted is replaced by the next.
 var probeKey = []byte("probe")
