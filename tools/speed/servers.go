@@ -132,6 +132,8 @@ const caddyfile = `{
 		client speed {
 			token sha256:%[5]x
 			allow under %[4]s
+			max_records 0
+			max_bytes 0
 		}
 	}
 }
