@@ -200,7 +200,7 @@ func (a *App) provisionHosting(ctx caddy.Context) error {
 	return nil
 }
 
-// checkNulls refuses what JSON can have in the place of a zone or a client.
+// checkNulls refuses null, which JSON can have instead of a zone or a client.
 func (a *App) checkNulls() error {
 	if i := slices.Index(a.Zones, nil); i >= 0 {
 		return fmt.Errorf("zone %d is null", i+1)

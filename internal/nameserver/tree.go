@@ -32,7 +32,7 @@ type tree struct {
 //	key
 //	node
 //
-// No entry is "", which is none.
+// "" means that there is no entry.
 type entry string
 
 func newEntry(key string, n node) entry {

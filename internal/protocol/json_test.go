@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
-// TestParseChangeStrict sends what Go's decoder would accept and somebody else
+// TestParseChangeStrict sends what Go's decoder would accept and others
 // would read in another way.
 func TestParseChangeStrict(t *testing.T) {
 	tests := []struct{ name, body, want string }{
@@ -42,7 +42,7 @@ func TestParseChangeStrict(t *testing.T) {
 		{"halves with something between", `{"delete":[{"name":"\ud83dx\ude00"}]}`, "half of a character"},
 		{"half of a pair behind a backslash", `{"delete":[{"name":"\\\ud83d"}]}`, "half of a character"},
 		{"escape that is cut off", `{"delete":[{"name":"\ud83d\ude`, "unexpected end"},
-		{"escape that is none", `{"delete":[{"name":"\uZZZZ"}]}`, "an invalid escape sequence in"},
+		{"invalid escape", `{"delete":[{"name":"\uZZZZ"}]}`, "an invalid escape sequence in"},
 		{"key of a record outside", `{"name":"x"}`, "name"},
 		{"kind in a record", `{"append":[{"name":"x","append":[]}]}`, "append"},
 		{"list", `[]`, "array"},
