@@ -33,6 +33,8 @@ type Client struct {
 	UDPTimeout time.Duration
 	// AlsoTCP has Ask try TCP too where there is no answer over UDP, as a CA's resolver does.
 	AlsoTCP bool
+
+	polls polls
 }
 
 const (
@@ -40,6 +42,10 @@ const (
 	defaultUDPTimeout = 1500 * time.Millisecond // a CA waits about as long
 	tcpTimeout        = 3 * time.Second
 )
+
+// payload is how large an answer over UDP may be in bytes. That fits every path (the DNS flag
+// day of 2020).
+const payload = 1232
 
 // Question asks for an RRset.
 type Question struct {
@@ -55,7 +61,6 @@ func (q Question) message() *dns.Msg {
 	m := new(dns.Msg).SetQuestion(q.Name.String(), q.Type)
 	m.RecursionDesired = q.Recurse
 	m.CheckingDisabled = q.NoValidation
-	const payload = 1232 // fits every path (the DNS flag day of 2020)
 	m.SetEdns0(payload, true)
 	return m
 }
@@ -92,6 +97,10 @@ func (c *Client) AskOver(ctx context.Context, network, address string, q Questio
 	if err != nil {
 		return Answer{Question: q, Err: err}
 	}
+	return newAnswer(q, m)
+}
+
+func newAnswer(q Question, m *dns.Msg) Answer {
 	return Answer{
 		Question: q, Rcode: m.Rcode, Authoritative: m.Authoritative, truncated: m.Truncated,
 		Records: m.Answer, Authority: m.Ns, Additional: m.Extra,
@@ -101,11 +110,7 @@ func (c *Client) AskOver(ctx context.Context, network, address string, q Questio
 func (c *Client) exchange(ctx context.Context, network, address string, question *dns.Msg, timeout time.Duration) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	dial := c.Dial
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
-	conn, err := dial(ctx, network, address)
+	conn, err := c.dial(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -119,10 +124,22 @@ func (c *Client) exchange(ctx context.Context, network, address string, question
 		return nil, ctx.Err()
 	case err != nil:
 		return nil, err
-	case !answer.Response || len(answer.Question) != 1 || !isSame(answer.Question[0], question.Question[0]):
+	case !isTo(answer, question):
 		return nil, errors.New("the answer is to another question")
 	}
 	return answer, nil
+}
+
+func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if c.Dial != nil {
+		return c.Dial(ctx, network, address)
+	}
+	return new(net.Dialer).DialContext(ctx, network, address)
+}
+
+// isTo reports whether a message is the answer to a question.
+func isTo(answer, question *dns.Msg) bool {
+	return answer.Response && answer.Id == question.Id && len(answer.Question) == 1 && isSame(answer.Question[0], question.Question[0])
 }
 
 func isSame(a, b dns.Question) bool {

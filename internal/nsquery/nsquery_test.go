@@ -8,11 +8,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -200,42 +198,6 @@ func TestPanic(t *testing.T) {
 		}
 	})
 	t.Error("no panic")
-}
-
-// TestUntil waits for a server that is late, gives up one that is silent, and names one that
-// does not follow.
-func TestUntil(t *testing.T) {
-	var rounds atomic.Int32
-	with := func(has func() bool) Server {
-		at := serve(t, func(q *dns.Msg, _ string) *dns.Msg {
-			if has() {
-				return reply(q, "asked.test. 60 IN TXT here")
-			}
-			return reply(q)
-		})
-		return Server{name(t, "ns.test"), at}
-	}
-	at := serve(t, func(*dns.Msg, string) *dns.Msg { return nil })
-	prompt, silent := with(func() bool { return true }), Server{name(t, "silent.test"), at}
-	late := with(func() bool { return rounds.Add(1) > silentRounds+1 })
-	old := with(func() bool { return false })
-	client := &Client{UDPTimeout: 50 * time.Millisecond}
-	q := Question{Name: name(t, "asked.test"), Type: dns.TypeTXT}
-	has := func(a Answer) bool { return len(a.Texts()) > 0 }
-
-	lagging, silents := client.Until(t.Context(), []Server{prompt, silent, late}, q, has, time.Hour)
-	if diff := cmp.Diff([]Server{silent}, silents, cmp.Comparer(func(a, b Server) bool { return a == b })); len(lagging) > 0 || diff != "" {
-		t.Errorf("lagging %v; silent (-want +got):\n%s", lagging, diff)
-	}
-	lagging, silents = client.Until(t.Context(), []Server{prompt, silent, old}, q, has, 0)
-	if !slices.Equal(lagging, []Server{old}) || !slices.Equal(silents, []Server{silent}) {
-		t.Errorf("lagging %v, silent %v", lagging, silents)
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, silents = client.Until(ended, []Server{prompt}, q, has, time.Hour); !slices.Equal(silents, []Server{prompt}) {
-		t.Errorf("silent %v", silents)
-	}
 }
 
 // TestZoneOf asks for zones by answers as resolvers give them. That of an alias is not that

@@ -87,54 +87,6 @@ func askAll(servers []Server, q Question, ask func(address string) Answer) []Ans
 	return answers
 }
 
-// untilPause is the time between two rounds of Until, and silentRounds how many of them in
-// a row a server may leave without an answer.
-const (
-	untilPause   = 300 * time.Millisecond
-	silentRounds = 2
-)
-
-// Until asks the servers again and again until all that answer have what is wanted, by the
-// function has, or the time is over, or the context. It returns those that answered without
-// it, and those that were silent. A server that stays silent is not waited for: it may be so
-// for days, and its resolvers ask the others.
-func (c *Client) Until(ctx context.Context, servers []Server, q Question, has func(Answer) bool, within time.Duration) (lagging, silent []Server) {
-	began := time.Now()
-	silence := make(map[Server]int) // rounds in a row
-	asked := servers
-	for {
-		var missing []Server
-		for i, answer := range c.AskAll(ctx, asked, q) {
-			s := asked[i]
-			switch {
-			case answer.Err != nil:
-				silence[s]++
-			case has(answer):
-				continue
-			default:
-				silence[s] = 0
-			}
-			if silence[s] < silentRounds {
-				missing = append(missing, s)
-			} else {
-				silent = append(silent, s)
-			}
-		}
-		asked = missing
-		if len(asked) == 0 || time.Since(began) > within || !Sleep(ctx, untilPause) {
-			break
-		}
-	}
-	for _, s := range asked {
-		if silence[s] > 0 {
-			silent = append(silent, s)
-		} else {
-			lagging = append(lagging, s)
-		}
-	}
-	return lagging, silent
-}
-
 // Sleep waits, and reports whether it waited to the end of that time.
 func Sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)

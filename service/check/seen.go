@@ -31,11 +31,19 @@ func (c *checker) checkSeen(ctx context.Context, p *probe, servers []nsquery.Ser
 		return false
 	}
 	began := time.Now()
-	lagging, silent := c.client.Until(ctx, servers, nsquery.Question{Name: p.at, Type: dns.TypeTXT}, p.isIn, c.arrivalTimeout)
+	within, cancel := context.WithTimeout(ctx, c.arrivalTimeout)
+	defer cancel()
+	wanted := []nsquery.Wanted{{Question: nsquery.Question{Name: p.at, Type: dns.TypeTXT}, Has: p.isIn}}
+	var missing []nsquery.Server
+	for _, o := range c.client.Until(within, servers, wanted, nil) {
+		if o.State != nsquery.Serves {
+			missing = append(missing, o.Server)
+		}
+	}
 	if ctx.Err() != nil {
 		return false
 	}
-	missing, took := append(lagging, silent...), time.Since(began)
+	took := time.Since(began)
 	if len(missing) > 0 {
 		step.Status = Wrong
 		step.Found = fmt.Sprintf("what was written is not served by %s, %s later", joinServers(missing), took.Round(time.Second))
