@@ -1,6 +1,7 @@
 package nsquery
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -63,6 +64,57 @@ func (a Answer) Texts() (texts []string) {
 	}
 	slices.Sort(texts)
 	return slices.Compact(texts)
+}
+
+// RRset returns the records at the name and of the type that was asked about, as the server has
+// them: of a delegation, and of the addresses that go with it, it tells in a referral.
+func (a Answer) RRset() (records []record.Record) {
+	sections := a.Records
+	switch a.Question.Type {
+	case dns.TypeNS:
+		sections = slices.Concat(sections, a.Authority)
+	case dns.TypeA, dns.TypeAAAA:
+		sections = slices.Concat(sections, a.Additional)
+	}
+	for _, rr := range sections {
+		if rr.Header().Rrtype != a.Question.Type || nameOf(rr.Header().Name) != a.Question.Name {
+			continue
+		}
+		if r, err := recordOf(rr); err == nil {
+			records = append(records, r)
+		}
+	}
+	return records
+}
+
+// recordOf returns a record of the DNS library in canonical form.
+func recordOf(rr dns.RR) (record.Record, error) {
+	wire := make([]byte, dns.Len(rr)+1)
+	end, err := dns.PackRR(rr, wire, 0, nil, false)
+	if err != nil {
+		return record.Record{}, err
+	}
+	r := record.Record{Name: nameOf(rr.Header().Name), Type: record.Type(rr.Header().Rrtype), TTL: rr.Header().Ttl}
+	const fixed = 2 + 2 + 4 + 2 // type, class, TTL, length
+	start := len(r.Name) + fixed
+	if r.Name == "" || start > end {
+		return r, errors.New("not a record")
+	}
+	r.Data, err = record.CanonicalData(r.Type, string(wire[start:end]))
+	return r, err
+}
+
+// Referral returns the zone to which the server refers instead of an answer, "" if it does not.
+func (a Answer) Referral() record.Name {
+	if a.Err != nil || a.Authoritative || len(a.Records) > 0 || a.Rcode != dns.RcodeSuccess {
+		return ""
+	}
+	for _, rr := range a.Authority {
+		if cut := nameOf(rr.Header().Name); rr.Header().Rrtype == dns.TypeNS && cut != "" && a.Question.Name.In(cut) {
+			return cut
+		}
+	}
+	return ""
 }
 
 // NameServers returns the sorted names in the NS records of the zone that was asked about: its

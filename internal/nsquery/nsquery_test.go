@@ -29,11 +29,17 @@ func name(t testing.TB, text string) record.Name {
 // was asked, the function sees too. It returns where.
 func serve(t testing.TB, answer func(q *dns.Msg, network string) *dns.Msg) netip.AddrPort {
 	t.Helper()
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var tcp net.Listener
+	var udp net.PacketConn
+	err := errors.New("not tried")
+	for try := 0; err != nil && try < 20; try++ { // the port of one may be taken for the other
+		if tcp, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			break
+		}
+		if udp, err = net.ListenPacket("udp", tcp.Addr().String()); err != nil {
+			tcp.Close()
+		}
 	}
-	udp, err := net.ListenPacket("udp", tcp.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,6 +121,8 @@ func (c *Client) poll(ctx context.Context, s Server, wanted []Wanted) Outcome {
 		defer conn.Close()
 		defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })()
 		p.conn = conn
+	case ctx.Err() != nil:
+		return Outcome{Server: s, Last: none}
 	case !c.AlsoTCP:
 		return Outcome{Server: s, State: Silent, Last: Answer{Err: err}, Unreachable: IsUnreachable(err)}
 	}
@@ -129,7 +131,7 @@ func (c *Client) poll(ctx context.Context, s Server, wanted []Wanted) Outcome {
 		if state == Serves {
 			continue
 		}
-		if !p.isGood() { // up to the end
+		if !p.isGood() && time.Since(p.good) > refusal { // up to the end, and it had some time
 			state = Silent
 		}
 		return Outcome{Server: s, State: state, Last: p.last, Unreachable: IsUnreachable(p.last.Err)}
@@ -254,6 +256,10 @@ func (p *polls) begin(ctx context.Context, server netip.AddrPort) bool {
 	select {
 	case p.slots <- struct{}{}:
 	case <-ctx.Done():
+		return false
+	}
+	if ctx.Err() != nil {
+		<-p.slots
 		return false
 	}
 	p.mu.Lock()

@@ -61,7 +61,8 @@ func TestUntil(t *testing.T) {
 		{"lost datagrams", []func(*dns.Msg, string) *dns.Msg{silent, silent, has}, 0, Serves, 3},
 		{"old", []func(*dns.Msg, string) *dns.Msg{lacks}, 300 * time.Millisecond, Lags, 3},
 		{"silent", []func(*dns.Msg, string) *dns.Msg{silent}, 0, Silent, 3},
-		{"silent for a short wait", []func(*dns.Msg, string) *dns.Msg{silent}, 100 * time.Millisecond, Silent, 1},
+		{"silent for a short wait", []func(*dns.Msg, string) *dns.Msg{silent}, 500 * time.Millisecond, Silent, 1},
+		{"silent, and no time to tell", []func(*dns.Msg, string) *dns.Msg{silent}, 100 * time.Millisecond, Lags, 1},
 		{"silent from now on", []func(*dns.Msg, string) *dns.Msg{lacks, silent}, 0, Silent, 3},
 		{"starting", []func(*dns.Msg, string) *dns.Msg{rcode(dns.RcodeServerFailure), rcode(dns.RcodeRefused), has}, 0, Serves, 3},
 		{"refuses", []func(*dns.Msg, string) *dns.Msg{rcode(dns.RcodeRefused)}, 0, Silent, 3},
@@ -90,7 +91,7 @@ func TestUntil(t *testing.T) {
 			m := has(q, "")
 			m.Question[0].Qtype = dns.TypeA
 			return m
-		}}, 200 * time.Millisecond, Silent, 2},
+		}}, 500 * time.Millisecond, Silent, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -131,7 +132,7 @@ func TestUntilWaitsForSome(t *testing.T) {
 	old, _ := script(t, lacks)
 	wanted := want(t, "a.test", "b.test", "c.test")
 	got := new(Client).Until(t.Context(), []Server{dead, prompt, old}, wanted, func(s Server) bool { return s == prompt })
-	if got[1].State != Serves || got[0].State != Silent || got[2].State == Serves || asked.Load() != 4 {
+	if got[1].State != Serves || got[0].State != Lags || got[0].Last.Err == nil || got[2].State == Serves || asked.Load() != 4 {
 		t.Errorf("%+v after %d questions", got, asked.Load())
 	}
 	// Half of it is not enough.
