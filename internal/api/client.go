@@ -125,7 +125,7 @@ func (c *Client) GetRecords(ctx context.Context, zone string) ([]libdns.Record, 
 	}
 	var records []libdns.Record
 	err := c.do(ctx, &call{
-		method: http.MethodGet, path: recordsPath(zone), timeout: readTimeout, limit: maxRecordsAnswer,
+		method: http.MethodGet, path: zonePath(zone, "/records"), timeout: readTimeout, limit: maxRecordsAnswer,
 		decode: func(body io.Reader) (err error) {
 			records, err = decodeRecords(body)
 			return err
@@ -139,6 +139,11 @@ func (c *Client) GetRecords(ctx context.Context, zone string) ([]libdns.Record, 
 
 // Change makes one change to the records of zone and returns those that were
 // appended, set or deleted.
+//
+// An append or set returns when every name server of the zone that answers has it, or
+// when ctx ends, or two minutes after it began. Once the service has answered the change,
+// neither a server that lags nor a failure while waiting is an error: the result's Pending
+// and Silent say which servers were not seen to have it. Deletes do not wait.
 func (c *Client) Change(ctx context.Context, zone string, change Change) (Records, error) {
 	if zone == "" {
 		return Records{}, refused(ZoneNotFound, "no zone is named")
@@ -153,10 +158,14 @@ func (c *Client) Change(ctx context.Context, zone string, change Change) (Record
 			n, len(body), MaxRecords, MaxBodyBytes))
 	}
 	var records Records
+	begun, waits := time.Now(), change.Delete == nil
 	err = c.do(ctx, &call{
-		method: http.MethodPatch, path: recordsPath(zone), body: body, timeout: callTimeout, limit: maxChangeAnswer,
+		method: http.MethodPatch, path: zonePath(zone, "/records"), body: body, waits: waits, timeout: callTimeout, limit: maxChangeAnswer,
 		decode: func(body io.Reader) error { return decode(body, &records) },
 	})
+	if err == nil && waits && len(records.Pending) > 0 {
+		c.await(ctx, begun.Add(mostWait), zone, body, &records)
+	}
 	return records, err
 }
 
@@ -167,14 +176,14 @@ func refused(kind, detail string) *Error {
 	return &Error{Problem: *p}
 }
 
-// recordsPath is the path of a zone's records, with the zone as one segment.
-func recordsPath(zone string) string {
+// zonePath is a path of a zone, which is one segment of it.
+func zonePath(zone, below string) string {
 	zone = url.PathEscape(zone)
 	if strings.Trim(zone, ".") == "" {
 		// The root zone: a bare dot would be cleaned away as a step in the path.
 		zone = strings.ReplaceAll(zone, ".", "%2E")
 	}
-	return "/v1/zones/" + zone + "/records"
+	return "/v1/zones/" + zone + below
 }
 
 // call is one API call: what is sent and how the answer is read.
@@ -183,11 +192,15 @@ type call struct {
 	path    string // below the endpoint, escaped
 	body    []byte // nil: none
 	timeout time.Duration
-	limit   int64                 // size of the answer at most
-	decode  func(io.Reader) error // once per try
+	// waits says that the service may wait for name servers before it answers.
+	waits bool
+	// persists says that it is tried for as long as its context allows.
+	persists bool
+	limit    int64                 // size of the answer at most
+	decode   func(io.Reader) error // once per try
 }
 
-func (call *call) changes() bool { return call.method != http.MethodGet }
+func (call *call) changes() bool { return call.method == http.MethodPatch }
 
 func (c *Client) newRequest(ctx context.Context, call *call) (*http.Request, error) {
 	var body io.Reader
@@ -205,6 +218,9 @@ func (c *Client) newRequest(ctx context.Context, call *call) (*http.Request, err
 	req.Header["User-Agent"] = []string{userAgent()}
 	if body != nil {
 		req.Header["Content-Type"] = []string{"application/json"}
+	}
+	if call.waits {
+		req.Header["Prefer"] = []string{preferWait(ctx)}
 	}
 	return req, nil
 }

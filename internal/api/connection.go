@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// Limits of connections. The service gives a change ten seconds.
+// Limits of connections. The service gives a change ten seconds, and waits for name servers
+// for what the change has left of [serviceWait].
 const (
 	dialTimeout   = 5 * time.Second  // to connect, and again for TLS
 	headerTimeout = 12 * time.Second // from a request to the start of its answer

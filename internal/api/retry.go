@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"net/http/httptrace"
@@ -81,6 +82,10 @@ func (c *Client) do(ctx context.Context, call *call) error {
 	waits := backoff.ExponentialBackOff{
 		InitialInterval: c.retry.first, Multiplier: 2, MaxInterval: c.retry.within, RandomizationFactor: 0.3,
 	}
+	tries, within := c.retry.tries, c.retry.within
+	if call.persists {
+		tries, within = math.MaxInt, mostWait
+	}
 	start := time.Now()
 	unchanged := true
 	for try := 1; ; try++ {
@@ -94,7 +99,7 @@ func (c *Client) do(ctx context.Context, call *call) error {
 
 		wait := max(waits.NextBackOff(), f.retryAfter)
 		now := time.Now()
-		if !f.temporary || try == c.retry.tries || now.Add(wait).Sub(start) > c.retry.within {
+		if !f.temporary || try == tries || now.Add(wait).Sub(start) > within {
 			return f.shown()
 		}
 		if deadline, _ := ctx.Deadline(); now.Add(wait).After(deadline) {
