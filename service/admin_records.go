@@ -97,7 +97,15 @@ func (a *App) adminChange(w http.ResponseWriter, r *http.Request, who hosting.Ca
 		a.hosting.Unread(who, zone, err)
 		return api.Records{}, err
 	}
-	return a.change(r.Context(), who, zone, change)
+	asked, err := protocol.ParseZone(zone)
+	if err != nil {
+		return api.Records{}, err
+	}
+	made, err := a.hosting.Change(r.Context(), who, protocol.Change(asked, change)) // who calls asks the name servers
+	if err != nil {
+		return api.Records{}, err
+	}
+	return protocol.Records(asked, made), nil
 }
 
 // runningService is the service in a running Caddy, through its admin endpoint.

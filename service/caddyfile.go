@@ -16,6 +16,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/hosting"
 )
 
 func init() {
@@ -68,6 +69,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //			max_records <number>
 //			max_bytes <size>
 //			provider <module> ...
+//			servers   <address>...
+//			resolvers <address>...
+//			wait <duration>|off
 //		}
 //		client <name> {
 //			description  <text>
@@ -86,7 +90,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //	}
 //
 // A size is a number of bytes, or one with a unit such as 16MiB. A limit of 0 is no limit.
-// listen, zone and client may be repeated, and in them ns, token,
+// listen, zone and client may be repeated, and in them ns, servers, resolvers, token,
 // tls_client_certificate, user, certificates, allow, read and client_ip.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name: only now an error knows its line
@@ -152,6 +156,9 @@ func (z *Zone) unmarshal(d *caddyfile.Dispenser) error {
 		{"max_records", number(&z.MaxRecords), false},
 		{"max_bytes", size(&z.MaxBytes), false},
 		{"provider", z.unmarshalProvider, false},
+		{"servers", list(&z.Servers), true},
+		{"resolvers", list(&z.Resolvers), true},
+		{"wait", parsed(&z.Wait, "neither a duration from 1s to 25s nor off", parseWait), false},
 	})
 }
 
@@ -254,6 +261,9 @@ func listOptions(options []option) string {
 		}
 	}
 	last := len(names) - 1
+	if last == 0 {
+		return names[0]
+	}
 	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
@@ -334,6 +344,15 @@ func size(value **int) func(*caddyfile.Dispenser) error {
 		n, err := humanize.ParseBytes(text)
 		return int(n), err == nil && n <= math.MaxInt
 	})
+}
+
+// parseWait reads a duration, or "off".
+func parseWait(text string) (caddy.Duration, bool) {
+	if text == "off" {
+		return 0, true
+	}
+	wait, err := caddy.ParseDuration(text)
+	return caddy.Duration(wait), err == nil && wait >= leastWait && wait <= hosting.MostWait
 }
 
 // parseRate reads a number per second, or "off".

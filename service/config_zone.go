@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
+	"github.com/caddy-dns/bestdns/internal/nsquery"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
@@ -64,6 +65,21 @@ type Zone struct {
 	// server does.
 	ProviderRaw json.RawMessage `json:"provider,omitempty" caddy:"namespace=dns.providers inline_key=name"`
 
+	// The name servers that are to serve a change before it is answered, by their IP addresses, each
+	// with its port if that is not 53. Default: all that the zone's NS records name; for a built-in
+	// zone none, since it is served when it is answered.
+	Servers []string `json:"servers,omitempty"`
+
+	// The resolvers that find these name servers by the NS records, by their IP addresses.
+	// Default: the system's.
+	Resolvers []string `json:"resolvers,omitempty"`
+
+	// How long an appended or set record waits for the name servers, together with the time that the
+	// change took, unless the client asks for another time; from `1s` to `25s`. What lags longer is
+	// told to the client, and is no error. With 0 nothing waits, whatever clients ask for.
+	// Default: `8s`.
+	Wait *caddy.Duration `json:"wait,omitempty"`
+
 	hosted *hosting.Zone // made in provision
 }
 
@@ -81,6 +97,9 @@ const (
 	defaultTTL               = time.Minute
 	defaultChallengeLifetime = 24 * time.Hour
 )
+
+// leastWait is the shortest time to wait for name servers.
+const leastWait = time.Second
 
 // provision reads the zone and loads its DNS provider.
 func (z *Zone) provision(ctx caddy.Context) error {
@@ -136,10 +155,48 @@ func (z *Zone) read() (*hosting.Zone, error) {
 	if err := readLimits(limit{"max_records", z.MaxRecords, 0, &zone.MaxRecords}, limit{"max_bytes", z.MaxBytes, 0, &zone.MaxBytes}); err != nil {
 		return nil, err
 	}
+	if err := z.readWait(zone); err != nil {
+		return nil, err
+	}
 	if z.isBuiltin() {
 		return zone, z.readBuiltin(zone)
 	}
 	return zone, z.readProvided(zone)
+}
+
+// readWait reads which name servers are waited for, and how long.
+func (z *Zone) readWait(zone *hosting.Zone) error {
+	servers, err := readEach(z.Servers, parseServerAddress)
+	if err != nil {
+		return fmt.Errorf("servers: %w", err)
+	}
+	for _, address := range servers {
+		zone.Servers = append(zone.Servers, nsquery.Server{Address: address})
+	}
+	resolvers, err := readEach(z.Resolvers, parseServerAddress)
+	if err != nil {
+		return fmt.Errorf("resolvers: %w", err)
+	}
+	for _, address := range resolvers {
+		zone.Resolvers = append(zone.Resolvers, address.String())
+	}
+	zone.Wait = hosting.DefaultWait
+	if z.Wait != nil {
+		if zone.Wait = time.Duration(*z.Wait); zone.Wait != 0 && (zone.Wait < leastWait || zone.Wait > hosting.MostWait) {
+			return fmt.Errorf("wait %s: from %s to %s, or 0 for no waiting", zone.Wait, leastWait, hosting.MostWait)
+		}
+	}
+	switch {
+	case len(servers) > hosting.MostServers:
+		return fmt.Errorf("servers: %d are given, and %d are the most", len(servers), hosting.MostServers)
+	case zone.Wait == 0 && len(servers) > 0:
+		return errors.New("servers are for waiting, and wait is off")
+	case len(servers) > 0 && len(resolvers) > 0:
+		return errors.New("resolvers find name servers, which servers names already: leave one of them out")
+	case z.isBuiltin() && len(resolvers) > 0:
+		return errors.New("resolvers are for zones on other name servers")
+	}
+	return nil
 }
 
 // readBuiltin reads the options of a built-in zone.

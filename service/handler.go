@@ -1,8 +1,6 @@
 package service
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -62,10 +60,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 // route is one path of the API.
 type route struct {
-	get, patch serve  // patch is nil where there is only get
-	zone       string // from the path, decoded
-	open       bool   // needs no token
-	page       bool   // for people
+	get, patch, post serve  // nil where there is no such method
+	zone             string // from the path, decoded
+	open             bool   // needs no token
+	page             bool   // for people
 }
 
 // serve answers one request. An error of hosting is answered as a problem.
@@ -125,13 +123,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req
 		serve = route.get
 	case http.MethodPatch:
 		serve = route.patch
+	case http.MethodPost:
+		serve = route.post
 	}
 	if serve == nil {
-		allowed := "GET, HEAD"
-		if route.patch != nil {
-			allowed += ", PATCH"
-		}
-		w.Header().Set("Allow", allowed)
+		w.Header().Set("Allow", route.allowed())
 		return hosting.Errorf(api.MethodNotAllowed, "%s is not a method of %s", r.Method, r.URL.Path)
 	}
 	if !route.open {
@@ -146,6 +142,20 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req
 		defer req.gates.requests.leave()
 	}
 	return serve(h, w, r, req)
+}
+
+// allowed lists the methods of a route, as the header Allow does.
+func (r route) allowed() string {
+	var methods []string
+	for _, m := range []struct {
+		serve serve
+		names string
+	}{{r.get, "GET, HEAD"}, {r.patch, http.MethodPatch}, {r.post, http.MethodPost}} {
+		if m.serve != nil {
+			methods = append(methods, m.names)
+		}
+	}
+	return strings.Join(methods, ", ")
 }
 
 // findRoute takes an escaped path apart, so that a zone may hold a slash (RFC 2317).
@@ -167,12 +177,19 @@ func findRoute(method, path string) (route, bool) {
 	if !ok {
 		return route{}, false
 	}
-	zone, ok = strings.CutSuffix(zone, "/records")
-	if !ok || zone == "" || strings.Contains(zone, "/") {
+	zone, what, _ := strings.Cut(zone, "/")
+	var found route
+	switch what {
+	case "records":
+		found = route{get: (*Handler).getRecords, patch: (*Handler).patchRecords}
+	case "wait":
+		found = route{post: (*Handler).postWait}
+	default:
 		return route{}, false
 	}
-	zone, err := url.PathUnescape(zone)
-	return route{get: (*Handler).getRecords, patch: (*Handler).patchRecords, zone: zone}, err == nil
+	var err error
+	found.zone, err = url.PathUnescape(zone)
+	return found, zone != "" && err == nil
 }
 
 func (h *Handler) getZones(w http.ResponseWriter, _ *http.Request, req request) error {
@@ -209,101 +226,6 @@ func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req request
 		h.logger.Debug("the client went away", zap.String("request_id", req.who.RequestID), hosting.CauseField(err))
 	}
 	return nil
-}
-
-func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req request) error {
-	if isEarlyData(r) {
-		err := hosting.Errorf(api.TooEarly, "early data can be replayed; send the change again on the finished connection")
-		req.app.hosting.Unread(req.who, req.zone, err)
-		return err
-	}
-	answer, encoded, err := h.change(w, r, req)
-	if err != nil {
-		return err
-	}
-	if encoded != nil || req.gates.requests.isCrowded() {
-		out := newProgressWriter(w, r)
-		defer out.end()
-		w = out
-	}
-	if encoded == nil {
-		writeJSON(w, answer)
-		return nil
-	}
-	w.Header().Set("Content-Type", "application/json")
-	if _, err := w.Write(encoded); err != nil {
-		h.logger.Debug("the client went away", zap.String("request_id", req.who.RequestID), hosting.CauseField(err))
-	}
-	return nil
-}
-
-// change reads a change and makes it. The answer to a large one, which may be large too,
-// it encodes while it is its client's turn to work.
-func (h *Handler) change(w http.ResponseWriter, r *http.Request, req request) (answer api.Records, encoded []byte, err error) {
-	isLarge := r.ContentLength < 0 || r.ContentLength > smallBody
-	if isLarge {
-		bodies := req.gates.bodies
-		if r.ContentLength < 0 {
-			bodies = req.gates.chunked
-		}
-		if err := bodies.enter(r.Context()); err != nil {
-			return answer, nil, err
-		}
-		defer bodies.leave()
-	}
-	text, err := readBody(w, r)
-	if err == nil && isLarge {
-		if err = req.gates.work.enter(r.Context()); err == nil {
-			defer req.gates.work.leave()
-		}
-	}
-	var body api.Change
-	if err == nil {
-		body, err = protocol.ReadChange(text)
-	}
-	switch {
-	case err != nil:
-		req.app.hosting.Unread(req.who, req.zone, err)
-		return answer, nil, err
-	case r.Context().Err() != nil:
-		return answer, nil, errGone()
-	}
-	// The body may have taken its time, and a reload in the meantime its right.
-	if newest := liveApps.newest(h.app); newest != req.app {
-		client, err := newest.authenticate(r, req.who)
-		if err != nil {
-			newest.hosting.Unread(req.who, req.zone, err)
-			return answer, nil, err
-		}
-		req.app, req.who.Client = newest, client
-	}
-	if answer, err = req.app.change(r.Context(), req.who, req.zone, body); err != nil || !isLarge {
-		return answer, nil, err
-	}
-	if encoded, err = json.Marshal(answer); err != nil {
-		return answer, nil, err
-	}
-	return answer, append(encoded, '\n'), nil
-}
-
-// change carries out a change as the API has it.
-func (a *App) change(ctx context.Context, who hosting.Caller, zone string, body api.Change) (api.Records, error) {
-	asked, err := protocol.ParseZone(zone)
-	if err != nil {
-		return api.Records{}, err
-	}
-	done, err := a.hosting.Change(ctx, who, protocol.Change(asked, body))
-	if err != nil {
-		return api.Records{}, err
-	}
-	return protocol.Records(asked, done), nil
-}
-
-// isEarlyData reports whether a request came, or may have come to a proxy before
-// this server, before the TLS handshake was finished. Any value of the header
-// means that it did (RFC 8470 §5.1).
-func isEarlyData(r *http.Request) bool {
-	return r.TLS != nil && !r.TLS.HandshakeComplete || len(r.Header.Values("Early-Data")) > 0
 }
 
 func (h *Handler) getToken(w http.ResponseWriter, _ *http.Request, req request) error {

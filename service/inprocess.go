@@ -117,6 +117,9 @@ func (a *App) localChange(ctx context.Context, zone string, op record.Op, record
 	if err != nil {
 		return nil, public(err, who)
 	}
+	if err := a.hosting.Served(ctx, who, &done, hosting.LocalWait); err != nil {
+		return nil, public(err, who)
+	}
 	answer := protocol.Records(asked, done)
 	if op == record.Delete {
 		answer.CNAMEs = nil // no one looks for what is gone

@@ -30,7 +30,8 @@ import (
 // up cannot deadlock.
 //
 // "stopping" comes before Caddy stops its apps, while the API still answers the sites of
-// this Caddy that use it.
+// this Caddy that use it. Servers that end wait for their requests, which do not wait for name
+// servers from then on.
 func (a *App) subscribe(ctx caddy.Context) error {
 	module, err := ctx.App("events")
 	if err != nil {
@@ -39,7 +40,10 @@ func (a *App) subscribe(ctx caddy.Context) error {
 	events := module.(*caddyevents.App)
 	return errors.Join(
 		events.On("started", onEvent{func(context.Context) { a.publish() }}),
-		events.On("stopping", onEvent{func(context.Context) { a.deleteOwed() }}),
+		events.On("stopping", onEvent{func(context.Context) {
+			a.hosting.EndWaits()
+			a.deleteOwed()
+		}}),
 		// An error has no use: should the name server never come, the attempt that
 		// follows says more about why.
 		events.On("cert_obtaining", onEvent{func(ctx context.Context) { _ = a.hosting.WaitReady(ctx) }}),

@@ -35,6 +35,11 @@ var (
 		"Time from a change's arrival until it was on disk and in DNS, or its zone's DNS provider had made it.", "zone")
 	providerDesc = desc("bestdns_provider_errors_total",
 		"Failures of the DNS providers of zones: failed (an answer that is an error), timeout, unreachable.", "zone", "kind")
+	waitsDesc = desc("bestdns_change_waits_total",
+		"Changes that have waited until the zone's name servers serve them, by outcome: served (all do), silent (all but some that do not answer), "+
+			"pending (some that answer do not yet).", "zone", "outcome")
+	waitDesc = desc("bestdns_change_wait_seconds",
+		"Time from the end of a change until all name servers of its zone served it. Of waits that ended otherwise there is none.", "zone")
 	deniedDesc = desc("bestdns_denied_requests_total",
 		"Requests that were not let in: no_token, wrong_token, throttled (after too many wrong tokens from one address), "+
 			"unknown_certificate, expired, network (a client outside of its networks), busy (a client with more under way than it may have at once).", "reason")
@@ -167,6 +172,14 @@ func (c collector) collectActivity(out exposition) {
 		}
 		if z.Took.N > 0 {
 			out.histogram(durationDesc, &z.Took, apex)
+		}
+		if zone.Waits() {
+			for i, n := range z.Waits {
+				out.count(waitsDesc, n, apex.String(), hosting.WaitLabels[i])
+			}
+			if z.Waited.N > 0 {
+				out.histogram(waitDesc, &z.Waited, apex)
+			}
 		}
 		if zone.Builtin() {
 			continue

@@ -52,7 +52,12 @@ type ZoneActivity struct {
 	Verdicts       [len(VerdictLabels)]uint64
 	ProviderErrors [len(ProviderErrorLabels)]uint64
 	Took           Latency // of the changes that were made
+	Waits          [len(WaitLabels)]uint64
+	Waited         Latency // for name servers, until all of them had a change
 }
+
+// WaitLabels are how waiting for name servers ends.
+var WaitLabels = [...]string{"served", "silent", "pending"}
 
 // Verdict is what became of a change.
 type Verdict uint8
@@ -112,6 +117,22 @@ func (a *Activity) change(zone *Zone, c ChangeSeen, what Verdict, took time.Dura
 	z.Verdicts[what]++
 	if what == Changed {
 		z.Took.add(took)
+	}
+}
+
+// wait takes note of how a wait for name servers has ended.
+func (a *Activity) wait(zone *Zone, made *Result, took time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	z := a.zone(zone.Apex)
+	switch {
+	case len(made.Pending) > 0:
+		z.Waits[2]++
+	case len(made.Silent) > 0:
+		z.Waits[1]++
+	default:
+		z.Waits[0]++
+		z.Waited.add(took)
 	}
 }
 

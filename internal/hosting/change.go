@@ -72,6 +72,14 @@ type Result struct {
 	CNAMEs []CNAME
 	// Silenced are known for built-in zones.
 	Silenced []Silenced
+	// Pending are the name servers that answer, and do not serve the change yet; Silent are those
+	// that do not answer. [Service.Served] finds them out.
+	Pending, Silent []string
+
+	zone   *Zone // nil where nothing was changed
+	change record.Change
+	began  time.Time
+	before bool // made by an earlier call, so that nothing is mended or undone
 }
 
 // CNAME is a record that the user has to create once, where the domain is hosted.
@@ -80,7 +88,8 @@ type CNAME struct{ Name, Target record.Name }
 // Change makes a change: it places each record, judges it by the caller's rights, and has
 // the zone's backend apply all of them at once. It is wholly done or not at all in a
 // built-in zone; elsewhere that is the provider's. When ctx ends before the change has
-// begun, nothing is changed; one that has begun runs to its end.
+// begun, nothing is changed; one that has begun runs to its end. [Service.Served] then waits
+// until name servers serve it.
 //
 // The error, if any, is an *[Error]. Either way the audit log has a line.
 func (s *Service) Change(ctx context.Context, who Caller, c Change) (Result, error) {
@@ -103,7 +112,7 @@ func (s *Service) Change(ctx context.Context, who Caller, c Change) (Result, err
 	for i := range done.entries {
 		done.entries[i].Owner = p.named(done.entries[i].Owner)
 	}
-	return Result{Entries: done.entries, CNAMEs: p.cnames, Silenced: done.silenced}, nil
+	return Result{Entries: done.entries, CNAMEs: p.cnames, Silenced: done.silenced, zone: p.zone, change: c.Change, began: started}, nil
 }
 
 // apply judges a change by the caller's rights and has the zone's backend do it. It makes of a

@@ -57,6 +57,7 @@ type Service struct {
 	cnameTarget record.Name // "" if no zone is marked
 	clients     *access.Clients
 	local       *access.Client
+	watch       *watch
 
 	ready  chan struct{}      // closed by Begin
 	server *nameserver.Server // set before ready is closed; nil without a built-in zone
@@ -69,7 +70,7 @@ func New(c Config) (*Service, error) {
 	s := &Service{
 		config: c,
 		apexes: make(record.Zones, len(c.Zones)), hosted: make(map[record.Name]*Zone, len(c.Zones)),
-		ready: make(chan struct{}), closed: make(chan struct{}),
+		ready: make(chan struct{}), closed: make(chan struct{}), watch: newWatch(),
 	}
 	for _, zone := range c.Zones {
 		if err := s.add(zone); err != nil {
@@ -116,7 +117,10 @@ func (s *Service) Begin(server *nameserver.Server) {
 
 // Close ends the waiting for a service that will not begin. One that has begun goes on:
 // clients clean up late. It is called once.
-func (s *Service) Close() { close(s.closed) }
+func (s *Service) Close() {
+	s.EndWaits()
+	close(s.closed)
+}
 
 // Closed returns a channel that Close closes.
 func (s *Service) Closed() <-chan struct{} { return s.closed }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
+	"github.com/caddy-dns/bestdns/internal/nsquery"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
@@ -22,6 +23,15 @@ type Zone struct {
 	TTL, ChallengeTTL uint32
 	// CNAMETarget is set for the zone to which challenges of domains hosted elsewhere go.
 	CNAMETarget bool
+
+	// Wait is how long changes wait by default until name servers serve them; zero: they do not,
+	// whatever the caller says.
+	Wait time.Duration
+	// Servers are the name servers that are waited for. Without any, they are found by the zone's
+	// NS records; for a built-in zone no one is then waited for.
+	Servers []nsquery.Server
+	// Resolvers find the name servers, as "host:port"; without any, the system's do.
+	Resolvers []string
 
 	// Of a built-in zone:
 
@@ -51,6 +61,10 @@ type Provider interface {
 
 // Builtin reports whether the built-in name server hosts the zone.
 func (z *Zone) Builtin() bool { return z.Provider == nil }
+
+// Waits reports whether changes can wait until name servers serve them. Of a built-in zone that
+// names none there is one name server, which serves them when they are answered.
+func (z *Zone) Waits() bool { return z.Wait > 0 && (!z.Builtin() || len(z.Servers) > 0) }
 
 // NameServerConfig returns the zone as the built-in name server has it.
 func (z *Zone) NameServerConfig() nameserver.ZoneConfig {

@@ -24,8 +24,8 @@ type ServerStatus struct {
 	Unreachable bool
 }
 
-// mostServers is how many addresses of name servers of a zone are asked.
-const mostServers = 32
+// MostServers is how many addresses of name servers of a zone are asked.
+const MostServers = 32
 
 // statusClient has little time: someone waits for the page.
 var statusClient = &nsquery.Client{UDPTimeout: 700 * time.Millisecond}
@@ -98,7 +98,7 @@ func (s *Service) serversOf(ctx context.Context, zone *Zone, contents *zoneConte
 		statuses = append(statuses, ServerStatus{Name: server.Name.String(), Address: server.Addr()})
 	}
 	slices.SortStableFunc(statuses, func(x, y ServerStatus) int { return strings.Compare(x.Name, y.Name) })
-	return statuses[:min(len(statuses), mostServers)]
+	return statuses[:min(len(statuses), MostServers)]
 }
 
 // lookUp is what finds the addresses of names that are not hosted here.
@@ -119,6 +119,10 @@ func (s *Service) addressesOf(ctx context.Context, name record.Name, contents *z
 			}
 		}
 	}
+	return s.lookUpAddresses(ctx, name)
+}
+
+func (s *Service) lookUpAddresses(ctx context.Context, name record.Name) []netip.Addr {
 	addresses, _ := lookUp.LookupNetIP(ctx, "ip", name.String())
 	for i := range addresses {
 		addresses[i] = addresses[i].Unmap()

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/caddy-dns/bestdns/internal/record"
 )
 
 // This file is the waiting until all name servers of a zone have a change.
@@ -21,6 +23,9 @@ import (
 // Wanted is an RRset, and what it must have.
 type Wanted struct {
 	Question Question
+	// Zone is the zone that the servers have. A referral to one below it is an answer without
+	// what is wanted; any other is none.
+	Zone record.Name
 	// Has reports whether an answer has what is wanted.
 	Has func(Answer) bool
 }
@@ -127,6 +132,7 @@ func (c *Client) poll(ctx context.Context, s Server, wanted []Wanted) Outcome {
 		return Outcome{Server: s, State: Silent, Last: Answer{Err: err}, Unreachable: IsUnreachable(err)}
 	}
 	for _, w := range wanted {
+		p.zone = w.Zone
 		state := p.ask(ctx, w)
 		if state == Serves {
 			continue
@@ -144,6 +150,7 @@ type poll struct {
 	client *Client
 	server Server
 	conn   net.Conn      // nil where there is only TCP
+	zone   record.Name   // of what is asked for
 	good   time.Time     // when the last good answer came, or the asking began
 	rtt    time.Duration // the last; 0: not known
 	last   Answer
@@ -237,7 +244,13 @@ func (p *poll) askTCP(ctx context.Context, q Question) error {
 
 // isGood reports whether the last answer is one of a server that has the zone. Resolvers pass
 // over others.
-func (p *poll) isGood() bool { return !p.last.Failed() && p.last.Authoritative }
+func (p *poll) isGood() bool {
+	if p.last.Failed() || p.last.Authoritative {
+		return !p.last.Failed()
+	}
+	cut := p.last.Referral()
+	return cut != "" && p.zone != "" && cut != p.zone && cut.In(p.zone)
+}
 
 // polls counts the servers that are being asked, by all who wait.
 type polls struct {

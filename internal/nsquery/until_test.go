@@ -35,12 +35,20 @@ func rcode(rcode int) func(*dns.Msg, string) *dns.Msg {
 	return func(q *dns.Msg, _ string) *dns.Msg { return new(dns.Msg).SetRcode(q, rcode) }
 }
 
+func refers(cut string) func(*dns.Msg, string) *dns.Msg {
+	return func(q *dns.Msg, _ string) *dns.Msg {
+		m := new(dns.Msg).SetReply(q)
+		m.Ns = rrs(cut + " 60 IN NS ns.elsewhere.")
+		return m
+	}
+}
+
 // want is a TXT record at some names.
 func want(t testing.TB, names ...string) (list []Wanted) {
 	for _, text := range names {
 		list = append(list, Wanted{
 			Question: Question{Name: name(t, text), Type: dns.TypeTXT},
-			Has:      func(a Answer) bool { return len(a.Texts()) > 0 },
+			Zone:     name(t, "test"), Has: func(a Answer) bool { return len(a.Texts()) > 0 },
 		})
 	}
 	return list
@@ -76,6 +84,8 @@ func TestUntil(t *testing.T) {
 			m.Authoritative = false
 			return m
 		}}, 0, Silent, 3},
+		{"refers to a zone below", []func(*dns.Msg, string) *dns.Msg{refers("asked.test.")}, 500 * time.Millisecond, Lags, 3},
+		{"refers to a zone above", []func(*dns.Msg, string) *dns.Msg{refers("test.")}, 0, Silent, 3},
 		{"only over TCP", []func(*dns.Msg, string) *dns.Msg{func(q *dns.Msg, network string) *dns.Msg {
 			m := lacks(q, "")
 			if m.Truncated = network == "udp"; m.Truncated {

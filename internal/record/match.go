@@ -57,6 +57,11 @@ func MatchAt(owner Name, typ string, ttl *uint32, data *string) (m Match, err er
 	return m, nil
 }
 
+// MatchOf makes the match of one record, its TTL included.
+func MatchOf(r Record) Match {
+	return Match{Name: r.Name, Type: r.Type, TTL: &r.TTL, Data: &MatchData{typ: r.Type, wire: r.Data}}
+}
+
 // Matches reports whether the delete takes r.
 func (m Match) Matches(r Record) bool {
 	return m.Name == r.Name &&
