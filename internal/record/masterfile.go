@@ -120,8 +120,21 @@ func checkASCII(rr dns.RR) error {
 	return nil
 }
 
-// fromRR puts a record of miekg/dns into canonical form.
+// fromRR puts a record of miekg/dns into canonical form, if it is one that can be written.
 func fromRR(rr dns.RR) (Record, error) {
+	r, err := FromRR(rr)
+	if err != nil {
+		return Record{}, err
+	}
+	if reason := unstorable(r.Type); reason != "" {
+		return Record{}, fmt.Errorf("type %s at %q: %s", r.Type, r.Name, reason)
+	}
+	return r, nil
+}
+
+// FromRR puts a record of miekg/dns into canonical form, which is parsed out of a file or
+// unpacked from a message. It may be of any type: what servers make is among what they send.
+func FromRR(rr dns.RR) (Record, error) {
 	header := rr.Header()
 	if header.Class != dns.ClassINET {
 		return Record{}, fmt.Errorf("%s: class %s, and there is only IN here", header.Name, dns.ClassToString[header.Class])
@@ -134,14 +147,11 @@ func fromRR(rr dns.RR) (Record, error) {
 		return Record{}, fmt.Errorf("%s: %w", header.Name, err)
 	}
 	t := Type(header.Rrtype)
-	if reason := unstorable(t); reason != "" {
-		return Record{}, fmt.Errorf("type %s at %q: %s", t, owner, reason)
-	}
 	if header.Ttl > MaxTTL {
 		return Record{}, fmt.Errorf("%s at %q: TTL %d: not from 0 to %d seconds", t, owner, header.Ttl, MaxTTL)
 	}
 	if header.Rdlength > 0 {
-		// It was in the form of RFC 3597, which miekg/dns has unpacked.
+		// It was in the form of RFC 3597, or in a message: miekg/dns has unpacked it.
 		escapeOctets(rr)
 	}
 	ttl := header.Ttl
