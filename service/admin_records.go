@@ -49,6 +49,9 @@ func (a *App) hostedZones() any {
 // hostedZone describes a zone for a check.
 func hostedZone(zone *hosting.Zone) check.HostedZone {
 	hosted := check.HostedZone{Name: zone.Apex.String(), Provider: zone.ProviderName, CNAMETarget: zone.CNAMETarget}
+	if zone.Primary != nil {
+		hosted.Provider = "primary " + zone.Primary.Primaries[0].Addr().String()
+	}
 	for _, ns := range zone.NameServers {
 		server := check.NameServer{Name: ns.Name.String()}
 		for _, address := range ns.Addresses {

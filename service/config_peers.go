@@ -82,10 +82,11 @@ func unmarshalPeers(d *caddyfile.Dispenser) (*Peers, error) {
 	}
 	err := readBlock(d, "unknown option %q of other name servers", []option{
 		{"key", func(d *caddyfile.Dispenser) error {
-			peers.Key = new(TSIGKey)
-			if !d.AllArgs(&peers.Key.Name, &peers.Key.Algorithm, &peers.Key.Secret) {
-				return d.ArgErr()
+			args := d.RemainingArgs()
+			if len(args) != 3 { // the usual error would show the last one, which is the secret
+				return d.Errf("key takes a name, an algorithm and a secret, which are 3 arguments and not %d", len(args))
 			}
+			peers.Key = &TSIGKey{Name: args[0], Algorithm: args[1], Secret: args[2]}
 			return nil
 		}, false},
 	})

@@ -31,11 +31,11 @@ type Zone struct {
 	// excepted. Default: `1m`.
 	TTL caddy.Duration `json:"ttl,omitempty"`
 
-	// The TTL that the zone's DNS provider is given for TXT records at names of challenges
-	// that are appended without one. A resolver that has seen one of them keeps it that long, and
+	// The TTL of TXT records at names of challenges that are appended without one, in a zone with a
+	// DNS provider or a primary. A resolver that has seen one of them keeps it that long, and
 	// does not see the next one at the same name. With 0, many providers use a default of
-	// their own, and others refuse less than a minute. Default: `ttl`. In built-in zones
-	// the TTL is always 0.
+	// their own, and others refuse less than a minute. Default: `ttl` with a provider, 0 with a
+	// primary. In built-in zones the TTL is always 0.
 	ChallengeTTL *caddy.Duration `json:"challenge_ttl,omitempty"`
 
 	// How long a resolver may remember that a name or a type does not exist in the zone. Of
@@ -64,6 +64,15 @@ type Zone struct {
 	// The DNS provider that hosts the zone. Without one, the built-in name
 	// server does.
 	ProviderRaw json.RawMessage `json:"provider,omitempty" caddy:"namespace=dns.providers inline_key=name"`
+
+	// The primary name server that has the zone, such as Knot DNS, BIND or PowerDNS, which takes
+	// dynamic updates (RFC 2136) and transfers the zone (AXFR) with the key. With several addresses, the
+	// next is tried when one cannot be reached.
+	Primary *Peers `json:"primary,omitempty"`
+
+	// The secondary name servers that are told of each change (NOTIFY) when the primary has it.
+	// For a zone with `primary`, where the primary takes its time to tell them.
+	Notify []*Peers `json:"notify,omitempty"`
 
 	// The name servers that are to serve a change before it is answered, by their IP addresses, each
 	// with its port if that is not 53. Default: all that the zone's NS records name; for a built-in
@@ -107,7 +116,7 @@ func (z *Zone) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if !z.isBuiltin() {
+	if len(z.ProviderRaw) > 0 {
 		if read.Provider, err = z.loadProvider(ctx); err != nil {
 			return err
 		}
@@ -117,7 +126,7 @@ func (z *Zone) provision(ctx caddy.Context) error {
 }
 
 // isBuiltin reports whether the built-in name server hosts the zone.
-func (z *Zone) isBuiltin() bool { return z.providerName() == "" }
+func (z *Zone) isBuiltin() bool { return z.Primary == nil && z.providerName() == "" }
 
 // providerName returns the name of the module that hosts the zone, "" if it is built in.
 func (z *Zone) providerName() string {
@@ -160,6 +169,9 @@ func (z *Zone) read() (*hosting.Zone, error) {
 	}
 	if z.isBuiltin() {
 		return zone, z.readBuiltin(zone)
+	}
+	if err := z.readPrimary(zone); err != nil {
+		return nil, err
 	}
 	return zone, z.readProvided(zone)
 }
@@ -222,15 +234,17 @@ func (z *Zone) readBuiltin(zone *hosting.Zone) (err error) {
 func (z *Zone) readProvided(zone *hosting.Zone) (err error) {
 	switch {
 	case len(z.NameServers) > 0:
-		return errors.New("ns lines are for built-in zones; the name servers of this one are its provider's")
+		return errors.New("ns lines are for built-in zones; the name servers of this one are in its NS records")
 	case z.ChallengeLifetime != 0:
 		return errors.New("challenge_lifetime is for built-in zones; records in this one stay until they are deleted")
 	case z.NegativeTTL != nil:
 		return errors.New("negative_ttl is for built-in zones; in this one it is the minimum of its SOA record")
 	case z.MaxRecords != nil || z.MaxBytes != nil:
-		return errors.New("max_records and max_bytes are for built-in zones; the limits of this one are its provider's")
+		return errors.New("max_records and max_bytes are for built-in zones; the limits of this one are those of where it is")
 	}
-	zone.ChallengeTTL = zone.TTL
+	if zone.Primary == nil { // which takes a TTL of 0, as not every provider does
+		zone.ChallengeTTL = zone.TTL
+	}
 	if z.ChallengeTTL != nil {
 		zone.ChallengeTTL, err = ttlSeconds("challenge_ttl", *z.ChallengeTTL)
 	}

@@ -117,8 +117,11 @@ func (a *App) zonesSeenBy(client *access.Client) []*hosting.Zone {
 
 func viewZone(zone *hosting.Zone, found hosting.ZoneStatus) page.Zone {
 	v := page.Zone{Name: shown(zone.Apex), Provider: page.Text(zone.ProviderName), CNAMETarget: zone.CNAMETarget, Asked: found.Asked}
+	if zone.Primary != nil {
+		v.Primary = page.Text(zone.Primary.Primaries[0].Addr().String())
+	}
 	for _, s := range found.Servers {
-		server := page.Server{Name: page.Text(strings.TrimSuffix(s.Name, ".")), Serial: s.Serial, Fault: page.Text(s.Fault)}
+		server := page.Server{Name: page.Text(strings.TrimSuffix(s.Name, ".")), Serial: s.Serial, Lags: s.Lags, Fault: page.Text(s.Fault)}
 		if s.Address.IsValid() {
 			server.Address = page.Text(s.Address.String())
 		}

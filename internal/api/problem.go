@@ -22,6 +22,7 @@ const (
 	TooManyRequests  = "too-many-requests"  // 429: too many wrong tokens from there
 	Internal         = "internal"           // 500
 	NotSupported     = "not-supported"      // 501: the zone's provider cannot do this
+	PrimaryRefuses   = "primary-refuses"    // 502: the configuration of the zone's primary does not allow it; not to be repeated
 	ProviderFailed   = "provider-failed"    // 502: the zone's provider answered with an error
 	Unavailable      = "unavailable"        // 503: not now: starting, read-only, or the provider cannot be reached
 	ProviderTimeout  = "provider-timeout"   // 504: no answer within the service's own deadline
@@ -63,6 +64,7 @@ var kinds = map[string]struct {
 	TooManyRequests:  {429, "Too many wrong tokens"},
 	Internal:         {500, "The service failed"},
 	NotSupported:     {501, "The zone's provider cannot do this"},
+	PrimaryRefuses:   {502, "The zone's primary name server refuses this"},
 	ProviderFailed:   {502, "The zone's provider failed"},
 	Unavailable:      {503, "The service cannot do this now"},
 	ProviderTimeout:  {504, "The zone's provider did not answer in time"},

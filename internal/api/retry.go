@@ -262,6 +262,9 @@ func problem(resp *http.Response) *failure {
 		return nil
 	}
 	f.Status = resp.StatusCode
+	if f.Kind() == PrimaryRefuses {
+		f.temporary = false
+	}
 	if f.Status < 500 {
 		f.Unchanged = true // it refuses before it begins
 	}

@@ -218,13 +218,18 @@ type begunKey struct{}
 // begun returns the context of a change that begins now: with the values of its
 // caller's, and a deadline of its own instead of the caller's end.
 func begun(ctx context.Context, arrived time.Time) (context.Context, context.CancelFunc) {
+	tellBegun(ctx)
+	return context.WithDeadline(context.WithoutCancel(ctx), arrived.Add(ChangeTimeout))
+}
+
+// tellBegun tells the caller that its change begins now.
+func tellBegun(ctx context.Context) {
 	if tell, ok := ctx.Value(begunKey{}).(chan struct{}); ok {
 		select {
 		case tell <- struct{}{}:
 		default: // it knows
 		}
 	}
-	return context.WithDeadline(context.WithoutCancel(ctx), arrived.Add(ChangeTimeout))
 }
 
 // authorize refuses what the client may not do, and gives challenge records their expiry.

@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/rfc2136"
 	"github.com/caddy-dns/bestdns/internal/text"
 )
 
@@ -84,6 +85,7 @@ func AsError(err error, zone record.Name) *Error {
 	var over *record.LimitError
 	var unsupported notSupportedError
 	var provider providerError
+	var primary *rfc2136.Error
 	var notReady notReadyError
 	var busy busyError
 	switch {
@@ -111,6 +113,8 @@ func AsError(err error, zone record.Name) *Error {
 		e := Errorf(api.Unavailable, "zone %q: its DNS provider is busy with earlier calls, which are made one after the other; nothing was sent", zone).with(err).later(time.Second)
 		e.Quiet = !errors.Is(err, context.DeadlineExceeded) // the caller has gone, or Caddy stops
 		return e
+	case errors.As(err, &primary):
+		return primaryFailure(primary)
 	case errors.As(err, &provider):
 		return providerFailure(provider, zone)
 	case errors.As(err, &notReady):

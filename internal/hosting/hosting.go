@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/rfc2136"
 )
 
 // Config is what a configuration says of zones and clients.
@@ -92,9 +93,13 @@ func (s *Service) add(zone *Zone) error {
 	}
 	s.hosted[zone.Apex] = zone
 	s.apexes[zone.Apex] = struct{}{}
-	if zone.Builtin() {
+	switch {
+	case zone.Builtin():
 		zone.backend = &builtinZone{service: s, zone: zone}
-	} else {
+	case zone.Primary != nil:
+		zone.Primary.Log = s.config.ProcessLog
+		zone.backend = primaryZone{rfc2136.New(*zone.Primary)}
+	default:
 		zone.backend = newProviderZone(zone, s.config.ProcessLog)
 	}
 	if !zone.CNAMETarget {

@@ -11,6 +11,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/nsquery"
 	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/rfc2136"
 )
 
 // Zone is a hosted zone. It is not changed once it is given to [New].
@@ -44,8 +45,11 @@ type Zone struct {
 	// MaxRecords and MaxBytes are how much may be in the zone; zero is no limit.
 	MaxRecords, MaxBytes int
 
-	// Provider hosts the zone; nil: the built-in name server does. ProviderName is what
-	// people call it.
+	// Primary says on which primary name server of another make the zone is; nil: on none.
+	Primary *rfc2136.Config
+
+	// Provider hosts the zone; nil: the primary or the built-in name server does. ProviderName is
+	// what people call it.
 	Provider     Provider
 	ProviderName string
 
@@ -60,7 +64,7 @@ type Provider interface {
 }
 
 // Builtin reports whether the built-in name server hosts the zone.
-func (z *Zone) Builtin() bool { return z.Provider == nil }
+func (z *Zone) Builtin() bool { return z.Provider == nil && z.Primary == nil }
 
 // Waits reports whether changes can wait until name servers serve them. Of a built-in zone that
 // names none there is one name server, which serves them when they are answered.

@@ -22,6 +22,10 @@ type ServerStatus struct {
 	Fault   string // "" if the answer is good
 	// Unreachable is set where the fault is this machine's, which has no route there.
 	Unreachable bool
+	// Lags is set where the serial is older than another server's.
+	Lags bool
+
+	at netip.AddrPort // where it is asked
 }
 
 // MostServers is how many addresses of name servers of a zone are asked.
@@ -35,15 +39,23 @@ func (s *Service) askServers(ctx context.Context, zone *Zone, contents *zoneCont
 	statuses := s.serversOf(ctx, zone, contents)
 	servers := make([]nsquery.Server, len(statuses))
 	for i, status := range statuses {
-		if status.Address.IsValid() {
-			servers[i].Address = netip.AddrPortFrom(status.Address, s.nameServerPort(status.Address))
-		}
+		servers[i].Address = status.at
 	}
+	newest := -1
 	for i, answer := range statusClient.AskAll(ctx, servers, nsquery.Question{Name: zone.Apex, Type: dns.TypeSOA}) {
 		statuses[i].read(answer)
+		if statuses[i].Fault == "" && (newest < 0 || isOlder(statuses[newest].Serial, statuses[i].Serial)) {
+			newest = i
+		}
+	}
+	for i := range statuses {
+		statuses[i].Lags = statuses[i].Fault == "" && isOlder(statuses[i].Serial, statuses[newest].Serial)
 	}
 	return statuses
 }
+
+// isOlder compares serials (RFC 1982 §3.2).
+func isOlder(serial, than uint32) bool { return int32(serial-than) < 0 }
 
 // read takes over what a server answered about the zone's SOA record.
 func (s *ServerStatus) read(answer nsquery.Answer) {
@@ -66,10 +78,17 @@ func (s *ServerStatus) read(answer nsquery.Answer) {
 	}
 }
 
-// serversOf returns the name servers of a zone, each address by itself: as they are
-// configured, as its DNS provider has them, or as DNS does.
+// serversOf returns the name servers of a zone, each address by itself: those that are waited
+// for, or as they are configured, as its DNS provider has them, or as DNS does.
 func (s *Service) serversOf(ctx context.Context, zone *Zone, contents *zoneContents) []ServerStatus {
 	var texts []string
+	if len(zone.Servers) > 0 {
+		var statuses []ServerStatus
+		for _, server := range zone.Servers {
+			statuses = append(statuses, ServerStatus{Address: server.Addr(), at: server.Address})
+		}
+		return statuses
+	}
 	for _, ns := range zone.NameServers {
 		texts = append(texts, ns.Name.String())
 	}
@@ -95,7 +114,11 @@ func (s *Service) serversOf(ctx context.Context, zone *Zone, contents *zoneConte
 	for _, server := range nsquery.Servers(ctx, names, func(ctx context.Context, name record.Name) []netip.Addr {
 		return s.addressesOf(ctx, name, contents)
 	}) {
-		statuses = append(statuses, ServerStatus{Name: server.Name.String(), Address: server.Addr()})
+		status := ServerStatus{Name: server.Name.String(), Address: server.Addr()}
+		if status.Address.IsValid() {
+			status.at = netip.AddrPortFrom(status.Address, s.nameServerPort(status.Address))
+		}
+		statuses = append(statuses, status)
 	}
 	slices.SortStableFunc(statuses, func(x, y ServerStatus) int { return strings.Compare(x.Name, y.Name) })
 	return statuses[:min(len(statuses), MostServers)]

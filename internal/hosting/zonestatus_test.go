@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/caddy-dns/bestdns/internal/nameserver"
+	"github.com/caddy-dns/bestdns/internal/nsquery"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
@@ -71,11 +73,28 @@ func TestAskServer(t *testing.T) {
 			})
 			app, zone := askedZone(t, port, "asked.test")
 			got := app.askServers(t.Context(), zone, nil)[0]
-			got.Name, got.Address = "", netip.Addr{}
+			got.Name, got.Address, got.at = "", netip.Addr{}, netip.AddrPort{}
 			if got != test.want {
 				t.Errorf("%+v, want %+v", got, test.want)
 			}
 		})
+	}
+}
+
+// TestAskServersLag has servers with different serials, across the end of their numbers too.
+func TestAskServersLag(t *testing.T) {
+	zone := &Zone{Apex: mustName(t, "asked.test"), Provider: new(scriptedProvider)}
+	for _, serial := range []uint32{1, 1<<32 - 1, 1} {
+		port := serveDNS(t, "127.0.0.1:0", func(w dns.ResponseWriter, q *dns.Msg) { w.WriteMsg(soaAnswer(q, serial)) })
+		zone.Servers = append(zone.Servers, nsquery.Server{Address: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)})
+	}
+	zone.Servers = append(zone.Servers, nsquery.Server{Address: netip.MustParseAddrPort("127.0.0.1:1")})
+	var lags []bool
+	for _, server := range serviceOf(t, []*Zone{zone}).askServers(t.Context(), zone, nil) {
+		lags = append(lags, server.Lags)
+	}
+	if want := []bool{false, true, false, false}; !slices.Equal(lags, want) {
+		t.Errorf("lag: %v, want %v", lags, want)
 	}
 }
 

@@ -1,7 +1,6 @@
 package nsquery
 
 import (
-	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -80,28 +79,11 @@ func (a Answer) RRset() (records []record.Record) {
 		if rr.Header().Rrtype != a.Question.Type || nameOf(rr.Header().Name) != a.Question.Name {
 			continue
 		}
-		if r, err := recordOf(rr); err == nil {
+		if r, err := record.FromRR(rr); err == nil {
 			records = append(records, r)
 		}
 	}
 	return records
-}
-
-// recordOf returns a record of the DNS library in canonical form.
-func recordOf(rr dns.RR) (record.Record, error) {
-	wire := make([]byte, dns.Len(rr)+1)
-	end, err := dns.PackRR(rr, wire, 0, nil, false)
-	if err != nil {
-		return record.Record{}, err
-	}
-	r := record.Record{Name: nameOf(rr.Header().Name), Type: record.Type(rr.Header().Rrtype), TTL: rr.Header().Ttl}
-	const fixed = 2 + 2 + 4 + 2 // type, class, TTL, length
-	start := len(r.Name) + fixed
-	if r.Name == "" || start > end {
-		return r, errors.New("not a record")
-	}
-	r.Data, err = record.CanonicalData(r.Type, string(wire[start:end]))
-	return r, err
 }
 
 // Referral returns the zone to which the server refers instead of an answer, "" if it does not.

@@ -134,8 +134,8 @@ func everything() View {
 	return View{
 		Now: now, Visitor: client, MoreZones: 1, MoreChallenges: 2, MoreClients: 3,
 		Zones: []Zone{{Name: evil, Provider: evil, CNAMETarget: true, State: Differ, Asked: now, Servers: []Server{
-			{Name: evil, Address: evil, Fault: evil}, {Name: evil, Serial: 7},
-		}}},
+			{Name: evil, Address: evil, Fault: evil}, {Name: evil, Serial: 7, Lags: true}, {Address: evil, Serial: 7},
+		}}, {Primary: evil}},
 		Challenges: []Challenge{{Name: evil, Zone: evil, Expires: now}},
 		Unread:     []Text{evil},
 		Changes:    []Change{change, {Time: now, Outcome: "changed"}},
@@ -150,8 +150,8 @@ func TestRenderEscapes(t *testing.T) {
 	if n := strings.Count(html, "<script"); n != 1 {
 		t.Errorf("%d scripts, want the page's own", n)
 	}
-	if n := strings.Count(html, "&lt;script&gt;alert(1)&lt;/script&gt;⟨U&#43;202E⟩"); n != 20 {
-		t.Errorf("the text is there %d times, want 20", n)
+	if n := strings.Count(html, "&lt;script&gt;alert(1)&lt;/script&gt;⟨U&#43;202E⟩"); n != 22 {
+		t.Errorf("the text is there %d times, want 22", n)
 	}
 	if strings.Contains(html, "\u202e") {
 		t.Error("a character that turns the direction of text is there")

@@ -44,8 +44,9 @@ type View struct {
 // Zone is a hosted zone.
 type Zone struct {
 	Name Text
-	// Provider is the name of the module of its DNS provider; "" if it is built in.
-	Provider Text
+	// Provider is the name of the module of its DNS provider, Primary the address of its primary
+	// name server; both are "" if it is built in.
+	Provider, Primary Text
 	// CNAMETarget is set for the zone that takes the challenges of domains hosted
 	// elsewhere.
 	CNAMETarget bool
@@ -59,10 +60,12 @@ type Zone struct {
 
 // Server is one address of one name server of a zone, and what it answered.
 type Server struct {
-	Name    Text
+	Name    Text // "" if only the address is known
 	Address Text // "" if it has none that could be found
 	// Serial is that of the SOA record that it answered.
 	Serial uint32
+	// Lags is set if another server has a newer serial.
+	Lags bool
 	// Fault is what is wrong with its answer; "" if nothing is.
 	Fault Text
 }
