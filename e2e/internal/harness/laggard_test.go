@@ -1,0 +1,73 @@
+package harness_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
+)
+
+// A laggard has each change as late as it should, also if another one follows, and says
+// what is not there like the primary.
+func TestLaggard(t *testing.T) {
+	t.Parallel()
+	const lag, apart = 2 * time.Second, 700 * time.Millisecond
+	z := newZone(t, 1, 0)
+	harness.StartKnotPrimary(t, z)
+	addr := harness.FreeAddr(t)
+	harness.StartLaggard(t, z, addr, lag)
+	first, firstText := record(0)
+	second, secondText := record(1)
+
+	begin := time.Now()
+	z.Update(t, z.Primaries[0], []string{firstText}, nil)
+	time.Sleep(apart) // that is what is measured
+	change := time.Now()
+	z.Update(t, z.Primaries[0], []string{secondText}, nil)
+	assertLate(t, addr, first, begin, lag)
+	assertLate(t, addr, second, change, lag)
+
+	for question, rcode := range map[dns.Question]int{
+		{Name: first, Qtype: dns.TypeA, Qclass: dns.ClassINET}:                       dns.RcodeSuccess,
+		{Name: "host0.zone.example.", Qtype: dns.TypeTXT, Qclass: dns.ClassINET}:     dns.RcodeSuccess,
+		{Name: "nothing.zone.example.", Qtype: dns.TypeTXT, Qclass: dns.ClassINET}:   dns.RcodeNameError,
+		{Name: "x." + first, Qtype: dns.TypeTXT, Qclass: dns.ClassINET}:              dns.RcodeNameError,
+		{Name: "zone.elsewhere.example.", Qtype: dns.TypeTXT, Qclass: dns.ClassINET}: dns.RcodeRefused,
+	} {
+		m := new(dns.Msg)
+		m.Id, m.Question = dns.Id(), []dns.Question{question}
+		answer, _, err := new(dns.Client).Exchange(m, addr)
+		harness.NoError(t, err)
+		negative := rcode == dns.RcodeRefused || len(answer.Ns) == 1 && answer.Ns[0].Header().Rrtype == dns.TypeSOA
+		if answer.Rcode != rcode || len(answer.Answer) > 0 || !negative {
+			t.Errorf("%s: %v", question.Name, answer)
+		}
+	}
+}
+
+// assertLate waits for a record that was made at this time, and must not be there before
+// the lag is over.
+func assertLate(t *testing.T, addr, owner string, made time.Time, lag time.Duration) {
+	t.Helper()
+	asked := 0
+	for {
+		texts, answer, err := harness.TextsAt(addr, owner)
+		harness.NoError(t, err)
+		age := time.Since(made)
+		switch {
+		case len(texts) == 1 && age < lag:
+			t.Errorf("%s is served after %s", owner, age)
+			return
+		case len(texts) == 1:
+			t.Logf("%s is served after %s, and was not %d times before", owner, age, asked)
+			return
+		case age > lag+15*time.Second:
+			t.Errorf("after %s, %s is not served: %v", age, owner, answer)
+			return
+		}
+		asked++
+		time.Sleep(5 * time.Millisecond)
+	}
+}
