@@ -70,6 +70,14 @@ func parseServerAddress(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(address.Addr().Unmap(), address.Port()), nil
 }
 
+// serverText returns the address of a name server as the configuration has it.
+func serverText(address netip.AddrPort) string {
+	if address.Port() == nsquery.Port {
+		return address.Addr().String()
+	}
+	return address.String()
+}
+
 // unmarshalPeers reads what follows an option about other name servers:
 //
 //	<address>... {

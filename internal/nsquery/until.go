@@ -48,6 +48,8 @@ type Outcome struct {
 	Last Answer
 	// Unreachable is set for a silent server to which this machine has no route.
 	Unreachable bool
+	// Took is how long it was until the outcome was known.
+	Took time.Duration
 }
 
 const (
@@ -97,7 +99,9 @@ func (c *Client) Until(ctx context.Context, servers []Server, wanted []Wanted, i
 					panics <- p
 				}
 			}()
+			began := time.Now()
 			outcomes[i] = c.poll(ctx, s, wanted)
+			outcomes[i].Took = time.Since(began)
 		})
 	}
 	awaited.Wait()

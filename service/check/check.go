@@ -77,6 +77,12 @@ type HostedZone struct {
 	Provider string `json:"provider,omitempty"`
 	// NameServers are those of a built-in zone.
 	NameServers []NameServer `json:"ns,omitempty"`
+	// Primary are the addresses of the primary name server that has it, Notify those of the
+	// secondaries that the service tells of changes, each with its port if that is not 53.
+	Primary []string `json:"primary,omitempty"`
+	Notify  []string `json:"notify,omitempty"`
+	// NoWait is set where changes are answered before all name servers serve them.
+	NoWait bool `json:"no_wait,omitempty"`
 	// CNAMETarget is set where challenges of domains hosted elsewhere go.
 	CNAMETarget bool `json:"cname_target,omitempty"`
 }
@@ -205,7 +211,12 @@ func (c *checker) checkDomain(ctx context.Context, s subject) {
 	}
 	if zone, ok := c.zoneOfTarget(ctx, target, service); ok && ctx.Err() == nil {
 		servers := c.checkZone(ctx, zone)
+		if _, hosted := c.hostedZone(zone); hosted && probe != nil && s.domain == zone && ctx.Err() == nil {
+			probe.step.Zone = zone.Plain()
+			c.readBack(ctx, probe)
+		}
 		if probe != nil && ctx.Err() == nil && c.checkSeen(ctx, probe, servers, zone) {
+			c.checkCache(ctx, probe, servers, zone)
 			probe.masked = c.findMasked(ctx, s, servers)
 			c.checkSeenByResolver(ctx, s, probe)
 		}

@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,14 +94,59 @@ func TestNoDomain(t *testing.T) {
 	}
 }
 
-// TestLateArrival has a record arrive late: the step says so, with the delay to set.
+// TestLateArrival has a record arrive late: the step says so, and what to write.
 func TestLateArrival(t *testing.T) {
 	t.Parallel()
+	const late = "192.0.2.6" // of ns2
+	for _, test := range []struct {
+		name   string
+		zone   HostedZone
+		status Status
+		do     string
+		line   string
+	}{
+		{"nothing is known of the zone", HostedZone{}, Warning, "changes wait for that. Their primary tells them late", "notify-delay 0;"},
+		{"rfc2136", HostedZone{Provider: "rfc2136"}, Warning, "BIND 5 s", "notify-delay 0;"},
+		{"an API", HostedZone{Provider: "cloudflare"}, OK, "", ""},
+		{"no wait", HostedZone{Provider: "cloudflare", NoWait: true}, Warning, "certificates fail at the first try", "notify-delay 0;"},
+		{"primary", HostedZone{Provider: "primary 192.0.2.5", Primary: []string{"192.0.2.5"}}, Warning, "have the service do so", "notify " + late},
+		{"told at once", HostedZone{Provider: "primary 192.0.2.5", Primary: []string{"192.0.2.5"}, Notify: []string{late}}, Warning, "take their time", "xfrd-reload-timeout: 0"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetup(t)
+			s.options.arrivalTimeout = 10 * time.Second
+			s.named["ns2"].late = 50 // answers, of which there are 40 in a second at most
+			if test.zone.Name = "acme.example.com."; test.zone.Provider != "" {
+				s.options.Hosted = []HostedZone{test.zone}
+			}
+			step := only(t, s.run(t), "seen")
+			if step.Status != test.status || !strings.Contains(step.Do, test.do) || strings.Join(step.Lines, " ") != test.line || !strings.Contains(step.Found, late) {
+				t.Errorf("%v", step)
+			}
+		})
+	}
+}
+
+// TestCache has a server keep that a name was not there.
+func TestCache(t *testing.T) {
+	t.Parallel()
 	s := newSetup(t)
-	s.options.arrivalTimeout = 10 * time.Second
-	s.named["ns2"].late = 100 // answers, of which there are 40 in a second at most
-	if step := only(t, s.run(t), "seen"); step.Status != Warning || !strings.HasPrefix(step.Lines[0], "propagation_delay ") {
+	s.options.Domain, s.options.Endpoint = "", Endpoint{}
+	s.service.hosted[0].Provider = "rfc2136"
+	s.options.Running = fakeRunning{fakeService: s.service}
+	s.named["ns2"].cache = make(map[string]bool)
+	r := s.run(t)
+	if step := only(t, r, "cache"); step.Status != Wrong || !strings.Contains(step.Found, "ns2") || strings.Contains(step.Found, "ns1") || !slices.Contains(step.Lines, "negquery-cache-ttl=0") {
 		t.Errorf("%v", step)
+	}
+	if step := only(t, r, "seen"); step.Status != OK {
+		t.Errorf("%v", step)
+	}
+	for _, z := range s.zones {
+		if len(z.written) > 0 {
+			t.Errorf("left: %v", z.written)
+		}
 	}
 }
 

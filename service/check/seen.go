@@ -1,9 +1,13 @@
 package check
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/base32"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/miekg/dns"
@@ -31,40 +35,148 @@ func (c *checker) checkSeen(ctx context.Context, p *probe, servers []nsquery.Ser
 		return false
 	}
 	began := time.Now()
-	within, cancel := context.WithTimeout(ctx, c.arrivalTimeout)
-	defer cancel()
-	wanted := []nsquery.Wanted{{Question: nsquery.Question{Name: p.at, Type: dns.TypeTXT}, Has: p.isIn}}
-	var missing []nsquery.Server
-	for _, o := range c.client.Until(within, servers, wanted, nil) {
-		if o.State != nsquery.Serves {
-			missing = append(missing, o.Server)
-		}
-	}
+	outcomes := c.untilIn(ctx, p, servers)
 	if ctx.Err() != nil {
 		return false
 	}
-	took := time.Since(began)
+	hosted, _ := c.hostedZone(zone)
+	missing, took := notServing(outcomes), time.Since(began)
 	if len(missing) > 0 {
 		step.Status = Wrong
 		step.Found = fmt.Sprintf("what was written is not served by %s, %s later", joinServers(missing), took.Round(time.Second))
 		if len(missing) < len(servers) {
-			step.Do = "those servers have an old copy of the zone: see that the primary notifies them (NOTIFY) and lets them copy it (AXFR); until then, let clients wait, beside propagation_timeout -1:"
+			step.Do = "those servers have an old copy of the zone: see that the primary notifies them (NOTIFY) and lets them copy it (AXFR)"
 		} else {
-			step.Do = "the service writes to other servers than those to which the zone is delegated, or its provider is slow: compare them; if it is slow, let clients wait, beside propagation_timeout -1:"
+			step.Do = "the service writes to other servers than those to which the zone is delegated, or its provider is slow: compare them"
 		}
+		step.Do += "; certificates are tried too early for as long as it is so, unless clients wait, beside propagation_timeout -1:"
 		step.Lines = []string{"propagation_delay 30s"}
 		c.emit(step)
 		return false
 	}
 	step.Status = OK
 	step.Found = fmt.Sprintf("every name server has what was written (%d addresses)", len(servers))
-	if took > 2*time.Second {
-		step.Status = Warning
-		step.Found += fmt.Sprintf(", after %s", took.Round(100*time.Millisecond))
-		step.Do, step.Lines = "let clients wait for that, beside propagation_timeout -1:", []string{fmt.Sprintf("propagation_delay %s", (2 * took).Round(time.Second))}
+	if late, by := lateServers(outcomes); len(late) > 0 {
+		step.Found += fmt.Sprintf(", but %s up to %s after the first", joinServers(late), by.Round(100*time.Millisecond))
+		step.Do, step.Lines = notifyAdvice(hosted, late)
+		if step.Status = Warning; step.Do == "" {
+			step.Status = OK
+			step.Found += ", for which changes wait"
+		}
 	}
 	c.emit(step)
 	return true
+}
+
+// untilIn asks the servers until they have the probe, or have had the time for it.
+func (c *checker) untilIn(ctx context.Context, p *probe, servers []nsquery.Server) []nsquery.Outcome {
+	ctx, cancel := context.WithTimeout(ctx, c.arrivalTimeout)
+	defer cancel()
+	return c.client.Until(ctx, servers, []nsquery.Wanted{{Question: nsquery.Question{Name: p.at, Type: dns.TypeTXT}, Has: p.isIn}}, nil)
+}
+
+func notServing(outcomes []nsquery.Outcome) (missing []nsquery.Server) {
+	for _, o := range outcomes {
+		if o.State != nsquery.Serves {
+			missing = append(missing, o.Server)
+		}
+	}
+	return missing
+}
+
+// notable is how long after the first server another one may have a record without a word about
+// it: a primary that tells its secondaries at once has them follow in some milliseconds, on this
+// side of the world in a few hundred.
+const notable = 500 * time.Millisecond
+
+// lateServers returns the servers that had a record notably later than the first one, and how much
+// later the last of them.
+func lateServers(outcomes []nsquery.Outcome) (late []nsquery.Server, by time.Duration) {
+	first := slices.MinFunc(outcomes, func(a, b nsquery.Outcome) int { return cmp.Compare(a.Took, b.Took) }).Took
+	for _, o := range outcomes {
+		if after := o.Took - first; after >= notable {
+			late, by = append(late, o.Server), max(by, after)
+		}
+	}
+	return late, by
+}
+
+// notifyAdvice says how late servers are told of changes at once; "" where that is not in the hands
+// of who reads it.
+func notifyAdvice(zone HostedZone, late []nsquery.Server) (do string, lines []string) {
+	addresses := textsOf(late, func(s nsquery.Server) string { return s.Addr().String() })
+	told := !slices.ContainsFunc(addresses, func(address string) bool { return !slices.Contains(zone.Notify, address) })
+	switch {
+	case zone.Provider != "" && zone.Provider != "rfc2136" && len(zone.Primary) == 0 && !zone.NoWait:
+		return "", nil
+	case len(zone.Primary) == 0:
+		do = "changes wait for that. Their primary tells them late (NOTIFY): Knot waits 1 s after a change, BIND 5 s. With BIND, write into its options:"
+		lines = []string{"notify-delay 0;"}
+	case told:
+		do = "changes wait for that. They are told at once, and take their time: with NSD, which reloads once a second, write into its server section; look into the log of others, which may not accept NOTIFY from this machine:"
+		lines = []string{"xfrd-reload-timeout: 0"}
+	default:
+		do = "changes wait for that. Their primary tells them late (NOTIFY): have the service do so, by this line in its block of the zone, and let them accept NOTIFY from its address:"
+		lines = []string{"notify " + strings.Join(addresses, " ")}
+	}
+	if zone.NoWait {
+		do = strings.Replace(do, "changes wait for that", "changes do not wait for that, since the zone has wait off, and certificates fail at the first try", 1)
+	}
+	return do, lines
+}
+
+// checkCache reports servers before which, or in which, there is a cache: what was asked for before
+// it was written is missing there for a while. It is for servers that the built-in one is not.
+func (c *checker) checkCache(ctx context.Context, p *probe, servers []nsquery.Server, zone record.Name) {
+	if hosted, known := c.hostedZone(zone); !known || hosted.Provider == "" {
+		return
+	}
+	fresh, ok := p.fresh()
+	if !ok {
+		return
+	}
+	c.client.AskAll(ctx, servers, nsquery.Question{Name: fresh.at, Type: dns.TypeTXT}) // what a cache keeps is that it is not there
+	if fresh.append(ctx) != nil || ctx.Err() != nil {
+		return // what that is about, the step write has said
+	}
+	defer fresh.delete(ctx)
+	within, cancel := context.WithTimeout(ctx, cacheTimeout)
+	defer cancel()
+	missing := notServing(c.untilIn(within, fresh, servers))
+	if ctx.Err() != nil {
+		return
+	}
+	step := p.step
+	step.Name, step.Zone, step.Status = "cache", zone.Plain(), OK
+	step.Found = "a name that was asked for before it was written is served like any other"
+	if len(missing) > 0 {
+		step.Status = Wrong
+		step.Found = fmt.Sprintf("%s had what was written, but not at a name that it was asked for before: there is a cache, in the server or before it", joinServers(missing))
+		step.Do = "have nothing cached there; with PowerDNS, write into pdns.conf of each server:"
+		step.Lines = []string{"cache-ttl=0", "query-cache-ttl=0", "negquery-cache-ttl=0"}
+	}
+	c.emit(step)
+}
+
+// cacheTimeout is how long a server that has had one record may take for the next one. Caches keep
+// what they keep longer.
+const cacheTimeout = 5 * time.Second
+
+// fresh returns a probe at a name that no one has asked for: that of a challenge of one account
+// (dns-account-01), which may be written by all who may write the challenge itself.
+func (p *probe) fresh() (*probe, bool) {
+	challenge, ok := record.ChallengeOf(p.at)
+	if !ok || p.at != p.asked {
+		return nil, false
+	}
+	label := make([]byte, 10)
+	rand.Read(label) // never fails since Go 1.24
+	challenge.Account = "_" + strings.ToLower(base32.StdEncoding.EncodeToString(label))
+	owner, err := challenge.Owner()
+	if err != nil {
+		return nil, false
+	}
+	return &probe{service: p.service, asked: owner, at: owner, values: []string{randomValue()}, step: p.step}, true
 }
 
 // isIn reports whether an answer has all of the probe's values.

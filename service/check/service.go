@@ -44,8 +44,8 @@ func (c *checker) checkHosted(ctx context.Context, apex record.Name, r *reached)
 		return
 	}
 	defer c.remove(ctx, p)
-	if ctx.Err() == nil && c.readBack(ctx, p) && ctx.Err() == nil {
-		c.checkSeen(ctx, p, servers, apex)
+	if ctx.Err() == nil && c.readBack(ctx, p) && ctx.Err() == nil && c.checkSeen(ctx, p, servers, apex) {
+		c.checkCache(ctx, p, servers, apex)
 	}
 }
 
@@ -120,7 +120,7 @@ func (r *reached) mayWrite(apex, owner record.Name) bool {
 // readBack reports whether the service reads what it wrote, as far as it can read.
 func (c *checker) readBack(ctx context.Context, p *probe) (ok bool) {
 	step := p.step
-	step.Name, step.Status, step.Found = "read back", OK, "both values are read again"
+	step.Name, step.Status, step.Found = "read back", OK, "what was written is read again"
 	limited, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	records, err := p.service.GetRecords(limited, p.asked.String())
@@ -135,6 +135,9 @@ func (c *checker) readBack(ctx context.Context, p *probe) (ok bool) {
 	case err != nil:
 		step.Status, step.Found = Wrong, "what was written could not be read: "+err.Error()
 		step.Do = "look into the service's log: most often the provider's credentials may write and not read"
+		if errors.As(err, &problem) && problem.Kind() == api.PrimaryRefuses {
+			step.Do = "do what the message says, and try again"
+		}
 	case p.count(records) < len(p.values):
 		step.Status = Wrong
 		step.Found = fmt.Sprintf("of two values at a name, %d can be read", p.count(records))

@@ -35,11 +35,12 @@ type nameserver struct {
 	zones []*zonefile
 	// How it is broken.
 	noUDP, noTCP, silent, noAuthority bool
-	serial                            uint32 // other than the zone's
-	primary                           string // other than the zone's
-	old                               bool   // it has no copy of what was written since
-	failing                           uint16 // the type of questions that it answers SERVFAIL
-	late                              int    // how many more questions for TXT records until it has one
+	serial                            uint32          // other than the zone's
+	primary                           string          // other than the zone's
+	old                               bool            // it has no copy of what was written since
+	failing                           uint16          // the type of questions that it answers SERVFAIL
+	cache                             map[string]bool // the names that it keeps for missing; nil: it keeps none
+	late                              int             // how many more questions for TXT records until it has one
 
 	udp, tcp string
 }
@@ -192,11 +193,17 @@ func (s *nameserver) reply(query *dns.Msg) *dns.Msg {
 }
 
 // own returns the records of the server's copy of a zone.
-func (s *nameserver) own(z *zonefile, name string, typ uint16) []dns.RR {
-	records := z.at(name, typ)
+func (s *nameserver) own(z *zonefile, name string, typ uint16) (records []dns.RR) {
+	records = z.at(name, typ)
+	defer func() {
+		if s.cache != nil && typ == dns.TypeTXT && len(records) == 0 {
+			s.cache[name] = true
+		}
+	}()
 	switch {
 	case typ == dns.TypeTXT && s.late > 0:
 		s.late--
+	case s.cache[name]:
 	case !s.old:
 		for _, rr := range z.written {
 			if dns.CanonicalName(rr.Header().Name) == name && rr.Header().Rrtype == typ {
