@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -39,12 +40,14 @@ const (
 // a way that may pass: a change is an operation on sets, so that a repeat does no
 // harm. A failed call returns an [*Error].
 type Client struct {
-	base  string // endpoint without its last slash, escaped
-	host  string // of the endpoint, for error messages
-	auth  string // Authorization header, "" without a token
-	http  *http.Client
-	first firstConnection
-	retry retryPolicy
+	base string // endpoint without its last slash, escaped
+	host string // of the endpoint, for error messages
+	// header is sent with each request: who the client is, and what it reads. It is never
+	// changed.
+	header http.Header
+	http   *http.Client
+	first  firstConnection
+	retry  retryPolicy
 }
 
 // Identity is by what the service knows a client: a token, a TLS client
@@ -85,9 +88,13 @@ func NewClient(endpoint string, id Identity, roots *x509.CertPool) (*Client, err
 		},
 		first: newFirstConnection(),
 		retry: defaultRetry,
+		header: http.Header{
+			"Accept":     {"application/json, " + ProblemContentType},
+			"User-Agent": {userAgent()},
+		},
 	}
 	if id.Token != "" {
-		c.auth = "Bearer " + id.Token
+		c.header["Authorization"] = []string{"Bearer " + id.Token}
 	}
 	return c, nil
 }
@@ -211,19 +218,17 @@ func (c *Client) newRequest(ctx context.Context, call *call) (*http.Request, err
 	if err != nil {
 		return nil, err
 	}
-	if c.auth != "" {
-		req.Header["Authorization"] = []string{c.auth}
-	}
-	req.Header["Accept"] = []string{"application/json, " + ProblemContentType}
-	req.Header["User-Agent"] = []string{userAgent()}
+	maps.Copy(req.Header, c.header)
 	if body != nil {
-		req.Header["Content-Type"] = []string{"application/json"}
+		req.Header["Content-Type"] = contentType
 	}
 	if call.waits {
 		req.Header["Prefer"] = []string{preferWait(ctx)}
 	}
 	return req, nil
 }
+
+var contentType = []string{"application/json"}
 
 // userAgent names the client and the version of this module, as far as the
 // binary knows it.

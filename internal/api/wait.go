@@ -13,7 +13,7 @@ const (
 	// serviceWait is how long the service waits before it answers. It is less than
 	// [headerTimeout], so that the answer comes before a try is given up.
 	serviceWait = 8 * time.Second
-	// mostWait is how long a call waits, from its begin.
+	// mostWait is how long a call waits, from its start.
 	mostWait = 2 * time.Minute
 	// answerTime is what is left of a context's time for the answer to arrive: a change
 	// whose answer is late counts as failed.

@@ -28,6 +28,8 @@ type laggingService struct {
 	lag time.Duration
 	// stopping says that it ends all waits at once.
 	stopping bool
+	// way is how long each answer is on its way.
+	way time.Duration
 	// faults are for the first requests to wait.
 	faults []fault
 
@@ -87,6 +89,7 @@ func (s *laggingService) RoundTrip(r *http.Request) (resp *http.Response, err er
 	}()
 	answer := httptest.NewRecorder()
 	s.ServeHTTP(answer, r)
+	time.Sleep(s.way)
 	if r.Context().Err() != nil {
 		return nil, r.Context().Err()
 	}
@@ -123,6 +126,8 @@ func TestAwait(t *testing.T) {
 		{name: "the context has a deadline", service: laggingService{lag: time.Hour}, deadline: 12500 * time.Millisecond,
 			pending: true, took: 12500 * time.Millisecond, most: 40},
 		{name: "the context's deadline is near", service: laggingService{lag: time.Hour}, deadline: 4500 * time.Millisecond,
+			pending: true, took: 4500 * time.Millisecond, most: 40},
+		{name: "the answer arrives before the context's deadline", service: laggingService{lag: time.Hour, way: 700 * time.Millisecond}, deadline: 4500 * time.Millisecond,
 			pending: true, took: 4500 * time.Millisecond, most: 40},
 		{name: "the context's deadline leaves no time to wait", service: laggingService{lag: 200 * time.Millisecond}, deadline: 900 * time.Millisecond,
 			took: 350 * time.Millisecond, requests: []string{patch + " wait=0", post + " wait=0", post + " wait=0", post + " wait=0"}},
