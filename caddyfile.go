@@ -193,6 +193,18 @@ func (p *Provider) provision(ctx caddy.Context) (Service, error) {
 		logger.Warn("a wildcard does not answer any more for a name, as long as there is a record at it or below it (RFC 4592)",
 			zap.String("name", text.Brief(s.Name, text.MaxName)), zap.String("wildcard", text.Brief(s.Wildcard, text.MaxName)))
 	}
+	var silent silences
+	r.onLag = func(zone string, lag api.Wait) {
+		zone = text.Brief(zone, text.MaxName)
+		if len(lag.Pending) > 0 {
+			logger.Warn("the record is written, but not all name servers of the zone have it: a CA that asks one of these will not find it",
+				zap.String("zone", zone), zap.Strings("servers", shownServers(lag.Pending)))
+		}
+		if due := silent.due(shownServers(lag.Silent)); len(due) > 0 {
+			logger.Warn("name servers of the zone do not answer, so that no one waits for them to have a record",
+				zap.String("zone", zone), zap.Strings("servers", due))
+		}
+	}
 	return r, nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -281,8 +283,7 @@ func TestProvision(t *testing.T) {
 	t.Setenv("BESTDNS_TEST_ROOTS", plain.TrustedRoots[0])
 	const fields = `"endpoint":"{env.BESTDNS_TEST_ENDPOINT}","trusted_roots":["{env.BESTDNS_TEST_ROOTS}"]`
 
-	logFile := filepath.Join(t.TempDir(), "log")
-	provisioned = func(p *bestdns.Provider) {
+	logged := loadLogged(t, `{"name":"bestdns","api_token":"{file.`+secret+`}",`+fields+`}`, func(p *bestdns.Provider) {
 		ctx, recs := t.Context(), []libdns.Record{libdns.TXT{Name: "x", Text: "y"}}
 		for _, call := range []change{p.AppendRecords, p.SetRecords, p.DeleteRecords} {
 			if _, err := call(ctx, "example.org.", recs); err != nil {
@@ -291,41 +292,105 @@ func TestProvision(t *testing.T) {
 		}
 		got, err := json.Marshal(p)
 		check(t, err, `{"api_token":"{file.`+secret+`}",`+fields+`}`, string(got))
+	})
+	if strings.Contains(logged, f.token) {
+		t.Errorf("the log holds the token: %s", logged)
 	}
+	one := logLine{Level: "info", Logger: "dns.providers.bestdns", Msg: "this CNAME record must exist where the domain is hosted, or the CA will not find the challenge",
+		Name: "_acme-challenge.example.com.", Target: "example.com.acme.example.org."}
+	if diff := cmp.Diff([]logLine{one, one}, linesOf(t, logged, "CNAME")); diff != "" { // of append and set, not of delete
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// loadLogged provisions a Caddy whose host app has the given provider, has the test use
+// that, and returns what was logged.
+func loadLogged(t *testing.T, provider string, use func(*bestdns.Provider)) string {
+	t.Helper()
+	logFile := filepath.Join(t.TempDir(), "log")
+	provisioned = use
 	defer func() { provisioned = nil }()
 	registerHost()
 	var cfg caddy.Config
 	err := json.Unmarshal([]byte(`{"admin":{"disabled":true},
 		"logging":{"logs":{"default":{"writer":{"output":"file","filename":"`+logFile+`"},"encoder":{"format":"json"},"level":"DEBUG"}}},
-		"apps":{"bestdnshost":{"provider":{"name":"bestdns","api_token":"{file.`+secret+`}",`+fields+`}}}}`), &cfg)
+		"apps":{"bestdnshost":{"provider":`+provider+`}}}`), &cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := caddy.Validate(&cfg); err != nil {
 		t.Fatal(err)
 	}
-
 	logged, err := os.ReadFile(logFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(logged), f.token) {
-		t.Errorf("the log holds the token: %s", logged)
-	}
-	type line struct{ Level, Logger, Msg, Name, Target string }
-	var cnames []line
-	for l := range strings.Lines(string(logged)) {
-		var got line
+	return string(logged)
+}
+
+type logLine struct {
+	Level, Logger, Msg, Name, Target, Zone string
+	Servers                                []string
+}
+
+// linesOf returns the lines of a log whose message has a text in it.
+func linesOf(t *testing.T, logged, part string) (found []logLine) {
+	t.Helper()
+	for l := range strings.Lines(logged) {
+		var got logLine
 		if err := json.Unmarshal([]byte(l), &got); err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(got.Msg, "CNAME") {
-			cnames = append(cnames, got)
+		if strings.Contains(got.Msg, part) {
+			found = append(found, got)
 		}
 	}
-	one := line{"info", "dns.providers.bestdns", "this CNAME record must exist where the domain is hosted, or the CA will not find the challenge",
-		"_acme-challenge.example.com.", "example.com.acme.example.org."}
-	if diff := cmp.Diff([]line{one, one}, cnames); diff != "" { // of append and set, not of delete
-		t.Errorf("(-want +got):\n%s", diff)
+	return found
+}
+
+// TestLagIsLogged: each change that a server lags behind has a line, and a silent server
+// one for all of them. What the service says is safe to show, and does not fill the log.
+func TestLagIsLogged(t *testing.T) {
+	many := []string{"ns2.example.net 192.0.2.2", "\x1b[2J" + strings.Repeat("x", 5000)}
+	for i := range 30 {
+		many = append(many, fmt.Sprintf("ns%d.example.net", i+3))
+	}
+	f := new(fakeService)
+	f.fault = func(w http.ResponseWriter, r *http.Request, c api.Change) bool {
+		switch {
+		case r.Method == http.MethodPost:
+			answer(w, 404, api.NewProblem(api.ZoneNotFound, "this version does not wait"))
+		case c.Set != nil:
+			answer(w, 200, api.Records{Records: c.Set, Pending: many})
+		default:
+			answer(w, 200, api.Records{Records: c.Append, Pending: many[:1], Silent: []string{"ns4.example.net 192.0.2.4"}})
+		}
+		return true
+	}
+	plain := startService(t, f)
+	logged := loadLogged(t, `{"name":"bestdns","api_token":"`+f.token+`","endpoint":"`+plain.Endpoint+`","trusted_roots":["`+plain.TrustedRoots[0]+`"]}`,
+		func(p *bestdns.Provider) {
+			for _, call := range []change{p.AppendRecords, p.AppendRecords, p.SetRecords} {
+				out, err := call(t.Context(), "example.org.", []libdns.Record{libdns.TXT{Name: "x", Text: "y"}})
+				check(t, err, []libdns.Record{libdns.TXT{Name: "x", Text: "y"}}, out)
+			}
+		})
+	lag := logLine{Level: "warn", Logger: "dns.providers.bestdns", Zone: "example.org.", Servers: many[:1],
+		Msg: "the record is written, but not all name servers of the zone have it: a CA that asks one of these will not find it"}
+	lags := linesOf(t, logged, "not all name servers")
+	if len(lags) != 3 {
+		t.Fatalf("%d lines about servers that lag: %s", len(lags), logged)
+	}
+	if diff := cmp.Diff([]logLine{lag, lag}, lags[:2]); diff != "" {
+		t.Errorf("lag (-want +got):\n%s", diff)
+	}
+	last := lags[2].Servers
+	if len(last) != 17 || last[16] != "and 16 more" || !strings.HasPrefix(last[1], "⟨U+001B⟩[2Jxx") || len(last[1]) > 1300 {
+		t.Errorf("%d servers: %.200q", len(last), last)
+	}
+	silent := logLine{Level: "warn", Logger: "dns.providers.bestdns", Zone: "example.org.", Servers: []string{"ns4.example.net 192.0.2.4"},
+		Msg: "name servers of the zone do not answer, so that no one waits for them to have a record"}
+	if diff := cmp.Diff([]logLine{silent}, linesOf(t, logged, "do not answer")); diff != "" {
+		t.Errorf("silent (-want +got):\n%s", diff)
 	}
 }

@@ -36,9 +36,9 @@ func (p *Provider) GetRecords(ctx context.Context, zone string) ([]libdns.Record
 	return s.GetRecords(ctx, zone)
 }
 
-// AppendRecords adds records and returns them with the TTLs that were stored.
-// One that is there already is returned too. In a zone of the built-in name
-// server all are added or none.
+// AppendRecords adds records and returns them with the TTLs that were stored, when the
+// zone's name servers have them, as Waiting above says it. One that is there already is
+// returned too. In a zone of the built-in name server all are added or none.
 func (p *Provider) AppendRecords(ctx context.Context, zone string, recs []libdns.Record) ([]libdns.Record, error) {
 	s, err := p.connect()
 	if err != nil || len(recs) == 0 {
@@ -61,8 +61,8 @@ func (p *Provider) AppendRecords(ctx context.Context, zone string, recs []libdns
 	return appended, err
 }
 
-// SetRecords makes the given records the only ones of their names and types. In
-// a zone of the built-in name server all are set or none.
+// SetRecords makes the given records the only ones of their names and types, and waits as
+// AppendRecords does. In a zone of the built-in name server all are set or none.
 func (p *Provider) SetRecords(ctx context.Context, zone string, recs []libdns.Record) ([]libdns.Record, error) {
 	s, err := p.connect()
 	if err != nil || len(recs) == 0 {
@@ -117,6 +117,9 @@ type remote struct {
 	// onSilenced is told of each name that the records have taken from a wildcard. It may
 	// be nil.
 	onSilenced func(api.Silenced)
+	// onLag is told of each append or set that not all name servers of its zone were seen
+	// to have. It may be nil.
+	onLag func(zone string, lag api.Wait)
 }
 
 func (r *remote) ListZones(ctx context.Context) ([]libdns.Zone, error) {
@@ -169,6 +172,9 @@ func (r *remote) change(ctx context.Context, op record.Op, zone string, recs []l
 		for _, s := range answer.Silenced[:min(len(answer.Silenced), len(recs))] { // likewise
 			r.onSilenced(s)
 		}
+	}
+	if lag := (api.Wait{Pending: answer.Pending, Silent: answer.Silent}); r.onLag != nil && len(lag.Pending)+len(lag.Silent) > 0 {
+		r.onLag(zone, lag)
 	}
 	return answer.Libdns(), nil
 }

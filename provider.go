@@ -14,8 +14,20 @@
 //	provider, err := bestdns.NewDNSProvider() // BESTDNS_API_TOKEN, BESTDNS_ENDPOINT
 //	err = client.Challenge.SetDNS01Provider(provider)
 //
-// The service answers when the record is live, so no one needs to wait for its
+// AppendRecords returns when the record is live, so no one needs to wait for its
 // propagation: that is what the timeout of -1 is for.
+//
+// # Waiting
+//
+// An append or set returns when all name servers of the zone that answer have the
+// records: the service asks them. One that does not answer is not waited for. The wait
+// ends after two minutes, or when the context ends. That some servers still lag then is
+// not an error: the records are written, and a CA may well ask another server. Caddy's log
+// names these servers; outside of Caddy, the service's page and `caddy bestdns check` do.
+//
+// The service answers after eight seconds of waiting at most, and a second before the
+// context's deadline. Until then the client does not know that the records are written, so
+// that a context that is cancelled ends the call with an error. Deletes do not wait.
 //
 // # Zones
 //
@@ -43,8 +55,8 @@
 //
 // # Retries
 //
-// Each call is one HTTP request. It is repeated within a few seconds where it
-// failed in a way that may pass, until its context ends. A repeat changes
+// Each call is one HTTP request, unless name servers lag. It is repeated within a few seconds
+// where it failed in a way that may pass, until its context ends. A repeat changes
 // nothing that the first try has done already, but a repeated delete may report
 // fewer records than went away.
 //
