@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,19 +35,17 @@ const (
 )
 
 // Client calls the API of one service. It is safe for concurrent use. Its calls
-// share their connections: one with HTTP/2.
+// share their connections: one to each endpoint with HTTP/2.
 //
 // Each call is one request, tried again within a few seconds where it failed in
-// a way that may pass: a change is an operation on sets, so that a repeat does no
-// harm. A failed call returns an [*Error].
+// a way that may pass, at the other endpoints first and at once: a change is an operation
+// on sets, so that a repeat does no harm. A failed call returns an [*Error].
 type Client struct {
-	base string // endpoint without its last slash, escaped
-	host string // of the endpoint, for error messages
+	endpoints endpoints
 	// header is sent with each request: who the client is, and what it reads. It is never
 	// changed.
 	header http.Header
 	http   *http.Client
-	first  firstConnection
 	retry  retryPolicy
 }
 
@@ -62,12 +61,13 @@ type Identity struct {
 	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 }
 
-// NewClient returns a client of the service at endpoint, a URL with an optional
-// path. The token goes nowhere else, and only over HTTPS or to a loopback
-// address. The service's certificate is verified with roots; nil means the
-// system's. NewClient opens no connection. Its errors never hold the token.
-func NewClient(endpoint string, id Identity, roots *x509.CertPool) (*Client, error) {
-	u, err := ParseEndpoint(endpoint)
+// NewClient returns a client of the service at the given endpoints, as [ParseEndpoints]
+// reads them. They are copies of one service, and are tried in this order. The token goes
+// nowhere else, and only over HTTPS or to a loopback address. The certificate of each is
+// verified with roots; nil means the system's. NewClient opens no connection. Its errors
+// never hold the token.
+func NewClient(given string, id Identity, roots *x509.CertPool) (*Client, error) {
+	urls, err := ParseEndpoints(given)
 	if err != nil {
 		return nil, err
 	}
@@ -76,17 +76,15 @@ func NewClient(endpoint string, id Identity, roots *x509.CertPool) (*Client, err
 			return nil, err
 		}
 	}
-	if id.Certificate != nil && u.Scheme != "https" {
+	isPlain := func(u *url.URL) bool { return u.Scheme != "https" }
+	if id.Certificate != nil && slices.ContainsFunc(urls, isPlain) {
 		return nil, errors.New("a client certificate needs an endpoint with https: without TLS there is no one to show it to")
 	}
 	c := &Client{
-		base: u.Scheme + "://" + u.Host + strings.TrimRight(u.EscapedPath(), "/"),
-		host: u.Host,
 		http: &http.Client{
 			Transport:     NewTransport(roots, id.Certificate),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		first: newFirstConnection(),
 		retry: defaultRetry,
 		header: http.Header{
 			"Accept":     {"application/json, " + ProblemContentType},
@@ -95,6 +93,9 @@ func NewClient(endpoint string, id Identity, roots *x509.CertPool) (*Client, err
 	}
 	if id.Token != "" {
 		c.header["Authorization"] = []string{"Bearer " + id.Token}
+	}
+	for _, u := range urls {
+		c.endpoints.list = append(c.endpoints.list, newEndpoint(u))
 	}
 	return c, nil
 }
@@ -209,12 +210,12 @@ type call struct {
 
 func (call *call) changes() bool { return call.method == http.MethodPatch }
 
-func (c *Client) newRequest(ctx context.Context, call *call) (*http.Request, error) {
+func (c *Client) newRequest(ctx context.Context, e *endpoint, call *call) (*http.Request, error) {
 	var body io.Reader
 	if call.body != nil {
 		body = bytes.NewReader(call.body)
 	}
-	req, err := http.NewRequestWithContext(ctx, call.method, c.base+call.path, body)
+	req, err := http.NewRequestWithContext(ctx, call.method, e.base+call.path, body)
 	if err != nil {
 		return nil, err
 	}

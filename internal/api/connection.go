@@ -18,7 +18,7 @@ const (
 	headerTimeout = 12 * time.Second // from a request to the start of its answer
 	idleTimeout   = 90 * time.Second // until an unused connection is closed
 	pingInterval  = 15 * time.Second // of silence, until an HTTP/2 connection is tried
-	maxConns      = 128              // without HTTP/2, where each concurrent call has one
+	maxConns      = 128              // to an endpoint without HTTP/2, where each concurrent call has one
 )
 
 // NewTransport returns what connects to the service. roots and certificate are as in
@@ -40,7 +40,6 @@ func NewTransport(roots *x509.CertPool, certificate func(*tls.CertificateRequest
 		// As many are kept as there may be, so that none is closed only to be opened
 		// again for the next call.
 		MaxConnsPerHost:     maxConns,
-		MaxIdleConns:        maxConns,
 		MaxIdleConnsPerHost: maxConns,
 		IdleConnTimeout:     idleTimeout,
 	}

@@ -6,10 +6,48 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/caddy-dns/bestdns/internal/text"
 )
+
+// mostEndpoints is how many endpoints a client can have. A call that none of them answers
+// tries each.
+const mostEndpoints = 8
+
+// ParseEndpoints reads the URLs of a service, separated by blanks or tabs. There is at
+// least one. Its errors show the wrong one as [ShowEndpoint] does.
+func ParseEndpoints(s string) ([]*url.URL, error) {
+	given := strings.FieldsFunc(s, func(c rune) bool { return c == ' ' || c == '\t' })
+	switch {
+	case len(given) == 0:
+		given = []string{""} // for the error
+	case len(given) > mostEndpoints:
+		return nil, fmt.Errorf("there are %d endpoints, and a client takes %d at most", len(given), mostEndpoints)
+	case len(given) > 1 && holdsToken(strings.Join(given, "")): // also one with a blank in it
+		return nil, errTokenInEndpoint
+	}
+	var urls []*url.URL
+	for _, one := range given {
+		u, err := ParseEndpoint(one)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(urls, func(other *url.URL) bool { return baseOf(other) == baseOf(u) }) {
+			return nil, fmt.Errorf("the endpoint %s is given twice", ShowEndpoint(one))
+		}
+		urls = append(urls, u)
+	}
+	return urls, nil
+}
+
+// baseOf returns an endpoint without its last slash, escaped.
+func baseOf(u *url.URL) string {
+	return u.Scheme + "://" + u.Host + strings.TrimRight(u.EscapedPath(), "/")
+}
+
+var errTokenInEndpoint = errors.New("there is a token in the endpoint: write the endpoint as https://HOST, and give the token by itself")
 
 // ParseEndpoint checks the URL of a service. Its errors show it as [ShowEndpoint] does.
 func ParseEndpoint(s string) (*url.URL, error) {
@@ -27,10 +65,12 @@ func ParseEndpoint(s string) (*url.URL, error) {
 		return refuse("has no scheme: write it as https://HOST")
 	case err != nil || u.Hostname() == "":
 		return refuse("is not a URL%s: write it as https://HOST", whyNoURL(err, s))
+	case strings.Contains(u.Host, ","):
+		return refuse("has a comma in its host: several endpoints are separated by blanks")
 	case u.User != nil:
 		return refuse("has a user name or password in it: the token is given by itself")
 	case holdsToken(s):
-		return nil, errors.New("there is a token in the endpoint: write the endpoint as https://HOST, and give the token by itself")
+		return nil, errTokenInEndpoint
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return refuse("has a query or fragment: it is a URL with a path at most")
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):

@@ -89,7 +89,7 @@ func (c *Client) do(ctx context.Context, call *call) error {
 	start := time.Now()
 	unchanged := true
 	for try := 1; ; try++ {
-		f := c.try(ctx, call)
+		f := c.round(ctx, call)
 		if f == nil {
 			return nil
 		}
@@ -117,30 +117,31 @@ func (c *Client) do(ctx context.Context, call *call) error {
 type failure struct {
 	Error
 	temporary  bool          // another try may succeed
+	elsewhere  bool          // another endpoint may do it
 	retryAfter time.Duration // the service asked for so long a wait
 }
 
-// try makes the call once. It returns nil for success.
-func (c *Client) try(ctx context.Context, call *call) *failure {
+// try makes the call once, at one endpoint. It returns nil for success.
+func (c *Client) try(ctx context.Context, e *endpoint, call *call) *failure {
 	// Only without a connection it is certain that nothing was sent. The flag is
 	// atomic because the transport may go on after the request is cancelled.
 	var connected atomic.Bool
-	next := c.first.wait(ctx)
+	next := e.first.wait(ctx)
 	defer next()
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) {
 			connected.Store(true)
-			c.first.connected()
+			e.first.connected()
 			next()
 		},
 	})
-	req, err := c.newRequest(ctx, call)
+	req, err := c.newRequest(ctx, e, call)
 	if err != nil {
 		return &failure{Error: Error{Problem: Problem{Title: "The request cannot be made", Unchanged: true}, Err: err}}
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.noAnswer(ctx, err, !connected.Load())
+		return e.noAnswer(ctx, err, !connected.Load())
 	}
 	defer resp.Body.Close()
 
@@ -148,28 +149,28 @@ func (c *Client) try(ctx context.Context, call *call) *failure {
 	switch {
 	case resp.StatusCode == http.StatusOK && mediaType == "application/json":
 		if err := call.decode(http.MaxBytesReader(nil, resp.Body, call.limit)); err != nil {
-			return c.badAnswer(ctx, resp, err)
+			return e.badAnswer(ctx, resp, err)
 		}
 		return nil
 	case resp.StatusCode >= 300 && resp.StatusCode <= 399:
-		return c.redirected(resp)
+		return e.redirected(resp)
 	case mediaType == ProblemContentType:
 		if f := problem(resp); f != nil {
 			return f
 		}
 	}
-	return c.foreignAnswer(resp, mediaType)
+	return e.foreignAnswer(resp, mediaType)
 }
 
 // noAnswer is a request to which there was none.
-func (c *Client) noAnswer(ctx context.Context, err error, unsent bool) *failure {
+func (e *endpoint) noAnswer(ctx context.Context, err error, unsent bool) *failure {
 	// The URL that net/http puts before the cause says nothing that the message
 	// does not.
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err
 	}
-	f := &failure{temporary: ctx.Err() == nil}
+	f := &failure{temporary: ctx.Err() == nil, elsewhere: ctx.Err() == nil}
 	f.Err, f.Unchanged = err, unsent
 	var cert *tls.CertificateVerificationError
 	var header tls.RecordHeaderError
@@ -177,60 +178,60 @@ func (c *Client) noAnswer(ctx context.Context, err error, unsent bool) *failure 
 	case ctx.Err() != nil:
 		f.Title = "The call was cut short"
 		f.Err = ctx.Err()
-		f.Detail = fmt.Sprintf("no answer from %s before the call's end: %v", c.host, f.Err)
+		f.Detail = fmt.Sprintf("no answer from %s before the call's end: %v", e.host, f.Err)
 	case errors.As(err, &cert):
 		f.temporary = false
 		f.Title = "The service's certificate is not trusted"
-		f.Detail = fmt.Sprintf("%v: if %s has its certificate from a CA of your own, name that in trusted_roots", err, c.host)
+		f.Detail = fmt.Sprintf("%v: if %s has its certificate from a CA of your own, name that in trusted_roots", err, e.host)
 	case errors.As(err, &header), errors.Is(err, http.ErrSchemeMismatch): // the latter where it speaks HTTP
 		f.temporary = false
 		f.Title = "The service does not speak TLS"
-		f.Detail = fmt.Sprintf("%s does not speak TLS there: %v", c.host, err)
+		f.Detail = fmt.Sprintf("%s does not speak TLS there: %v", e.host, err)
 	case unsent:
 		f.Title = "The service cannot be reached"
-		f.Detail = fmt.Sprintf("cannot connect to %s: %v: is the endpoint right, and is the service running?", c.host, err)
+		f.Detail = fmt.Sprintf("cannot connect to %s: %v: is the endpoint right, and is the service running?", e.host, err)
 	default:
 		f.Title = "The service did not answer"
-		f.Detail = fmt.Sprintf("the connection to %s ended before an answer: %v", c.host, err)
+		f.Detail = fmt.Sprintf("the connection to %s ended before an answer: %v", e.host, err)
 	}
 	return f
 }
 
 // badAnswer is one that looks right but cannot be read to its end.
-func (c *Client) badAnswer(ctx context.Context, resp *http.Response, err error) *failure {
+func (e *endpoint) badAnswer(ctx context.Context, resp *http.Response, err error) *failure {
 	if ctx.Err() != nil {
-		return c.noAnswer(ctx, err, false)
+		return e.noAnswer(ctx, err, false)
 	}
 	_, tooLong := errors.AsType[*http.MaxBytesError](err)
 	if tooLong {
 		err = errTooLong
 	}
-	return &failure{temporary: !tooLong, Error: Error{
+	return &failure{temporary: !tooLong, elsewhere: !tooLong, Error: Error{
 		Problem: Problem{
 			Title:  "The answer cannot be read",
 			Status: resp.StatusCode,
-			Detail: fmt.Sprintf("the answer of %s cannot be read to its end: %v", c.host, err),
+			Detail: fmt.Sprintf("the answer of %s cannot be read to its end: %v", e.host, err),
 		},
 		Err: err,
 	}}
 }
 
 // redirected is an answer that points elsewhere. The token is not sent there.
-func (c *Client) redirected(resp *http.Response) *failure {
+func (e *endpoint) redirected(resp *http.Response) *failure {
 	to := "nowhere"
 	if u, err := resp.Location(); err == nil {
 		to = u.Host
 	}
-	return &failure{Error: Error{Problem: Problem{
+	return &failure{elsewhere: true, Error: Error{Problem: Problem{
 		Title:  "The service redirects",
 		Status: resp.StatusCode,
-		Detail: fmt.Sprintf("%s redirects to %s, and a token goes to no other place than its endpoint: correct the endpoint", c.host, to),
+		Detail: fmt.Sprintf("%s redirects to %s, and a token goes to no other place than its endpoint: correct the endpoint", e.host, to),
 	}}}
 }
 
 // foreignAnswer is one that the service does not give: of a proxy, mostly, or of
 // another server.
-func (c *Client) foreignAnswer(resp *http.Response, mediaType string) *failure {
+func (e *endpoint) foreignAnswer(resp *http.Response, mediaType string) *failure {
 	// The start of the body is read so that the connection may be used again;
 	// what it says is for browsers.
 	_, _ = io.CopyN(io.Discard, resp.Body, maxProblem)
@@ -239,12 +240,13 @@ func (c *Client) foreignAnswer(resp *http.Response, mediaType string) *failure {
 	}
 	f := &failure{
 		temporary:  resp.StatusCode < 300 || isTemporary(resp.StatusCode),
+		elsewhere:  true,
 		retryAfter: retryAfter(resp.Header),
 	}
 	f.Title = "Something else than the service answered"
 	f.Status = resp.StatusCode
-	f.Detail = fmt.Sprintf("%s answers with status %d and %s, as BestDNS does not: is the endpoint right, and what is in front of it?", c.host, resp.StatusCode, mediaType)
-	if strings.HasSuffix(c.base, "/v1") {
+	f.Detail = fmt.Sprintf("%s answers with status %d and %s, as BestDNS does not: is the endpoint right, and what is in front of it?", e.host, resp.StatusCode, mediaType)
+	if strings.HasSuffix(e.base, "/v1") {
 		f.Detail += " It ends in /v1, which the client adds by itself."
 	}
 	return f
@@ -257,7 +259,8 @@ func problem(resp *http.Response) *failure {
 	if err != nil {
 		return nil
 	}
-	f := &failure{temporary: isTemporary(resp.StatusCode), retryAfter: retryAfter(resp.Header)}
+	temporary := isTemporary(resp.StatusCode)
+	f := &failure{temporary: temporary, elsewhere: temporary && resp.StatusCode >= 500, retryAfter: retryAfter(resp.Header)}
 	if err := json.Unmarshal(body, &f.Problem); err != nil || f.Kind() == "" {
 		return nil
 	}
