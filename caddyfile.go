@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -41,7 +42,7 @@ func (*Provider) CaddyModule() caddy.ModuleInfo {
 //	bestdns <api_token> <endpoint>
 //	bestdns {
 //		api_token     <api_token>
-//		endpoint      <endpoint>
+//		endpoint      <endpoint...>
 //		trusted_roots <pem_file...>
 //		client_certificate <pem_file> <key_file>
 //	}
@@ -53,13 +54,13 @@ func (p *Provider) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	case 2:
 		seen["api_token"], seen["endpoint"] = true, true
 		p.APIToken, p.Endpoint = args[0], args[1]
-		if err := cmp.Or(checkTokenArg(p.APIToken), checkEndpointArg(p.Endpoint)); err != nil {
+		if err := cmp.Or(checkTokenArg(p.APIToken), checkEndpointArgs(p.Endpoint)); err != nil {
 			return d.WrapErr(err)
 		}
 	case 1:
 		return d.WrapErr(oneArg(args[0]))
 	default:
-		return d.Err("bestdns: too many arguments: write `bestdns <api_token> <endpoint>`")
+		return d.Err("bestdns: too many arguments: write `bestdns <api_token> <endpoint>`, and several endpoints in a block")
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
@@ -85,11 +86,11 @@ func (p *Provider) unmarshalOption(d *caddyfile.Dispenser, option string) error 
 		p.APIToken = args[0]
 		return wrapErr(d, checkTokenArg(p.APIToken))
 	case "endpoint":
-		if len(args) != 1 {
-			return d.Err("bestdns: endpoint takes one argument: the URL of the service")
+		if len(args) == 0 {
+			return d.Err("bestdns: endpoint takes one or more arguments: the URL of the service, and those of its further copies")
 		}
-		p.Endpoint = args[0]
-		return wrapErr(d, checkEndpointArg(p.Endpoint))
+		p.Endpoint = strings.Join(args, " ")
+		return wrapErr(d, checkEndpointArgs(args...))
 	case "trusted_roots":
 		if len(args) == 0 {
 			return d.Err("bestdns: trusted_roots takes the names of one or more PEM files")
@@ -140,12 +141,13 @@ func checkTokenArg(token string) error {
 	return nil
 }
 
-// checkEndpointArg does the same for an endpoint.
-func checkEndpointArg(endpoint string) error {
-	if strings.Contains(endpoint, "{") {
+// checkEndpointArgs does the same for arguments that are endpoints, one or several each.
+func checkEndpointArgs(args ...string) error {
+	known := slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return strings.Contains(arg, "{") })
+	if len(known) == 0 {
 		return nil
 	}
-	if _, err := api.ParseEndpoint(endpoint); err != nil {
+	if _, err := api.ParseEndpoints(strings.Join(known, " ")); err != nil {
 		return fmt.Errorf("bestdns: %w", err)
 	}
 	return nil

@@ -33,6 +33,10 @@ func TestUnmarshalCaddyfile(t *testing.T) {
 			`{"api_token":"{env.TOKEN}","endpoint":"{env.ENDPOINT}"}`},
 		{"block", "bestdns {\n api_token {file./run/secrets/bestdns}\n endpoint https://dns.example.net/a\n trusted_roots a.pem {env.B}\n}",
 			`{"api_token":"{file./run/secrets/bestdns}","endpoint":"https://dns.example.net/a","trusted_roots":["a.pem","{env.B}"]}`},
+		{"several endpoints", "bestdns {\n api_token {env.TOKEN}\n endpoint https://a.example https://b.example/x \"{file./run/my secrets/x}\"\n}",
+			`{"api_token":"{env.TOKEN}","endpoint":"https://a.example https://b.example/x {file./run/my secrets/x}"}`},
+		{"several endpoints in one line", `bestdns {env.TOKEN} "https://a.example https://b.example"`,
+			`{"api_token":"{env.TOKEN}","endpoint":"https://a.example https://b.example"}`},
 		{"one line and a block", "bestdns {env.TOKEN} https://dns.example.net {\n trusted_roots a.pem\n}",
 			`{"api_token":"{env.TOKEN}","endpoint":"https://dns.example.net","trusted_roots":["a.pem"]}`},
 	} {
@@ -71,7 +75,14 @@ func TestUnmarshalCaddyfileRefuses(t *testing.T) {
 		{"token with its variable", `bestdns BESTDNS_API_TOKEN=` + token + ` https://dns.example.net`, `what precedes it is "BESTDNS_API_TOKEN="`, ":1"},
 		{"no token in a block", "bestdns {\n api_token\n}", "one argument", ":2"},
 		{"two tokens", "bestdns {\n api_token " + token + " " + token + "\n}", "one argument", ":2"},
-		{"no endpoint in a block", "bestdns {\n endpoint\n}", "one argument", ":2"},
+		{"no endpoint in a block", "bestdns {\n endpoint\n}", "one or more", ":2"},
+		{"several endpoints in one line", `bestdns {env.X} https://a.example https://b.example`, "several endpoints in a block", ":1"},
+		{"the second endpoint without scheme", "bestdns {\n endpoint https://a.example b.example\n}", `the endpoint "b.example" has no scheme`, ":2"},
+		{"an endpoint beside a placeholder", "bestdns {\n endpoint {env.A} b.example\n}", `the endpoint "b.example" has no scheme`, ":2"},
+		{"the second endpoint over http", "bestdns {\n endpoint https://a.example http://b.example\n}", `the endpoint "http://b.example" is over http`, ":2"},
+		{"the same endpoint twice", "bestdns {\n endpoint https://a.example https://a.example/\n}", `the endpoint "https://a.example/" is given twice`, ":2"},
+		{"a token for the second endpoint", "bestdns {\n endpoint https://a.example " + token + "\n}", "there is a token in the endpoint", ":2"},
+		{"endpoints with a comma", "bestdns {\n endpoint https://a.example, https://b.example\n}", "separated by blanks", ":2"},
 		{"no roots", "bestdns {\n trusted_roots\n}", "one or more", ":2"},
 		{"unknown option", "bestdns {\n api_token {env.X}\n api_key {env.X}\n}", "no option api_key", ":3"},
 		{"a token for an option", "bestdns {\n " + token + "\n}", "no option of that name", ":2"},
@@ -251,6 +262,7 @@ func TestProvisionRefuses(t *testing.T) {
 		{"variable with quotes", `{"name":"bestdns","api_token":"{env.BESTDNS_TEST_QUOTED}",` + endpoint + `}`, `the token from {env.BESTDNS_TEST_QUOTED}: a token begins with "bestdns_" and ends after 57 characters: what precedes it is "\""`},
 		{"variable before the token", `{"name":"bestdns","api_token":"{env.BESTDNS_TEST_HOST}` + token + `",` + endpoint + `}`, `the token from {env.BESTDNS_TEST_HOST}: a token begins with "bestdns_": what precedes it is 15 bytes`},
 		{"variable with a host for the endpoint", `{"name":"bestdns","api_token":"` + token + `","endpoint":"{env.BESTDNS_TEST_HOST}"}`, `the endpoint "dns.example.net" has no scheme`},
+		{"variable with an invalid second endpoint", `{"name":"bestdns","api_token":"` + token + `","endpoint":"https://a.example {env.BESTDNS_TEST_HOST}"}`, `the endpoint "dns.example.net" has no scheme`},
 		{"endpoint alone", `{"name":"bestdns",` + endpoint + `}`, "no API token"},
 		{"token alone", `{"name":"bestdns","api_token":"` + token + `"}`, "no endpoint"},
 		{"roots alone", `{"name":"bestdns","trusted_roots":["a.pem"]}`, "no endpoint and no api_token"},
@@ -279,7 +291,7 @@ func TestProvision(t *testing.T) {
 	if err := os.WriteFile(secret, []byte(f.token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("BESTDNS_TEST_ENDPOINT", plain.Endpoint)
+	t.Setenv("BESTDNS_TEST_ENDPOINT", "https://127.0.0.1:1 "+plain.Endpoint) // no one listens at the first
 	t.Setenv("BESTDNS_TEST_ROOTS", plain.TrustedRoots[0])
 	const fields = `"endpoint":"{env.BESTDNS_TEST_ENDPOINT}","trusted_roots":["{env.BESTDNS_TEST_ROOTS}"]`
 

@@ -26,7 +26,7 @@ const EnvNamespace = "BESTDNS_"
 // not part of the value. An invalid number counts as not set.
 const (
 	EnvAPIToken = EnvNamespace + "API_TOKEN"
-	EnvEndpoint = EnvNamespace + "ENDPOINT"
+	EnvEndpoint = EnvNamespace + "ENDPOINT" // several copies are separated by blanks
 
 	EnvTTL                = EnvNamespace + "TTL"                 // seconds, default DefaultTTL
 	EnvPropagationTimeout = EnvNamespace + "PROPAGATION_TIMEOUT" // whole seconds, default 60
@@ -50,7 +50,8 @@ const DefaultTTL = -1
 type Config struct {
 	// APIToken is the token that the service gave to this client.
 	APIToken string
-	// Endpoint is the URL of the service.
+	// Endpoint is the URL of the service, or those of several copies with blanks between
+	// them, as [Provider] has it.
 	Endpoint string
 	// TTL of the TXT records in seconds, or [DefaultTTL].
 	TTL int
@@ -58,7 +59,9 @@ type Config struct {
 	PropagationTimeout time.Duration
 	// PollingInterval is how long lego waits before each look, the first included.
 	PollingInterval time.Duration
-	// HTTPTimeout limits a call, including retries.
+	// HTTPTimeout limits a call, including retries and the wait for the zone's name servers.
+	// That a server still lags when it ends is not an error: lego then looks at each by itself,
+	// for up to PropagationTimeout.
 	HTTPTimeout time.Duration
 }
 
@@ -193,8 +196,9 @@ func (d *DNSProvider) Timeout() (timeout, interval time.Duration) {
 	return d.config.PropagationTimeout, d.config.PollingInterval
 }
 
-// Present appends the TXT record of the challenge. It returns when the record is
-// live.
+// Present appends the TXT record of the challenge. It returns when all name servers that
+// answer have the record, or at the end of the HTTP timeout. lego presents the names of a
+// certificate one after the other, so that each waits.
 func (d *DNSProvider) Present(domain, _, keyAuth string) error {
 	return d.do(domain, keyAuth, d.ttl(), d.provider.AppendRecords)
 }

@@ -198,6 +198,70 @@ func TestLegoTimeouts(t *testing.T) {
 	}
 }
 
+// TestLegoWait: a name server that lags holds up a challenge until the HTTP timeout, and is not
+// an error.
+func TestLegoWait(t *testing.T) {
+	clearEnv(t)
+	var preferences []string
+	f := &fakeService{fault: func(w http.ResponseWriter, r *http.Request, c api.Change) bool {
+		preferences = append(preferences, r.Header.Get("Prefer"))
+		lag := []string{"ns2.example.net 192.0.2.2"}
+		if r.Method == http.MethodPost {
+			answer(w, 200, api.Wait{Pending: lag})
+		} else {
+			answer(w, 200, api.Records{Records: append(c.Append, c.Delete...), Pending: lag})
+		}
+		return true
+	}}
+	config := bestdns.NewDefaultConfig()
+	config.Endpoint = startPlain(t, f)
+	config.APIToken = f.token
+	config.HTTPTimeout = 1500 * time.Millisecond // of which less than a second is for the service to wait
+	p, err := bestdns.NewDNSProviderConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if err := p.Present("example.org", "token", "key"); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took < config.HTTPTimeout*9/10 {
+		t.Errorf("returned after %v, want to wait for %v", took, config.HTTPTimeout)
+	}
+	if n := len(preferences); n < 2 || n > 10 || preferences[0] != "wait=0" {
+		t.Errorf("preferences %q, want a few of wait=0", preferences)
+	}
+	preferences = nil
+	if err := p.CleanUp("example.org", "token", "key"); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{""}, preferences); diff != "" {
+		t.Errorf("preferences of a delete (-want +got):\n%s", diff)
+	}
+}
+
+// TestLegoEndpoints: the variable may have several, and errors name the one that is wrong.
+func TestLegoEndpoints(t *testing.T) {
+	clearEnv(t)
+	f := new(fakeService)
+	t.Setenv(bestdns.EnvEndpoint, "http://127.0.0.1:1 "+startPlain(t, f))
+	t.Setenv(bestdns.EnvAPIToken, f.token)
+	p, err := bestdns.NewDNSProvider()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Present("example.org", "token", "key"); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(f.all()); n != 1 {
+		t.Errorf("%d records at the second endpoint", n)
+	}
+	t.Setenv(bestdns.EnvEndpoint, "https://a.example b.example")
+	if _, err := bestdns.NewDNSProvider(); err == nil || !strings.Contains(err.Error(), `the endpoint "b.example" has no scheme`) {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestLegoErrors(t *testing.T) {
 	clearEnv(t)
 	token := api.NewToken()

@@ -60,11 +60,19 @@
 // nothing that the first try has done already, but a repeated delete may report
 // fewer records than went away.
 //
+// # Several copies
+//
+// Endpoint may name several copies of a service, in the order in which they are tried.
+// Where one does not answer, or answers with a failure that another may not have, the call
+// goes on to the next at once; a change whose outcome is unknown is made again there.
+// Further calls begin with the copy that last worked. After a minute one of them tries
+// the first copy again, and if that works, all use it.
+//
 // # Secrets
 //
-// The token is sent over HTTPS only, or over HTTP to a loopback address, and
-// never to where a redirect points. It is in no error, and in nothing that
-// package fmt makes of a [Provider].
+// The token is sent to the endpoints alone, over HTTPS or over HTTP to a loopback
+// address, and never to where a redirect points. It is in no error, and in nothing
+// that package fmt makes of a [Provider].
 //
 // [libdns]: https://github.com/libdns/libdns
 package bestdns
@@ -111,7 +119,9 @@ type Provider struct {
 
 	// The URL of the service, such as `https://dns.example.net`. It may have a
 	// path in front of the API's own. Plain HTTP is accepted to loopback
-	// addresses only. In Caddy it may have placeholders.
+	// addresses only. The URLs of several copies of the service are separated by
+	// blanks: one that does not answer is passed over, for up to a minute. In Caddy
+	// it may have placeholders.
 	Endpoint string `json:"endpoint,omitempty"`
 
 	// PEM files with the CA certificates that the endpoint's certificate is
