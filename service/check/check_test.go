@@ -275,6 +275,8 @@ func (s *setup) changeService(line string) (ok bool) {
 		if endpoint.URL = rest; strings.HasPrefix(rest, "/") {
 			endpoint.URL = s.api.URL + rest
 		}
+	case "endpoint-before": // URL of a copy that is tried first
+		endpoint.URL = rest + " " + endpoint.URL
 	case "endpoint-https":
 		endpoint.URL = strings.Replace(s.api.URL, "http:", "https:", 1)
 	case "endpoint-down":

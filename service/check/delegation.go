@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/nsquery"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
@@ -72,15 +72,17 @@ func (c *checker) delegationLines(ctx context.Context, zone record.Name) []strin
 // name server is the same program.
 func (c *checker) askEndpointHost(ctx context.Context, zone record.Name) HostedZone {
 	z := HostedZone{Name: zone.String()}
-	u, err := url.Parse(c.Endpoint.URL)
-	if err != nil || u.Hostname() == "" {
+	urls, err := api.ParseEndpoints(c.Endpoint.URL)
+	if err != nil {
 		return z
 	}
 	var addrs []netip.Addr
-	if addr, err := netip.ParseAddr(u.Hostname()); err == nil {
-		addrs = []netip.Addr{addr}
-	} else if host, err := record.ParseName(u.Hostname()); err == nil {
-		addrs = c.resolver.AddressesOf(ctx, host)
+	for _, u := range urls {
+		if addr, err := netip.ParseAddr(u.Hostname()); err == nil {
+			addrs = append(addrs, addr)
+		} else if host, err := record.ParseName(u.Hostname()); err == nil {
+			addrs = append(addrs, c.resolver.AddressesOf(ctx, host)...)
+		}
 	}
 	var servers []nsquery.Server
 	for _, addr := range addrs {

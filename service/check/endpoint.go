@@ -20,6 +20,7 @@ import (
 
 // Endpoint is the service's API as a client has it configured.
 type Endpoint struct {
+	// URL is as [api.ParseEndpoints] reads it: several are copies of one service.
 	URL      string
 	Identity api.Identity
 	// NoToken says why Identity is empty, where something was to give a token and
@@ -34,20 +35,30 @@ type Endpoint struct {
 // endpointTimeout is the time for one request to the API that changes nothing.
 const endpointTimeout = 6 * time.Second
 
-// checkEndpoint reports whether the API answers at its URL, with a certificate that
-// its clients accept.
-func (c *checker) checkEndpoint(ctx context.Context) bool {
-	step := Step{Name: "api", Status: Wrong}
-	defer func() { c.emit(step) }()
-	u, err := api.ParseEndpoint(c.Endpoint.URL)
+// checkEndpoints reports whether the API answers at one of its URLs at least.
+func (c *checker) checkEndpoints(ctx context.Context) (answers bool) {
+	urls, err := api.ParseEndpoints(c.Endpoint.URL)
 	if err != nil {
-		step.Found, step.Do = err.Error(), "correct it in "+c.Endpoint.Source+":"
-		step.Lines = []string{"endpoint https://dns.example.net"}
+		c.emit(Step{
+			Name: "api", Status: Wrong,
+			Found: err.Error(), Do: "correct it in " + c.Endpoint.Source + ":", Lines: []string{"endpoint https://dns.example.net"},
+		})
 		return false
 	}
+	for _, u := range urls {
+		answers = c.checkEndpoint(ctx, u) || answers
+	}
+	return answers
+}
+
+// checkEndpoint reports whether the API answers at a URL, with a certificate that its
+// clients accept.
+func (c *checker) checkEndpoint(ctx context.Context, u *url.URL) bool {
+	step := Step{Name: "api", Status: Wrong}
+	defer func() { c.emit(step) }()
 	ctx, cancel := context.WithTimeout(ctx, endpointTimeout)
 	defer cancel()
-	base := strings.TrimRight(c.Endpoint.URL, "/")
+	base := strings.TrimRight(u.String(), "/")
 	connection, err := c.health(ctx, base)
 	if err != nil {
 		var reason string

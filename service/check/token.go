@@ -43,7 +43,7 @@ func (c *checker) reachService(ctx context.Context, s subject) *reached {
 	switch {
 	case c.Endpoint.URL != "":
 		r := new(reached)
-		if c.checkEndpoint(ctx) {
+		if c.checkEndpoints(ctx) {
 			c.checkToken(ctx, r)
 		} else {
 			c.emit(Step{Name: "token", Status: Skipped, Found: "the API does not answer"})
