@@ -80,7 +80,7 @@ var (
 
 // NewLoopbackNet returns the beginning of loopback addresses that no other test
 // has, also of another process, and at whose port 53 one may listen.
-func NewLoopbackNet(t *testing.T) string {
+func NewLoopbackNet(t testing.TB) string {
 	t.Helper()
 	loopbackNetMu.Lock()
 	defer loopbackNetMu.Unlock()
