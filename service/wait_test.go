@@ -121,6 +121,7 @@ func TestWait(t *testing.T) {
 		{"as the client says", "PATCH", waitRecords, waitBody, "wait=2", pending, "wait=2", 1900 * time.Millisecond},
 		{"not at all", "PATCH", waitRecords, waitBody, "wait=0", nil, "wait=0", 0},
 		{"once more", "POST", waitPath, waitBody, "wait=1", pending, "wait=1", 900 * time.Millisecond},
+		{"a look", "POST", waitPath, waitBody, "wait=0", pending, "wait=0", 0},
 		{"set", "PATCH", waitRecords, strings.Replace(waitBody, "append", "set", 1), "", pending, "", 900 * time.Millisecond},
 		{"delete", "PATCH", waitRecords, strings.Replace(waitBody, "append", "delete", 1), "", nil, "", 0},
 		{"for a delete", "POST", waitPath, strings.Replace(waitBody, "append", "delete", 1), "", nil, "", 0},

@@ -41,6 +41,10 @@ const (
 // a way that may pass, at the other endpoints first and at once: a change is an operation
 // on sets, so that a repeat does no harm. A failed call returns an [*Error].
 type Client struct {
+	// NoWait has changes answered when they are made, before name servers serve them. It is to be
+	// set before the first call.
+	NoWait bool
+
 	endpoints endpoints
 	// header is sent with each request: who the client is, and what it reads. It is never
 	// changed.
@@ -171,7 +175,7 @@ func (c *Client) Change(ctx context.Context, zone string, change Change) (Record
 		method: http.MethodPatch, path: zonePath(zone, "/records"), body: body, waits: waits, timeout: callTimeout, limit: maxChangeAnswer,
 		decode: func(body io.Reader) error { return decode(body, &records) },
 	})
-	if err == nil && waits && len(records.Pending) > 0 {
+	if err == nil && waits && !c.NoWait && len(records.Pending) > 0 {
 		c.await(ctx, begun.Add(mostWait), zone, body, &records)
 	}
 	return records, err
@@ -224,7 +228,7 @@ func (c *Client) newRequest(ctx context.Context, e *endpoint, call *call) (*http
 		req.Header["Content-Type"] = contentType
 	}
 	if call.waits {
-		req.Header["Prefer"] = []string{preferWait(ctx)}
+		req.Header["Prefer"] = []string{c.preferWait(ctx)}
 	}
 	return req, nil
 }

@@ -29,8 +29,11 @@ const (
 const maxWaitAnswer = 64 << 10
 
 // preferWait is the header Prefer (RFC 7240 §4.3) that asks the service to wait, in whole seconds.
-func preferWait(ctx context.Context) string {
+func (c *Client) preferWait(ctx context.Context) string {
 	wait := serviceWait
+	if c.NoWait {
+		wait = 0
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		wait = max(0, min(wait, time.Until(deadline)-answerTime))
 	}

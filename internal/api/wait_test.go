@@ -104,6 +104,7 @@ func TestAwait(t *testing.T) {
 		change   Change
 		deadline time.Duration // of the caller's context; 0: none
 		cancel   time.Duration // when the caller ends it; 0: never
+		noWait   bool
 		pending  bool          // in the result
 		took     time.Duration // with 5 % more for pauses
 		requests []string
@@ -119,6 +120,8 @@ func TestAwait(t *testing.T) {
 			took: 9 * time.Second, requests: []string{patch + " wait=8", post + " wait=8"}},
 		{name: "delete", service: laggingService{lag: time.Hour}, change: Change{Delete: sent},
 			pending: true, took: 0, requests: []string{patch}},
+		{name: "no wait", service: laggingService{lag: time.Hour}, noWait: true,
+			pending: true, took: 0, requests: []string{patch + " wait=0"}},
 		{name: "one never has it", service: laggingService{lag: time.Hour},
 			pending: true, took: 2 * time.Minute, most: 25},
 		{name: "the service is being stopped", service: laggingService{lag: time.Hour, stopping: true},
@@ -152,6 +155,7 @@ func TestAwait(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.http.Transport = &tt.service
+				c.NoWait = tt.noWait
 				change := tt.change
 				if cmp.Equal(change, Change{}) {
 					change = Change{Append: sent}

@@ -34,6 +34,8 @@ const (
 	// service gives up before.
 	LocalWait = 2 * time.Minute
 
+	// oneLook is the time that name servers have to answer one who does not wait.
+	oneLook = 500 * time.Millisecond
 	// silentFor is how long a server that was silent is not waited for.
 	silentFor = time.Minute
 	// mostWaits is how many changes of one client wait at the same time. Each has a socket for
@@ -89,7 +91,11 @@ func (s *Service) Served(ctx context.Context, who Caller, made *Result, within t
 	if within == ZoneWait {
 		within = zone.Wait
 	}
-	if within -= time.Since(made.began); within <= 0 {
+	within -= time.Since(made.began)
+	if made.before { // a caller that has no time to wait wants to know how it is
+		within = max(within, oneLook)
+	}
+	if within <= 0 {
 		return nil
 	}
 	began := time.Now()

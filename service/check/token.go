@@ -115,6 +115,7 @@ func (c *checker) checkToken(ctx context.Context, r *reached) {
 		step.Found, step.Do, step.Lines = err.Error(), where, []string{tokenCommand("CLIENT", c.Domain)}
 		return
 	}
+	client.NoWait = true // the step seen waits, and says for which server
 	ctx, cancel := context.WithTimeout(ctx, endpointTimeout)
 	defer cancel()
 	token, err := client.GetToken(ctx)
