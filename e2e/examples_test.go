@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/caddy-dns/bestdns/e2e/internal/harness"
@@ -97,6 +98,47 @@ func TestExampleKnot(t *testing.T) {
 	service.WaitCertificates("dns.example.com")
 	harness.AssertServed(t, service.HTTPS, "dns.example.com", w.Pebble, "dns.example.com")
 	harness.AssertIssued(t, w.ObtainByLego(t, "web1.example.com"), w.Pebble, "web1.example.com")
+}
+
+// One of three copies is killed each second, and neither certificates nor a client that
+// never tries again notice.
+func TestExampleCopies(t *testing.T) {
+	t.Parallel()
+	w, z := harness.NewWorld(t), newCopiesZone(t)
+	replace, addrs, proxy := copiesReplacements(t, w, z, 3)
+	dir := copyExample(t, w, "copies", replace)
+	c := startCopies(t, w, z, dir, addrs, proxy)
+
+	changes := 0
+	obtained, done := make(chan struct{}), make(chan struct{})
+	var work sync.WaitGroup
+	work.Go(func() { defer close(obtained); c.obtain(t.Context(), numbered(200, "web1.example.com")) })
+	work.Go(func() { changes = c.change(obtained) })
+	go func() { work.Wait(); close(done) }()
+	kills := c.killInTurn(done)
+	t.Logf("%d records made and taken back with %d kills", changes, kills)
+	if kills < 3 {
+		t.Errorf("%d copies were killed, too few to learn anything", kills)
+	}
+	c.assertNoneLeft()
+}
+
+// With the policy for providers that read, merge and write, one copy does all of the work,
+// and the next one as soon as it is gone.
+func TestExampleCopiesStandBy(t *testing.T) {
+	t.Parallel()
+	w, z := harness.NewWorld(t), newCopiesZone(t)
+	replace, addrs, proxy := copiesReplacements(t, w, z, 3)
+	replace["\t\tlb_policy least_conn\n"] = "\t\tlb_policy first\n"
+	dir := copyExample(t, w, "copies", replace)
+	c := startCopies(t, w, z, dir, addrs, proxy)
+
+	c.obtain(t.Context(), numbered(20, "web1.example.com"))
+	c.assertWorked(0)
+	c.services[0].Kill()
+	c.obtain(t.Context(), numbered(20, "web2.example.com"))
+	c.assertWorked(0, 1)
+	c.assertNoneLeft()
 }
 
 func TestExampleCloudflare(t *testing.T) {
