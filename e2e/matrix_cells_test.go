@@ -22,7 +22,7 @@ var (
 	matrixClients = []string{"Caddy", "certmagic", "lego"}
 	matrixNames   = []string{oneName, bareName, nameAndWildcard, rsaAndECDSA, again, tenHosts}
 	matrixSharing = []string{caAlone, shared}
-	matrixZones   = []string{builtin, ownZone, cnameTarget, onKnot}
+	matrixZones   = []string{builtin, ownZone, cnameTarget, onKnot, lagging, onBIND, onPowerDNS}
 )
 
 const (
@@ -39,15 +39,17 @@ const (
 	builtin     = "built-in zone"
 	ownZone     = "own zone"
 	cnameTarget = "CNAME target"
-	onKnot      = "provider zone on Knot"
+	onKnot      = "Knot"
+	lagging     = "Knot with a secondary, and one that lags 5 s"
+	onBIND      = "BIND with a Knot secondary"
+	onPowerDNS  = "two PowerDNS on PostgreSQL"
 )
 
-// The zones of the matrix: three of the service, one of them on Knot, and two that are
-// hosted elsewhere.
+// The zones of the matrix: those of the built-in name server, and two that are hosted
+// elsewhere. Those on name servers of others are in [newSharedZones].
 const (
 	matrixBuiltin   = "built.example"
 	matrixTarget    = "target.example"
-	matrixKnot      = "knot.example"
 	matrixDelegates = "delegates.example" // _acme-challenge.D in it to the service
 	matrixAliases   = "aliases.example"   // _acme-challenge.D in it by CNAME
 )
@@ -121,7 +123,7 @@ func pairwise(all []cell) (chosen []cell) {
 // longer than the service takes, but where the client has asked a cache for a name of
 // another name server's zone. That says NXDOMAIN, and caches keep it for a second at least.
 func (c cell) delay() time.Duration {
-	if c.zone == onKnot && c.sharing == shared {
+	if isShared(c.zone) && c.sharing == shared {
 		return 2 * time.Second
 	}
 	return 0
@@ -129,7 +131,10 @@ func (c cell) delay() time.Duration {
 
 // hosts returns the domains of a cell, whose number is n.
 func (c cell) hosts(n int) (hosts []string) {
-	zone := map[string]string{builtin: matrixBuiltin, ownZone: matrixDelegates, cnameTarget: matrixAliases, onKnot: matrixKnot}[c.zone]
+	zone := map[string]string{builtin: matrixBuiltin, ownZone: matrixDelegates, cnameTarget: matrixAliases}[c.zone]
+	if isShared(c.zone) {
+		zone = sharedZoneNames[c.zone]
+	}
 	for i := range map[bool]int{true: 10, false: 1}[c.names == tenHosts] {
 		hosts = append(hosts, fmt.Sprintf("h%d.c%d.%s", i, n, zone))
 	}

@@ -24,9 +24,10 @@ var matrixWhole = flag.Bool("matrix", false, "run each combination of client, na
 // matrixWorld is one service with all zones of the matrix, and one CA behind each resolver.
 // The name servers are found by walking down from a root of its own, at port 53.
 type matrixWorld struct {
-	root, dns, knot, elsewhere string // addresses
-	api                        string
-	token                      string
+	root, dns, elsewhere string // addresses
+	api                  string
+	token                string
+	sharedZones          map[string]harness.Zone // on name servers of others, by what the matrix calls them
 
 	uncached *harness.Resolver
 	caches   map[string]string // addresses, by name
@@ -107,13 +108,13 @@ func newMatrixWorld(t *testing.T, cells []cell) *matrixWorld {
 	t.Helper()
 	net53 := harness.NewLoopbackNet(t)
 	w := &matrixWorld{
-		root: net53 + ".1", dns: net53 + ".2", knot: net53 + ".3", elsewhere: net53 + ".4",
+		root: net53 + ".1", dns: net53 + ".2", elsewhere: net53 + ".3", sharedZones: newSharedZones(net53),
 		api: harness.FreeAddr(t), token: api.NewToken(),
 		uncached: harness.NewResolver(t), caches: make(map[string]string), pebbles: make(map[string]*harness.Pebble),
 	}
 	w.delegate(t, cells)
-	knot := harness.StartKnotAt(t, w.knot+":53", matrixKnot)
-	w.startService(t, cells, knot)
+	startSharedZones(t, w.sharedZones)
+	w.startService(t, cells)
 	for _, c := range harness.Caches {
 		w.caches[c.Name] = c.Start(t, w.root, w.uncached.Addr, matrixBuiltin)
 		w.pebbles[c.Name] = harness.NewPebble(t, w.caches[c.Name])
@@ -129,13 +130,17 @@ func (w *matrixWorld) delegate(t *testing.T, cells []cell) {
 	root, elsewhere := make(harness.Authority), make(harness.Authority)
 	root.Host(t, ".", ". 3600 NS root.invalid.", "root.invalid. 3600 A "+w.root)
 	for zone, addr := range map[string]string{
-		matrixBuiltin: w.dns, matrixTarget: w.dns, matrixKnot: w.knot, matrixDelegates: w.elsewhere, matrixAliases: w.elsewhere,
+		matrixBuiltin: w.dns, matrixTarget: w.dns, matrixDelegates: w.elsewhere, matrixAliases: w.elsewhere,
 	} {
 		root.Host(t, ".", zone+". 3600 NS ns1."+zone+".", "ns1."+zone+". 3600 A "+addr)
 		w.uncached.Delegate(zone, addr+":53")
 		if addr == w.elsewhere {
 			elsewhere.Host(t, zone, zone+". 3600 NS ns1."+zone+".", "ns1."+zone+". 3600 A "+addr)
 		}
+	}
+	for _, z := range w.sharedZones {
+		root.Host(t, ".", z.Delegation()...)
+		w.uncached.Delegate(z.Name, slices.Concat(z.Primaries, z.Secondaries)...)
 	}
 	for n, c := range cells {
 		for _, host := range c.hosts(n) {
@@ -158,9 +163,10 @@ func (w *matrixWorld) delegate(t *testing.T, cells []cell) {
 }
 
 // startService runs the service, and gives the hosts that are to have one an address.
-func (w *matrixWorld) startService(t *testing.T, cells []cell, knot *harness.Knot) {
+func (w *matrixWorld) startService(t *testing.T, cells []cell) {
 	t.Helper()
 	var own strings.Builder
+	own.WriteString(sharedZonesConfig(w.sharedZones, w.uncached.Addr))
 	for n, c := range cells {
 		if c.zone == ownZone {
 			for _, host := range c.hosts(n) {
@@ -174,9 +180,13 @@ func (w *matrixWorld) startService(t *testing.T, cells []cell, knot *harness.Kno
 	}
 	harness.StartCaddy(t, harness.CaddyBinary, "matrix.caddyfile", harness.Env{
 		"DNS": w.dns, "STORE": filepath.Join(t.TempDir(), "records.db"), "API_PORT": harness.Port(t, w.api),
-		"TOKEN_DIGEST": harness.Digest(w.token), "KNOT": knot.Addr, "KNOT_KEY_NAME": knot.KeyName, "KNOT_KEY": knot.Key, "OWN": file,
+		"TOKEN_DIGEST": harness.Digest(w.token), "OWN": file,
 	})
-	for zone, of := range map[string]string{matrixBuiltin: builtin, matrixKnot: onKnot} {
+	withHosts := map[string]string{matrixBuiltin: builtin}
+	for of, z := range w.sharedZones {
+		withHosts[z.Name] = of
+	}
+	for zone, of := range withHosts {
 		var records []string
 		for n, c := range cells {
 			if c.zone != of || c.names == bareName {
@@ -234,12 +244,15 @@ func (w *matrixWorld) run(t *testing.T, c cell, n int) {
 			t.Errorf("%d orders for %s, and %d were to be enough", got, name, want)
 		}
 	}
-	server := w.dns
-	if c.zone == onKnot {
-		server = w.knot
+	servers := []string{w.dns + ":53"}
+	if isShared(c.zone) {
+		z := w.sharedZones[c.zone]
+		servers = slices.Concat(z.Primaries, z.Secondaries)
 	}
-	for _, host := range c.hosts(n) {
-		w.assertGone(t, server+":53", c.owner(host))
+	for _, server := range servers {
+		for _, host := range c.hosts(n) {
+			w.assertGone(t, server, c.owner(host))
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -20,8 +21,8 @@ type Resolver struct {
 	Addr string
 
 	mu sync.Mutex
-	// servers has the address of the name server of each delegated zone.
-	servers map[string]string
+	// servers has the addresses of the name servers of each delegated zone.
+	servers map[string][]string
 	// hosted has the records of each zone that the resolver holds itself.
 	hosted Authority
 	// asked counts the questions of clients, not those that follow from a CNAME.
@@ -36,7 +37,7 @@ const upstreamTimeout = 2 * time.Second
 func NewResolver(t testing.TB) *Resolver {
 	t.Helper()
 	r := &Resolver{
-		servers: make(map[string]string),
+		servers: make(map[string][]string),
 		hosted:  make(Authority),
 		asked:   make(map[dns.Question]int),
 	}
@@ -64,11 +65,11 @@ func ListenBoth(t testing.TB) (net.Listener, net.PacketConn) {
 	return nil, nil
 }
 
-// Delegate says that the zone is served at addr.
-func (r *Resolver) Delegate(zone, addr string) {
+// Delegate says that the zone is served at these addresses, any of which is asked.
+func (r *Resolver) Delegate(zone string, addrs ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.servers[dns.CanonicalName(zone)] = addr
+	r.servers[dns.CanonicalName(zone)] = addrs
 }
 
 // Host makes the resolver the name server of the zone, with a SOA and the
@@ -160,16 +161,18 @@ func (r *Resolver) ask(q dns.Question, network string) *dns.Msg {
 	}
 }
 
-// Zone finds the longest zone that holds name.
+// Zone finds the longest zone that holds name, and one of its servers.
 func (r *Resolver) Zone(name string) (zone, server string, records []dns.RR) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	name = dns.CanonicalName(name)
 	for off, end := 0, false; !end; off, end = dns.NextLabel(name, off) {
 		zone = name[off:]
-		server, records = r.servers[zone], r.hosted[zone]
-		if server != "" || records != nil {
-			return zone, server, records
+		if servers := r.servers[zone]; len(servers) > 0 {
+			return zone, servers[rand.IntN(len(servers))], nil
+		}
+		if records = r.hosted[zone]; records != nil {
+			return zone, "", records
 		}
 	}
 	return "", "", nil

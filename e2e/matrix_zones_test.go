@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
+)
+
+// This file has the zones of the matrix that are on name servers of others.
+
+// matrixLag is how far one of them is behind the others.
+const matrixLag = 5 * time.Second
+
+var sharedZoneNames = map[string]string{
+	onKnot: "knot.example", lagging: "lagging.example", onBIND: "bind.example", onPowerDNS: "powerdns.example",
+}
+
+// isShared reports whether a zone of the matrix is on name servers of others.
+func isShared(zone string) bool { return sharedZoneNames[zone] != "" }
+
+// newSharedZones returns them by what the matrix calls them, at port 53 of addresses that
+// begin like this.
+func newSharedZones(net53 string) map[string]harness.Zone {
+	zones := make(map[string]harness.Zone)
+	host := 10
+	for _, z := range []struct {
+		of                     string
+		primaries, secondaries int
+	}{{onKnot, 1, 0}, {lagging, 1, 2}, {onBIND, 1, 1}, {onPowerDNS, 2, 0}} {
+		zone := harness.Zone{Name: sharedZoneNames[z.of], Key: harness.NewKey()}
+		for i := range z.primaries + z.secondaries {
+			addr := fmt.Sprintf("%s.%d:53", net53, host)
+			host++
+			if i < z.primaries {
+				zone.Primaries = append(zone.Primaries, addr)
+			} else {
+				zone.Secondaries = append(zone.Secondaries, addr)
+			}
+		}
+		zones[z.of] = zone
+	}
+	return zones
+}
+
+// startSharedZones runs their name servers.
+func startSharedZones(t *testing.T, zones map[string]harness.Zone) {
+	t.Helper()
+	harness.StartKnotPrimary(t, zones[onKnot])
+
+	z := zones[lagging]
+	harness.StartKnotPrimary(t, z)
+	harness.StartKnotSecondary(t, z.Secondary(0))
+	harness.StartLaggard(t, z, z.Secondaries[1], matrixLag)
+
+	z = zones[onBIND]
+	harness.StartBINDPrimary(t, z, harness.NotifyDelay)
+	harness.StartKnotSecondary(t, z.Secondary(0))
+
+	harness.StartPowerDNSPrimaries(t, zones[onPowerDNS])
+}
+
+// sharedZonesConfig returns the zones as the service's Caddyfile has them.
+func sharedZonesConfig(zones map[string]harness.Zone, resolver string) string {
+	var c strings.Builder
+	for _, z := range zones {
+		fmt.Fprintf(&c, `zone %s {
+	challenge_ttl 0
+	resolvers %s
+	provider rfc2136 {
+		server %s
+		key_name %s
+		key_alg hmac-sha256
+		key %s
+	}
+}
+`, z.Name, resolver, z.Primaries[0], z.Key.Name, z.Key.Secret)
+	}
+	return c.String()
+}
