@@ -216,9 +216,19 @@ func Lookup(q dns.Question, zone string, records []dns.RR) *dns.Msg {
 		}
 	}
 	if len(reply.Answer) == 0 && soa != nil {
-		reply.Ns = []dns.RR{dns.Copy(soa)}
+		reply.Ns = []dns.RR{negative(soa)}
 	}
 	return reply
+}
+
+// negative returns a zone's SOA as negative answers have it: resolvers keep them for as long
+// as its TTL says (RFC 2308 §3).
+func negative(soa dns.RR) dns.RR {
+	soa = dns.Copy(soa)
+	if s, ok := soa.(*dns.SOA); ok {
+		s.Hdr.Ttl = min(s.Hdr.Ttl, s.Minttl)
+	}
+	return soa
 }
 
 // Query asks the resolver by UDP and returns the data of the answers in
