@@ -44,6 +44,12 @@ func newConn(c net.Conn, server netip.AddrPort) *conn {
 	return &conn{Conn: c, server: server, in: bufio.NewReaderSize(c, 16<<10)}
 }
 
+// request is a message to be sent, signed with the key unless that is zero.
+type request struct {
+	*dns.Msg
+	key tsig.Key
+}
+
 // reply is an answer. invalid says what is wrong with its signature, nil if it is as it is to
 // be.
 type reply struct {
@@ -54,33 +60,33 @@ type reply struct {
 // errAnswer is what is not an answer to the question.
 var errAnswer = errors.New("what came is not an answer to what was sent")
 
-// exchange sends messages and returns their answers, in the order of the messages. It sets
-// their IDs.
-func (c *conn) exchange(deadline time.Time, key tsig.Key, messages []*dns.Msg) ([]reply, error) {
+// exchange sends requests and returns the answers, in the order of the requests. It sets their
+// IDs.
+func (c *conn) exchange(deadline time.Time, requests []request) ([]reply, error) {
 	if err := c.SetDeadline(deadline); err != nil {
 		return nil, err
 	}
 	c.heard = false
-	replies := make([]reply, 0, len(messages))
-	for len(messages) > 0 {
-		n := min(window, len(messages))
-		some, err := c.exchangeWindow(key, messages[:n])
+	replies := make([]reply, 0, len(requests))
+	for len(requests) > 0 {
+		n := min(window, len(requests))
+		some, err := c.exchangeWindow(requests[:n])
 		if err != nil {
 			return nil, err
 		}
-		replies, messages = append(replies, some...), messages[n:]
+		replies, requests = append(replies, some...), requests[n:]
 	}
 	return replies, nil
 }
 
-// exchangeWindow sends messages at once. Their answers may come in any order (RFC 7766 §7).
-func (c *conn) exchangeWindow(key tsig.Key, messages []*dns.Msg) ([]reply, error) {
+// exchangeWindow sends requests at once. The answers may come in any order (RFC 7766 §7).
+func (c *conn) exchangeWindow(requests []request) ([]reply, error) {
 	first := dns.Id()
-	macs := make([]string, len(messages))
+	macs := make([]string, len(requests))
 	var out []byte
-	for i, m := range messages {
-		m.Id = first + uint16(i)
-		wire, mac, err := pack(m, key)
+	for i, r := range requests {
+		r.Id = first + uint16(i)
+		wire, mac, err := pack(r.Msg, r.key)
 		if err != nil {
 			return nil, fmt.Errorf("packing a message: %w", err)
 		}
@@ -91,8 +97,11 @@ func (c *conn) exchangeWindow(key tsig.Key, messages []*dns.Msg) ([]reply, error
 	if _, err := c.Write(out); err != nil {
 		return nil, err
 	}
-	replies := make([]reply, len(messages))
-	for range messages {
+	replies := make([]reply, len(requests))
+	for range requests {
+		if len(requests) > 1 {
+			ackAtOnce(c.Conn)
+		}
 		wire, err := c.read()
 		if err != nil {
 			return nil, err
@@ -102,10 +111,10 @@ func (c *conn) exchangeWindow(key tsig.Key, messages []*dns.Msg) ([]reply, error
 			return nil, fmt.Errorf("reading an answer: %w", err)
 		}
 		i := int(m.Id - first)
-		if i >= len(messages) || replies[i].Msg != nil || !answers(m, messages[i]) {
+		if i >= len(requests) || replies[i].Msg != nil || !answers(m, requests[i].Msg) {
 			return nil, errAnswer
 		}
-		replies[i] = reply{m, verify(wire, m, key, macs[i], false, nil)}
+		replies[i] = reply{m, verify(wire, m, requests[i].key, macs[i], false, nil)}
 	}
 	return replies, nil
 }

@@ -187,7 +187,11 @@ func (z *Zone) rcodeAdvice(server netip.AddrPort, what string, rcode int) (Kind,
 		}
 		return Refused, said + "it does not allow it, or not these records: " + allow(what, z.Key.Name)
 	case dns.RcodeNotAuth:
-		return Refused, said + "it is not a primary of the zone, or does not allow the key: see whether the zone is configured there, and not as a secondary"
+		use := fmt.Sprintf("does not take the key %s for it", z.Key)
+		if z.Key.IsZero() {
+			use = "takes nothing without a key"
+		}
+		return Refused, said + "it is not a primary of the zone, or " + use + ": see whether the zone is configured there, and not as a secondary, and which keys it allows"
 	case dns.RcodeNotZone:
 		return Refused, said + "a name is not in the zone there: see whether the zone is the same on both"
 	case dns.RcodeNotImplemented:

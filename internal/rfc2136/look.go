@@ -7,6 +7,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/tsig"
 )
 
 // This file reads what a primary says about RRsets.
@@ -136,23 +137,17 @@ func (z *Zone) ask(deadline time.Time, questions []question) (map[question]look,
 	if len(questions) == 0 {
 		return looks, nil
 	}
-	messages := make([]*dns.Msg, len(questions))
-	for i, q := range questions {
-		messages[i] = q.message()
-	}
-	key := z.Key
-	if z.asksUnsigned {
-		key = noKey
-	}
-	replies, _, err := z.exchange(deadline, key, messages)
+	key, err := z.questionKey(deadline)
 	if err != nil {
 		return nil, err
 	}
-	if !key.IsZero() && refusesKey(replies) {
-		// Knot takes signed queries only of keys to which it allows the action query.
-		// Updates are signed all the same.
-		z.asksUnsigned = true
-		return z.ask(deadline, questions)
+	requests := make([]request, len(questions))
+	for i, q := range questions {
+		requests[i] = request{q.message(), key}
+	}
+	replies, _, err := z.exchange(deadline, requests...)
+	if err != nil {
+		return nil, err
 	}
 	for i, q := range questions {
 		if replies[i].invalid == nil {
@@ -162,14 +157,44 @@ func (z *Zone) ask(deadline time.Time, questions []question) (map[question]look,
 	return looks, nil
 }
 
-// refusesKey reports whether answers say that the key is not good for queries.
-func refusesKey(replies []reply) bool {
-	for _, r := range replies {
-		if r.Rcode == dns.RcodeNotAuth {
-			return true
-		}
+// signing is whether questions are signed, and for how long that is known.
+type signing struct {
+	questions bool
+	until     time.Time
+}
+
+// signingTime is how long it is known whether questions have to be signed.
+const signingTime = time.Minute
+
+// questionKey returns the key with which questions are signed. Servers do without: Knot takes
+// signed questions only of keys with an action query, and PowerDNS reads the key from its
+// database each time. But the key may choose the view that is asked, and is changed, or who
+// may ask at all. So both ways are tried: if the SOA record is the same, the key is not needed.
+func (z *Zone) questionKey(deadline time.Time) (tsig.Key, error) {
+	if z.Key.IsZero() {
+		return noKey, nil
 	}
-	return false
+	if now := time.Now(); !now.Before(z.signs.until) {
+		soa := question{z.Zone, record.TypeSOA}
+		replies, _, err := z.exchange(deadline, request{soa.message(), z.Key}, request{soa.message(), noKey})
+		if err != nil {
+			return noKey, err
+		}
+		signed, unsigned := soaOf(replies[0]), soaOf(replies[1])
+		z.signs = signing{signed != "" && signed != unsigned, now.Add(signingTime)}
+	}
+	if z.signs.questions {
+		return z.Key, nil
+	}
+	return noKey, nil
+}
+
+// soaOf returns the SOA record in an answer, "" if there is none.
+func soaOf(r reply) string {
+	if r.invalid == nil && len(r.Answer) == 1 && r.Answer[0].Header().Rrtype == dns.TypeSOA {
+		return r.Answer[0].String()
+	}
+	return ""
 }
 
 // conflict returns why records of an RRset that was added to are not served, "" if no reason

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-
-	"github.com/caddy-dns/bestdns/internal/tsig"
 )
 
 // This file takes changes out of the pool and sends them: what waits, in one message, and
@@ -31,11 +29,10 @@ const (
 // sender is what belongs to the goroutine that sends. There is one at a time; each begins
 // after the end of the one before.
 type sender struct {
-	conn *conn // nil: not connected
-	last int   // how many changes the last message that could be shared had
-	// asksUnsigned is set when a server has refused a signed question.
-	asksUnsigned bool
-	suspects     suspects
+	conn     *conn // nil: not connected
+	last     int   // how many changes the last message that could be shared had
+	signs    signing
+	suspects suspects
 }
 
 // run sends until there was nothing to do for a while.
@@ -153,10 +150,10 @@ func (z *Zone) send(jobs []*job) {
 	z.do(jobs)
 }
 
-// exchange sends messages to a primary, connecting to one first if need be, and returns the
+// exchange sends requests to a primary, connecting to one first if need be, and returns the
 // answers. Where a kept connection turns out to be closed, they are sent once more: what is
 // sent here can be done twice. An error says whether the zone is certainly unchanged.
-func (z *Zone) exchange(deadline time.Time, key tsig.Key, messages []*dns.Msg) ([]reply, netip.AddrPort, error) {
+func (z *Zone) exchange(deadline time.Time, requests ...request) ([]reply, netip.AddrPort, error) {
 	var lost error // of the first try
 	for {
 		if err := z.ensureConnected(deadline); err != nil {
@@ -166,7 +163,7 @@ func (z *Zone) exchange(deadline time.Time, key tsig.Key, messages []*dns.Msg) (
 			return nil, netip.AddrPort{}, err
 		}
 		c := z.conn
-		replies, err := c.exchange(deadline, key, messages)
+		replies, err := c.exchange(deadline, requests)
 		if err == nil {
 			if !c.proven {
 				c.proven = true
@@ -217,7 +214,7 @@ func (z *Zone) sendUpdate(deadline time.Time, jobs []*job) error {
 	for _, j := range jobs {
 		m.Ns = append(m.Ns, j.update...)
 	}
-	replies, server, err := z.exchange(deadline, z.Key, []*dns.Msg{m})
+	replies, server, err := z.exchange(deadline, request{m, z.Key})
 	if err != nil {
 		var e *Error
 		if errors.As(err, &e) && !e.Unchanged {
