@@ -382,7 +382,10 @@ func (b *batch) publish() {
 			s.deadlines.move(d.zone, key, before, after)
 			ledger.move(d.zone, key, before, after)
 		}
-		d.zone.current.Store(d.next)
+		s.histories.replace(d, len(d.zone.notifications) > 0)
+		if d.next.serial != d.base.serial {
+			d.zone.notify()
+		}
 		if zones := *s.zones.Load(); zones[d.zone.name] != d.zone {
 			more := maps.Clone(zones)
 			more[d.zone.name] = d.zone
@@ -392,6 +395,7 @@ func (b *batch) publish() {
 			b.publications = append(b.publications, d.publication())
 		}
 	}
+	s.histories.trim()
 }
 
 // draft is a zone as it will be after the commit.

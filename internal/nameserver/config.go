@@ -30,6 +30,8 @@ type ZoneConfig struct {
 	// ChallengeLifetime is how far ahead the records of challenges may expire. What expires
 	// later was written by a clock that was ahead, and is brought down to that. Zero is 24 h.
 	ChallengeLifetime time.Duration
+	// Transfers are the zone's secondaries. Others do not change its contents, nor its serial.
+	Transfers []Transfer
 }
 
 // NameServer is a name server of a zone.

@@ -36,6 +36,9 @@ type connection struct {
 	from    netip.Addr
 	waiting *list.Element // in connections.idle; nil while a query is being answered
 	evicted chan struct{} // closed when it had to make room
+
+	transferring bool    // what is being answered is a transfer that needs a place
+	places       *places // in which it has one
 }
 
 func newConnections(most, mostOfOne int) *connections {
@@ -77,7 +80,7 @@ func groupOf(addr net.Addr) netip.Addr {
 	if !ok {
 		return netip.Addr{}
 	}
-	from := tcp.AddrPort().Addr().Unmap().WithZone("")
+	from := plainAddress(tcp.AddrPort().Addr())
 	if from.Is4() {
 		return from
 	}
@@ -146,6 +149,37 @@ func (c *connection) setIdle() {
 	defer c.all.mu.Unlock()
 	if _, open := c.all.open[c]; open && c.waiting == nil {
 		c.waiting = c.all.idle.PushBack(c)
+	}
+}
+
+// address returns where the connection is from.
+func (c *connection) address() netip.Addr {
+	tcp, ok := c.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return tcp.AddrPort().Addr()
+}
+
+// joinTransfers waits for a place among the transfers of a server, if a transfer is being
+// answered that has none. It returns false if the connection has to make room for another.
+func (c *connection) joinTransfers(server *Server) bool {
+	if !c.transferring || c.places != nil {
+		return true
+	}
+	if !server.transferPlaces.take(c) {
+		return false
+	}
+	c.places = server.transferPlaces
+	return true
+}
+
+// leaveTransfers gives up the place among the transfers.
+func (c *connection) leaveTransfers() {
+	c.transferring = false
+	if c.places != nil {
+		c.places.release(c.from)
+		c.places = nil
 	}
 }
 

@@ -204,7 +204,7 @@ func TestEvictedLeaveTheQueue(t *testing.T) {
 		answered := make(chan []byte)
 		query := packed(t, question("large.example.org.", dns.TypeTXT))
 		next := func(r *responder, allowed bool) (message []byte, large, more bool) {
-			message, large = r.answerTCP(query, allowed)
+			message, large, _ = r.answerTCP(query, allowed)
 			return message, large, false
 		}
 		go func() {

@@ -120,6 +120,6 @@ func typeIndex(t record.Type) uint8 {
 
 // rcodes are the RCODEs that there are in answers, and rcodeLabels their names.
 var (
-	rcodes      = [...]int{dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeRefused, dns.RcodeFormatError, dns.RcodeNotImplemented, dns.RcodeBadVers}
-	rcodeLabels = [len(rcodes)]string{"NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "BADVERS"}
+	rcodes      = [...]int{dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeRefused, dns.RcodeFormatError, dns.RcodeNotImplemented, dns.RcodeBadVers, dns.RcodeNotAuth}
+	rcodeLabels = [len(rcodes)]string{"NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "BADVERS", "NOTAUTH"}
 )

@@ -14,6 +14,11 @@ type zone struct {
 	name    record.Name
 	current atomic.Pointer[Snapshot] // stored by the committer only
 	counts  queryCounts
+
+	// notifications are what its secondaries are to be told. The committer's own.
+	notifications []*notification
+	history       history
+	transferred   transferCounts
 }
 
 // Snapshot is a zone as it was after one commit. It never changes, so that reading

@@ -76,10 +76,32 @@ func newSocket(address string, log *slog.Logger) *Socket {
 func (s *Socket) Serve(server *Server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.current.Store(server)
+	if before := s.current.Swap(server); before != server && !s.closed {
+		s.notifyFrom(before, server)
+	}
 	if !s.started && !s.closed {
 		s.started = true
 		go s.run()
+	}
+}
+
+// notifyFrom has a server, and no longer the one before, send NOTIFY from the address of the
+// socket, where that is a UDP socket of one address. Either may be nil.
+func (s *Socket) notifyFrom(before, server *Server) {
+	udp, ok := s.reader.(*udpListener)
+	if !ok {
+		return
+	}
+	local, ok := udp.conn.LocalAddr().(*net.UDPAddr)
+	if !ok || local.IP.IsUnspecified() {
+		return
+	}
+	addr := plainAddress(local.AddrPort().Addr())
+	if before != nil {
+		before.notifier.removeSource(addr)
+	}
+	if server != nil {
+		server.notifier.addSource(addr)
 	}
 }
 
@@ -102,6 +124,9 @@ func (s *Socket) Close() {
 	wasClosed := s.closed
 	s.closed = true
 	started := s.started
+	if !wasClosed {
+		s.notifyFrom(s.current.Load(), nil)
+	}
 	s.mu.Unlock()
 	if !wasClosed {
 		close(s.closing)

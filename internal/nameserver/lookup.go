@@ -46,6 +46,8 @@ type view struct {
 	nested  bool
 	deepest int   // the most labels that one of them has
 	price   int64 // of an answer over UDP, as limiter.charge has it
+	// transfers is what secondaries may ask for, nil if there are none.
+	transfers *transferRules
 	// now is the clock that answers go by, which tests turn.
 	now func() time.Time
 }

@@ -225,6 +225,6 @@ func exchangePacked(s *Server, message []byte, udp bool) []byte {
 
 // overTCP answers a message as over TCP, however large the answer is.
 func overTCP(r *responder, message []byte) []byte {
-	answer, _ := r.answerTCP(message, true)
+	answer, _, _ := r.answerTCP(message, true)
 	return answer
 }

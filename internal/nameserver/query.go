@@ -2,6 +2,7 @@ package nameserver
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/miekg/dns"
@@ -11,16 +12,18 @@ import (
 //
 // A query is read where it is, looked up (lookup.go) and answered from the packed
 // RRsets (writer.go), without an allocation and without a lock
-// (TestPlainQueriesAllocateNothing). Of what follows the question only the OPT record says
-// anything to a server without transfers and signatures; the data of other records is
-// passed over, whatever it is. So no message costs more to read than its length.
+// (TestPlainQueriesAllocateNothing). Of what follows the question only the OPT and TSIG
+// records say anything; the data of other records is passed over, whatever it is. So no
+// message costs more to read than its length. What only secondaries ask, transfers and
+// whatever is signed, goes another way (signed.go).
 
 // responder answers messages one after the other. Each goroutine that reads a UDP
 // socket has one of its own; those of TCP connections take one for each message.
 type responder struct {
 	// server may be another one for each message.
 	server *Server
-	shard  int // of the counters
+	shard  int        // of the counters
+	from   netip.Addr // where the message at hand is from
 	lookup lookup
 	writer writer
 	name   [maxName]byte // asked for, in lower case
@@ -43,6 +46,9 @@ func (r *responder) answer(v *view, message, buf []byte) (answer []byte) {
 	if !ok {
 		return nil
 	}
+	if q.isSecondarys(v) {
+		return r.answerSecondary(v, &q, message, buf)
+	}
 	if q.rcode == dns.RcodeSuccess {
 		r.lookup.find(v, q.name, q.typ)
 	}
@@ -51,22 +57,27 @@ func (r *responder) answer(v *view, message, buf []byte) (answer []byte) {
 
 // answerTCP is answer for a message that came over TCP. An answer that is large is made
 // only where allowed says so; elsewhere that it is large is all that it returns. The
-// bytes are those of the responder, until it answers another message.
-func (r *responder) answerTCP(message []byte, allowed bool) (answer []byte, large bool) {
+// bytes are those of the responder, until it answers another message. The answer to a
+// transfer is nil: the transfer makes its messages, of which any may be the last.
+func (r *responder) answerTCP(message []byte, allowed bool) (answer []byte, large bool, t *transfer) {
 	defer r.recoverPanic(message, &answer)
 	q, ok := r.parse(message)
 	if !ok {
-		return nil, false
+		return nil, false, nil
+	}
+	v := r.server.view.Load()
+	if q.isSecondarys(v) {
+		return r.answerSecondaryTCP(v, &q, message, allowed)
 	}
 	if q.rcode == dns.RcodeSuccess {
-		r.lookup.find(r.server.view.Load(), q.name, q.typ)
+		r.lookup.find(v, q.name, q.typ)
 		if large = r.lookup.isLarge(); large && !allowed {
-			return nil, true
+			return nil, true, nil
 		}
 	}
 	q.limit = dns.MaxMsgSize
 	r.stream = r.write(&q, message, r.stream)
-	return r.stream, large
+	return r.stream, large, nil
 }
 
 // recoverPanic ends the answer in which there was a panic. A bug in answering one message
@@ -127,6 +138,12 @@ type query struct {
 	do    bool
 	limit int // bytes of the answer
 	rcode int // that the message gets whatever it asks for; success: what it asks for decides
+
+	// transfer is true for AXFR and IXFR. Their rcode is REFUSED, but for secondaries.
+	transfer bool
+	// signature is where the TSIG record is in the message, 0 if there is none.
+	signature          int
+	signatureMisplaced bool // it is not the last record, or not the only one
 }
 
 const (
@@ -167,9 +184,12 @@ func (r *responder) parse(m []byte) (q query, ok bool) {
 		return q, true
 	}
 	q.typ = record.Type(binary.BigEndian.Uint16(m[end:]))
-	if q.rcode == dns.RcodeSuccess && (string(m[end+2:end+4]) != "\x00\x01" ||
-		uint16(q.typ) == dns.TypeAXFR || uint16(q.typ) == dns.TypeIXFR) {
-		q.rcode = dns.RcodeRefused
+	if q.rcode == dns.RcodeSuccess {
+		inet := string(m[end+2:end+4]) == "\x00\x01"
+		q.transfer = inet && (uint16(q.typ) == dns.TypeAXFR || uint16(q.typ) == dns.TypeIXFR)
+		if !inet || q.transfer {
+			q.rcode = dns.RcodeRefused
+		}
 	}
 	return q, true
 }
@@ -202,9 +222,9 @@ func (r *responder) parseName(m []byte) (end int) {
 	return 0
 }
 
-// parseRecords reads the OPT record among those that follow the question, and sets the
-// RCODE that there is for it. It returns false if not all are there that the header
-// announces.
+// parseRecords reads the OPT record among those that follow the question, sets the RCODE
+// that there is for it, and notes where the TSIG record is. It returns false if not all are
+// there that the header announces.
 func (q *query) parseRecords(m []byte) bool {
 	others := int(binary.BigEndian.Uint16(m[6:])) + int(binary.BigEndian.Uint16(m[8:]))
 	all := others + int(binary.BigEndian.Uint16(m[10:]))
@@ -221,7 +241,9 @@ func (q *query) parseRecords(m []byte) bool {
 		if len(m)-at < data {
 			return false
 		}
-		if i >= others && fixed[0] == 0 && fixed[1] == byte(dns.TypeOPT) {
+		switch {
+		case i < others || fixed[0] != 0:
+		case fixed[1] == byte(dns.TypeOPT):
 			if !wholeOptions(m[at : at+data]) {
 				return false
 			}
@@ -229,6 +251,9 @@ func (q *query) parseRecords(m []byte) bool {
 			misplaced = misplaced || m[owner] != 0
 			q.edns, q.do, version = true, fixed[6]&flagDO != 0, fixed[5]
 			q.limit = min(max(int(binary.BigEndian.Uint16(fixed[2:])), dns.MinMsgSize), maxUDPSize)
+		case fixed[1] == byte(dns.TypeTSIG):
+			q.signatureMisplaced = q.signature != 0 || i < all-1 // RFC 8945 §5.1
+			q.signature = owner
 		}
 		at += data
 	}

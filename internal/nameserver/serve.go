@@ -26,6 +26,7 @@ type configuration struct {
 	zones     map[record.Name]*configRecords
 	lifetimes map[record.Name]time.Duration // of challenges, by zone
 	price     int64                         // of an answer over UDP
+	transfers *transferRules                // nil if there are none
 }
 
 func newConfiguration(settings Settings) (*configuration, error) {
@@ -44,7 +45,9 @@ func newConfiguration(settings Settings) (*configuration, error) {
 		}
 		c.zones[zone.Name], c.lifetimes[zone.Name] = records, zone.ChallengeLifetime
 	}
-	return c, nil
+	var err error
+	c.transfers, err = newTransferRules(settings.Zones)
+	return c, err
 }
 
 // records returns those that the configuration makes in a zone, nil if it does not have it.
@@ -128,6 +131,18 @@ func (s *Server) serve(c *configuration, finished bool) {
 	s.served, s.unfinished = c, !finished
 	s.sweep = sweep{} // its zones may have other lifetimes
 	s.publishView()
+	s.serveTransfers()
+}
+
+// serveTransfers has the secondaries of the configuration notified, and no others, and
+// forgets what other zones were before.
+func (s *Server) serveTransfers() {
+	for name, z := range *s.zones.Load() {
+		if len(s.served.transfers.secondariesOf(name)) == 0 {
+			s.histories.reset(z)
+		}
+	}
+	s.notifier.configure(s.served.transfers, *s.zones.Load())
 }
 
 // finishRevert has the zones hold the records of the configuration that is served, if they
@@ -149,6 +164,7 @@ func (s *Server) publishView() {
 		return
 	}
 	v := newView(s.served.price)
+	v.transfers = s.served.transfers
 	for name := range s.served.zones {
 		v.add(name, (*s.zones.Load())[name])
 	}

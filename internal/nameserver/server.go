@@ -84,10 +84,14 @@ type Server struct {
 	// Of answering. All are safe for concurrent use.
 	limiter     *limiter
 	connections *connections
-	outside     queryCounts  // what no zone answered
-	panics      panics       // in that
-	bugs        panics       // in the committer
-	readers     atomic.Int32 // that have taken a shard of the counters
+	outside     queryCounts // what no zone answered
+	panics      panics      // in that
+	// What secondaries were refused, and others who asked for what only those get.
+	refusedSecondaries, strangers panics
+	transferPlaces                *places
+	notifier                      *notifier
+	bugs                          panics       // in the committer
+	readers                       atomic.Int32 // that have taken a shard of the counters
 
 	// unwritable is why the store is not to be written to; nil: it may be. Only the committer
 	// stores it.
@@ -104,6 +108,7 @@ type Server struct {
 	refusals   refusals
 	deadlines  deadlines // replaced under mu
 	sweep      sweep
+	histories  histories
 	transient  string            // Options.Transient
 	published  func(Publication) // Options.Published
 
@@ -143,6 +148,10 @@ func Open(o Options) (*Server, error) {
 
 		limiter:     newLimiter(),
 		connections: newConnections(maxConnections, maxConnectionsOfOneGroup),
+
+		histories:      histories{most: mostHistory, mostOfZone: mostHistoryOfZone},
+		transferPlaces: newPlaces(maxTransfers, maxTransfersOfOne),
+		notifier:       newNotifier(o.Logger),
 
 		wake:  make(chan struct{}, 1),
 		ended: make(chan struct{}),
@@ -225,8 +234,9 @@ func (s *Server) loadIndex() error {
 			ledger.add(z, key, n, +1)
 			return true
 		})
-		if before := z.current.Swap(next); s.loaded.Load() && (before == nil || before.serial != next.serial) {
+		if before := s.histories.load(z, next); s.loaded.Load() && (before == nil || before.serial != next.serial) {
 			publications = append(publications, Publication{Zone: name, Before: before, After: next})
+			z.notify()
 		}
 	}
 	s.mu.Lock()
@@ -269,6 +279,7 @@ func (s *Server) Close() error {
 		s.wakeCommitter()
 		<-s.ended
 	}
+	s.notifier.close()
 	if wasClosed {
 		return nil
 	}

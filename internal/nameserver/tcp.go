@@ -98,10 +98,8 @@ func (l *tcpListener) shutdown() {
 func (l *tcpListener) serveConn(c *connection) {
 	reader := bufio.NewReaderSize(c, tcpReadAhead)
 	var query, buf []byte
-	next := func(r *responder, allowed bool) (message []byte, large, more bool) {
-		message, large = r.answerTCP(query, allowed)
-		return message, large, false
-	}
+	x := &tcpQuery{connection: c}
+	defer x.end()
 	for timeout := tcpRead; ; timeout = tcpIdle {
 		var err error
 		if query, err = l.read(c, reader, query, timeout); err != nil {
@@ -112,11 +110,41 @@ func (l *tcpListener) serveConn(c *connection) {
 			return
 		}
 		c.setBusy()
-		if buf, err = l.answer(c, server, next, buf); err != nil {
+		x.query = query
+		if buf, err = l.answer(c, server, x.next, buf); err != nil {
 			return
 		}
+		x.end()
 		c.setIdle()
 	}
+}
+
+// tcpQuery is a query that came by a connection, and what its answer has come to. It is used
+// again for the next one.
+type tcpQuery struct {
+	connection *connection
+	query      []byte
+	transfer   *transfer // that the answer is, nil for any other
+}
+
+// next makes the next message of the answer. It is a nextMessage.
+func (x *tcpQuery) next(r *responder, allowed bool) (message []byte, large, more bool) {
+	r.from = x.connection.address()
+	if x.transfer == nil {
+		message, large, x.transfer = r.answerTCP(x.query, allowed)
+	}
+	if x.transfer == nil {
+		return message, large, false
+	}
+	defer r.recoverPanic(x.query, &message)
+	x.connection.transferring = x.transfer.large
+	return x.transfer.next(r, allowed)
+}
+
+// end is called when the query has been answered.
+func (x *tcpQuery) end() {
+	x.transfer = nil
+	x.connection.leaveTransfers()
 }
 
 // nextMessage makes the next message of an answer, nil if there must be none, and
@@ -215,6 +243,9 @@ func (c *connection) makeMessage(server *Server, next nextMessage, buf []byte) (
 		return buf, more
 	}
 	// It waits without a responder, of which there may be as many as connections.
+	if !c.joinTransfers(server) {
+		return buf, false
+	}
 	c.setIdle()
 	select {
 	case largeAnswers <- struct{}{}:

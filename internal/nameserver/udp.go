@@ -101,6 +101,7 @@ func (s *Socket) answerPackets(p packets) error {
 		now := server.limiter.since(v.now())
 		for i := range n {
 			message, from := p.message(i)
+			r.from = from
 			var answer []byte
 			switch server.limiter.charge(from, now, v.price) {
 			case answerIt:

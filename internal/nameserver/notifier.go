@@ -1,0 +1,188 @@
+package nameserver
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/tsig"
+)
+
+// notifier has the secondaries of a server's zones notified of changes (RFC 1996). There is
+// one goroutine for each secondary, and another that reads its answers, however many zones
+// it has.
+type notifier struct {
+	log *slog.Logger
+	// dial connects a datagram socket. Tests have another.
+	dial func(to netip.AddrPort) (net.Conn, error)
+
+	mu          sync.Mutex // guards what follows
+	secondaries map[netip.AddrPort]*secondary
+	sources     map[netip.Addr]int // the addresses of UDP sockets on which the server answers
+	closed      bool
+
+	running sync.WaitGroup // goroutines of secondaries
+}
+
+func newNotifier(log *slog.Logger) *notifier {
+	n := &notifier{log: log, secondaries: make(map[netip.AddrPort]*secondary), sources: make(map[netip.Addr]int)}
+	n.dial = n.dialUDP
+	return n
+}
+
+// configure has the secondaries of a configuration, and no others, notified of its zones, all
+// of which they are told of: one may have been added, or have been set up since. What they
+// have answered before stays known. The committer calls it.
+func (n *notifier) configure(rules *transferRules, zones map[record.Name]*zone) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return
+	}
+	wanted := make(map[netip.AddrPort]map[*zone]*notification)
+	for name, z := range zones {
+		z.notifications = nil
+		for _, t := range rules.secondariesOf(name) {
+			s := n.secondaries[t.Address]
+			if s == nil {
+				s = newSecondary(n, t.Address)
+				n.secondaries[t.Address] = s
+			}
+			if wanted[t.Address] == nil {
+				wanted[t.Address] = make(map[*zone]*notification)
+			}
+			told := s.notificationOf(z, t.Key)
+			wanted[t.Address][z] = told
+			z.notifications = append(z.notifications, told)
+		}
+	}
+	for address, s := range n.secondaries {
+		if wanted[address] == nil {
+			delete(n.secondaries, address)
+			close(s.stopped)
+			continue
+		}
+		s.configure(wanted[address])
+		if !s.started {
+			s.started = true
+			n.running.Go(s.run)
+		}
+	}
+}
+
+// notify has a zone's secondaries notified. It blocks no one; the committer calls it.
+func (z *zone) notify() {
+	for _, told := range z.notifications {
+		told.secondary.changed(told)
+	}
+}
+
+// close ends all goroutines.
+func (n *notifier) close() {
+	n.mu.Lock()
+	if !n.closed {
+		n.closed = true
+		for _, s := range n.secondaries {
+			close(s.stopped)
+		}
+	}
+	n.mu.Unlock()
+	n.running.Wait()
+}
+
+// status returns what secondaries have answered about a zone.
+func (n *notifier) status(z *zone, of []Transfer) []SecondaryStatus {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	list := make([]SecondaryStatus, 0, len(of))
+	for _, t := range of {
+		status := SecondaryStatus{Address: t.Address}
+		if s := n.secondaries[t.Address]; s != nil {
+			s.describe(z, &status)
+		}
+		list = append(list, status)
+	}
+	return list
+}
+
+// addSource has NOTIFY sent from an address on which the server answers: secondaries check
+// where it comes from.
+func (n *notifier) addSource(addr netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sources[addr]++
+}
+
+func (n *notifier) removeSource(addr netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.sources[addr]--; n.sources[addr] <= 0 {
+		delete(n.sources, addr)
+	}
+}
+
+// dialUDP connects a socket to a secondary, from an address on which the server answers if
+// there is one that can reach it, and otherwise from the one that the routes say.
+func (n *notifier) dialUDP(to netip.AddrPort) (net.Conn, error) {
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	var usual netip.Addr
+	if err == nil {
+		usual = plainAddress(conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr())
+	}
+	from := n.source(usual, to.Addr())
+	if !from.IsValid() {
+		return conn, err
+	}
+	bound, boundErr := net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), net.UDPAddrFromAddrPort(to))
+	if boundErr != nil {
+		return conn, err
+	}
+	if err == nil {
+		conn.Close()
+	}
+	return bound, nil
+}
+
+// source returns the address to send from, if it is another than the usual one.
+func (n *notifier) source(usual, to netip.Addr) (from netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.sources[usual] > 0 {
+		return netip.Addr{}
+	}
+	for addr := range n.sources {
+		fits := addr.Is4() == to.Is4() && addr.IsLoopback() == to.IsLoopback() && addr.IsLinkLocalUnicast() == to.IsLinkLocalUnicast()
+		if fits && (!from.IsValid() || addr.Less(from)) { // the same one each time
+			from = addr
+		}
+	}
+	return from
+}
+
+// notification is what a secondary is to be told of a zone.
+type notification struct {
+	secondary *secondary
+	zone      *zone
+	key       tsig.Key // zero: it is not signed
+
+	// What follows is guarded by the secondary's lock.
+	state   notificationState
+	dropped bool // the configuration does not have it any more
+	// waiting is since when the secondary has not accepted the zone's serial; zero: it has.
+	waiting      time.Time
+	acknowledged uint32 // the last serial that it accepted, if known
+	known        bool
+	rcode        int // of its last answer
+}
+
+type notificationState uint8
+
+const (
+	notificationDone    notificationState = iota // the secondary has accepted the zone's serial
+	notificationQueued                           // is to be sent
+	notificationSent                             // and not answered yet
+	notificationRefused                          // was answered with an error: to be sent again, now and then
+)
