@@ -69,6 +69,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //			max_records <number>
 //			max_bytes <size>
 //			provider <module> ...
+//			transfer <address>... {
+//				key <name> <algorithm> <secret>
+//			}
 //			primary <address>... {
 //				key <name> <algorithm> <secret>
 //			}
@@ -96,7 +99,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //	}
 //
 // A size is a number of bytes, or one with a unit such as 16MiB. A limit of 0 is no limit.
-// listen, zone and client may be repeated, and in them ns, notify, servers, resolvers, token,
+// listen, zone and client may be repeated, and in them ns, notify, transfer, servers, resolvers, token,
 // tls_client_certificate, user, certificates, allow, read and client_ip.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name: only now an error knows its line
@@ -166,11 +169,8 @@ func (z *Zone) unmarshal(d *caddyfile.Dispenser) error {
 			z.Primary, err = unmarshalPeers(d)
 			return err
 		}, false},
-		{"notify", func(d *caddyfile.Dispenser) error {
-			peers, err := unmarshalPeers(d)
-			z.Notify = append(z.Notify, peers)
-			return err
-		}, true},
+		{"notify", peers(&z.Notify), true},
+		{"transfer", peers(&z.Transfers), true},
 		{"servers", list(&z.Servers), true},
 		{"resolvers", list(&z.Resolvers), true},
 		{"wait", parsed(&z.Wait, "neither a duration from 1s to 25s nor off", parseWait), false},

@@ -70,6 +70,15 @@ func parseServerAddress(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(address.Addr().Unmap(), address.Port()), nil
 }
 
+// peers reads such an option, which goes to the end of a list.
+func peers(list *[]*Peers) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		p, err := unmarshalPeers(d)
+		*list = append(*list, p)
+		return err
+	}
+}
+
 // serverText returns the address of a name server as the configuration has it.
 func serverText(address netip.AddrPort) string {
 	if address.Port() == nsquery.Port {

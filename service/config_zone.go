@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -65,6 +66,10 @@ type Zone struct {
 	// server does.
 	ProviderRaw json.RawMessage `json:"provider,omitempty" caddy:"namespace=dns.providers inline_key=name"`
 
+	// The secondary name servers of a built-in zone: they may transfer it (AXFR, IXFR), are told of
+	// each change (NOTIFY), and are to serve it before it is answered unless `servers` names others.
+	Transfers []*Peers `json:"transfers,omitempty"`
+
 	// The primary name server that has the zone, such as Knot DNS, BIND or PowerDNS, which takes
 	// dynamic updates (RFC 2136) and transfers the zone (AXFR) with the key. With several addresses, the
 	// next is tried when one cannot be reached.
@@ -76,7 +81,7 @@ type Zone struct {
 
 	// The name servers that are to serve a change before it is answered, by their IP addresses, each
 	// with its port if that is not 53. Default: all that the zone's NS records name; for a built-in
-	// zone none, since it is served when it is answered.
+	// zone its secondaries, since the built-in name server serves what is answered.
 	Servers []string `json:"servers,omitempty"`
 
 	// The resolvers that find these name servers by the NS records, by their IP addresses.
@@ -226,8 +231,32 @@ func (z *Zone) readBuiltin(zone *hosting.Zone) (err error) {
 			return err
 		}
 	}
+	if err := z.readTransfers(zone); err != nil {
+		return err
+	}
 	zone.NameServers, err = z.readNameServers(zone.Apex)
 	return err
+}
+
+// readTransfers reads which secondaries a built-in zone has.
+func (z *Zone) readTransfers(zone *hosting.Zone) error {
+	waits := len(zone.Servers) == 0
+	for _, peers := range z.Transfers {
+		addresses, key, err := peers.read()
+		if err != nil {
+			return fmt.Errorf("transfer: %w", err)
+		}
+		for _, address := range addresses {
+			zone.Transfers = append(zone.Transfers, nameserver.Transfer{Address: address, Key: key})
+			if server := (nsquery.Server{Address: address}); waits && !slices.Contains(zone.Servers, server) {
+				zone.Servers = append(zone.Servers, server)
+			}
+		}
+	}
+	if n := len(zone.Transfers); n > hosting.MostServers {
+		return fmt.Errorf("transfer: %d secondaries are given, and %d are the most", n, hosting.MostServers)
+	}
+	return nil
 }
 
 // readProvided reads the options of a zone that a DNS provider hosts.
@@ -237,6 +266,8 @@ func (z *Zone) readProvided(zone *hosting.Zone) (err error) {
 		return errors.New("ns lines are for built-in zones; the name servers of this one are in its NS records")
 	case z.ChallengeLifetime != 0:
 		return errors.New("challenge_lifetime is for built-in zones; records in this one stay until they are deleted")
+	case len(z.Transfers) > 0:
+		return errors.New("transfer is for built-in zones; the secondaries of this one get it from where it is")
 	case z.NegativeTTL != nil:
 		return errors.New("negative_ttl is for built-in zones; in this one it is the minimum of its SOA record")
 	case z.MaxRecords != nil || z.MaxBytes != nil:

@@ -37,6 +37,8 @@ type Zone struct {
 	// Of a built-in zone:
 
 	NameServers []nameserver.NameServer
+	// Transfers are its secondaries.
+	Transfers []nameserver.Transfer
 	// NegativeTTL in seconds is how long resolvers may keep that something does not exist.
 	NegativeTTL uint32
 	// ChallengeLifetime is how long a record stays that was written under a right to
@@ -74,7 +76,7 @@ func (z *Zone) Waits() bool { return z.Wait > 0 && (!z.Builtin() || len(z.Server
 func (z *Zone) NameServerConfig() nameserver.ZoneConfig {
 	return nameserver.ZoneConfig{
 		Name: z.Apex, NameServers: z.NameServers, TTL: z.TTL, NegativeTTL: z.NegativeTTL,
-		ChallengeTarget: z.CNAMETarget, ChallengeLifetime: z.ChallengeLifetime,
+		Transfers: z.Transfers, ChallengeTarget: z.CNAMETarget, ChallengeLifetime: z.ChallengeLifetime,
 	}
 }
 
