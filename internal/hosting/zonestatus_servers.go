@@ -41,15 +41,18 @@ func (s *Service) askServers(ctx context.Context, zone *Zone, contents *zoneCont
 	for i, status := range statuses {
 		servers[i].Address = status.at
 	}
-	newest := -1
+	var newest *uint32
+	if snapshot := s.snapshot(zone.Apex); snapshot != nil && zone.Builtin() {
+		newest = new(snapshot.Serial()) // before they are asked
+	}
 	for i, answer := range statusClient.AskAll(ctx, servers, nsquery.Question{Name: zone.Apex, Type: dns.TypeSOA}) {
 		statuses[i].read(answer)
-		if statuses[i].Fault == "" && (newest < 0 || isOlder(statuses[newest].Serial, statuses[i].Serial)) {
-			newest = i
+		if statuses[i].Fault == "" && (newest == nil || isOlder(*newest, statuses[i].Serial)) {
+			newest = &statuses[i].Serial
 		}
 	}
 	for i := range statuses {
-		statuses[i].Lags = statuses[i].Fault == "" && isOlder(statuses[i].Serial, statuses[newest].Serial)
+		statuses[i].Lags = statuses[i].Fault == "" && isOlder(statuses[i].Serial, *newest)
 	}
 	return statuses
 }
@@ -82,7 +85,7 @@ func (s *ServerStatus) read(answer nsquery.Answer) {
 // for, or as they are configured, as its DNS provider has them, or as DNS does.
 func (s *Service) serversOf(ctx context.Context, zone *Zone, contents *zoneContents) []ServerStatus {
 	var texts []string
-	if len(zone.Servers) > 0 {
+	if len(zone.Servers) > 0 && !zone.Builtin() {
 		var statuses []ServerStatus
 		for _, server := range zone.Servers {
 			statuses = append(statuses, ServerStatus{Address: server.Addr(), at: server.Address})
