@@ -139,7 +139,11 @@ func (c *checker) checkCache(ctx context.Context, p *probe, servers []nsquery.Se
 	if fresh.append(ctx) != nil || ctx.Err() != nil {
 		return // what that is about, the step write has said
 	}
-	defer fresh.delete(ctx)
+	defer func() {
+		if _, err := fresh.delete(ctx); err != nil {
+			c.remove(ctx, fresh) // once more, and it says so
+		}
+	}()
 	within, cancel := context.WithTimeout(ctx, cacheTimeout)
 	defer cancel()
 	missing := notServing(c.untilIn(within, fresh, servers))
