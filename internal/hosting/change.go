@@ -136,7 +136,7 @@ func (s *Service) apply(ctx context.Context, who Caller, p *placement, c *Change
 	if len(c.Records)+len(c.Matches) == 0 {
 		return outcome{}, nil
 	}
-	return p.zone.backend.change(ctx, who.Client.Name(), c.Change)
+	return s.changeRemembered(ctx, p.zone, who.Client.Name(), c.Change)
 }
 
 // place puts the records of a change where they go.
@@ -243,7 +243,7 @@ func authorize(client *access.Client, zone *Zone, change record.Change) error {
 		if !ok {
 			return forbidden(client, change.Op, r.Type, r.Name, zone.Apex, client.WhyNotWrite(zone.Apex, change.Op, *r))
 		}
-		if challenge && zone.Builtin() {
+		if challenge {
 			r.Expires = time.Now().Add(zone.ChallengeLifetime).Unix()
 		}
 	}

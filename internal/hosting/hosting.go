@@ -35,6 +35,10 @@ type Config struct {
 	// is no limit.
 	DomainChallenges int
 
+	// Storage is where challenge records in zones with a DNS provider are remembered, so that
+	// they expire; nil: they do not.
+	Storage Storage
+
 	// Port is the one at which the built-in name server listens, zero if it is not known.
 	Port uint16
 
@@ -59,6 +63,7 @@ type Service struct {
 	clients     *access.Clients
 	local       *access.Client
 	watch       *watch
+	leftovers   *leftovers // nil where none are looked for
 
 	ready  chan struct{}      // closed by Begin
 	server *nameserver.Server // set before ready is closed; nil without a built-in zone
@@ -84,6 +89,7 @@ func New(c Config) (*Service, error) {
 	}
 	s.local = access.Local(s.apexes, s.cnameTarget)
 	s.zones = slices.SortedFunc(maps.Values(s.hosted), func(x, y *Zone) int { return strings.Compare(x.Apex.String(), y.Apex.String()) })
+	s.leftovers = newLeftovers(s)
 	return s, nil
 }
 
@@ -112,16 +118,19 @@ func (s *Service) add(zone *Zone) error {
 	return nil
 }
 
-// Begin has the service accept records, once DNS serves them. server is that of the
-// built-in zones, nil if there are none. It is called once.
+// Begin has the service accept records, once DNS serves them, and delete left-over challenges
+// until Close. server is that of the built-in zones, nil if there are none. It is called once.
 func (s *Service) Begin(server *nameserver.Server) {
 	s.server = server
 	close(s.ready)
 	s.warnOccluded()
+	if s.leftovers != nil {
+		go s.leftovers.run()
+	}
 }
 
-// Close ends the waiting for a service that will not begin. One that has begun goes on:
-// clients clean up late. It is called once.
+// Close ends the waiting for a service that will not begin, and the deletion of left-overs. One
+// that has begun goes on: clients clean up late. It is called once.
 func (s *Service) Close() {
 	s.EndWaits()
 	close(s.closed)

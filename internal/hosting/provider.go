@@ -78,6 +78,9 @@ func (z *providerZone) apply(ctx context.Context, change record.Change) ([]Entry
 		if err := ctx.Err(); err != nil {
 			return nil, providerError{err} // it has been given up, and perhaps it is another's turn
 		}
+		if err := lastLook(ctx); err != nil {
+			return nil, err
+		}
 		do = z.provider.DeleteRecords
 	}
 	done, err := do(ctx, z.zone, records)

@@ -24,6 +24,9 @@ type Zone struct {
 	TTL, ChallengeTTL uint32
 	// CNAMETarget is set for the zone to which challenges of domains hosted elsewhere go.
 	CNAMETarget bool
+	// ChallengeLifetime is how long a record stays that was written under a right to
+	// certificates. With a DNS provider it needs a [Config.Storage].
+	ChallengeLifetime time.Duration
 
 	// Wait is how long changes wait by default until name servers serve them; zero: they do not,
 	// whatever the caller says.
@@ -41,9 +44,6 @@ type Zone struct {
 	Transfers []nameserver.Transfer
 	// NegativeTTL in seconds is how long resolvers may keep that something does not exist.
 	NegativeTTL uint32
-	// ChallengeLifetime is how long a record stays that was written under a right to
-	// certificates.
-	ChallengeLifetime time.Duration
 	// MaxRecords and MaxBytes are how much may be in the zone; zero is no limit.
 	MaxRecords, MaxBytes int
 
@@ -111,7 +111,8 @@ type backend interface {
 	// change applies a change of a client and returns what was appended, set or
 	// deleted, and the zone's serial where it is known. ctx may end before the change
 	// has begun (see begun), which leaves the zone as it is; one that has begun runs to
-	// its end or to its own deadline.
+	// its end or to its own deadline. A delete asks lastLook directly before it deletes, and
+	// returns its error.
 	change(ctx context.Context, client string, change record.Change) (outcome, error)
 	// list returns the selected records. The client "" is the service itself.
 	list(ctx context.Context, client string, s selection) (iter.Seq[Entry], error)

@@ -1,0 +1,316 @@
+package hosting
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/text"
+)
+
+const (
+	// mostRemembered is how many records are remembered at a time, by all clients.
+	mostRemembered = 100_000
+	// mostOfClient is how many of them may be one client's: a client that fills the room
+	// of all would have the others' left-overs stay.
+	mostOfClient = 10_000
+)
+
+// leftovers delete challenge records that their clients never remove in zones that DNS providers
+// host. The built-in name server knows which of its records expire; a DNS provider does not,
+// so each of them is remembered in the storage before it is appended, and forgotten after
+// it is deleted. What is still remembered when its time has come is deleted by a sweep, by any
+// copy of the service that shares the storage. Nothing else is.
+//
+// The storage can know more records than there are: after an append that failed, or the death of a copy
+// before it had forgotten one. Deleting those does nothing. It knows fewer only where it
+// failed at an append: a change is never refused for that.
+//
+// It is safe for concurrent use.
+type leftovers struct {
+	service *Service
+	storage *guardedStorage
+	log     *zap.Logger
+
+	mu sync.Mutex // guards what follows
+	// known are the keys of the storage, as far as this process has seen them.
+	known map[string]knownKey
+	// clients counts known by client.
+	clients map[string]int
+	zones   map[record.Name]zoneRetry // of those that the sweep failed in
+
+	unremembered, failing rareLine
+}
+
+// knownKey is what is known of a key of the storage.
+type knownKey struct {
+	client string
+	// at is when the record was appended, due is from when it is a left-over: a lifetime
+	// after the key was first seen at most, since the clock of its writer may have been ahead.
+	at, due  time.Time
+	seen     time.Time // when the key was stored or found
+	look     time.Time // before that, there is nothing to do about it
+	failures int       // deletions that failed one after the other
+}
+
+// newLeftovers returns nil where nothing can be remembered, or no zone needs it.
+func newLeftovers(s *Service) *leftovers {
+	if s.config.Storage == nil {
+		return nil
+	}
+	for _, zone := range s.zones {
+		if !zone.Builtin() {
+			return &leftovers{
+				service: s, storage: newGuardedStorage(s.config.Storage), log: s.config.Logger,
+				known: make(map[string]knownKey), clients: make(map[string]int), zones: make(map[record.Name]zoneRetry),
+			}
+		}
+	}
+	return nil
+}
+
+// changeRemembered has a zone's backend make a change, with what is remembered of the zone kept
+// true before it and after it.
+func (s *Service) changeRemembered(ctx context.Context, zone *Zone, client string, change record.Change) (outcome, error) {
+	if s.leftovers == nil || zone.Builtin() {
+		return zone.backend.change(ctx, client, change)
+	}
+	noted := s.leftovers.before(ctx, zone, client, change)
+	done, err := zone.backend.change(ctx, client, change)
+	s.leftovers.after(ctx, zone, noted, change, done, err)
+	return done, err
+}
+
+// notedChange is what the storage was told before a change.
+type notedChange struct {
+	fresh    []string // keys that are there because of this change
+	replaced []string // keys of what it replaces
+}
+
+// before remembers what a change appends under a right to certificates. Of what it writes under
+// another right it forgets that it was a challenge: that stays.
+func (l *leftovers) before(ctx context.Context, zone *Zone, client string, change record.Change) (n notedChange) {
+	if !slices.ContainsFunc(change.Records, func(r record.Record) bool { return zone.concerns(change.Op, r) }) {
+		return notedChange{}
+	}
+	n, err := askForChange(ctx, l.storage, func(ctx context.Context) (notedChange, error) {
+		return l.note(ctx, zone, client, change)
+	})
+	if err != nil && ctx.Err() == nil {
+		l.complain(&l.unremembered, "challenge records are not remembered, so they stay in the zone if their client never removes them",
+			err, zap.String("zone", zone.Apex.String()), zap.String("name", text.Brief(change.Records[0].Name.String(), text.MaxName)), zap.String("client", text.Visible(client)))
+	}
+	return n
+}
+
+// note is before, without its limits of time. It returns what it has done also with an error.
+func (l *leftovers) note(ctx context.Context, zone *Zone, client string, change record.Change) (n notedChange, err error) {
+	if change.Op == record.Set {
+		if n.replaced, err = l.replacedBy(ctx, zone, change.Records); err != nil {
+			return n, err
+		}
+	}
+	now := time.Now().UTC().Round(0) // by the clock on the wall, as the storage has it
+	for _, r := range change.Records {
+		if r.Expires == 0 && !zone.isChallenge(r) {
+			continue
+		}
+		w := written{
+			zone: zone.Apex, name: r.Name, text: record.JoinStrings(r.Data), ttl: r.TTL,
+			client: client, at: now, expires: now.Add(zone.ChallengeLifetime),
+		}
+		isFresh := false
+		if r.Expires == 0 {
+			err = l.forget(ctx, w.key())
+		} else {
+			isFresh, err = l.remember(ctx, w)
+		}
+		if err != nil {
+			return n, err
+		}
+		if isFresh {
+			n.fresh = append(n.fresh, w.key())
+		}
+	}
+	return n, nil
+}
+
+// concerns reports whether an append or a set of a record changes what is remembered of the zone.
+func (z *Zone) concerns(op record.Op, r record.Record) bool {
+	if op == record.Set { // it replaces values that it does not have
+		return r.Type == record.TypeTXT && (record.AwaitsChallenge(r.Name) || z.CNAMETarget)
+	}
+	return r.Expires != 0 || z.isChallenge(r)
+}
+
+// errFull is that no more records can be remembered.
+var errFull = errors.New("as many are remembered as there is room for, of this client or in all; they are forgotten when clients delete them, or when they expire")
+
+// remember puts a record into the storage, and reports whether it was not there before.
+func (l *leftovers) remember(ctx context.Context, w written) (isFresh bool, err error) {
+	key := w.key()
+	if !l.hasRoom(key, w.client) {
+		return false, errFull
+	}
+	value, err := w.value()
+	if err != nil {
+		return false, err
+	}
+	// Without this look, an append that changed nothing would have an earlier one of
+	// the same record forgotten, perhaps by another copy, which did.
+	if _, err = l.storage.Load(ctx, key); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	isFresh = err != nil
+	if err := l.storage.Store(ctx, key, value); err != nil {
+		return false, err
+	}
+	l.know(key, knownKey{client: w.client, at: w.at, due: w.expires, look: w.expires})
+	return isFresh, nil
+}
+
+// hasRoom reports whether a client may have one more key.
+func (l *leftovers) hasRoom(key, client string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, isKnown := l.known[key]; isKnown {
+		return true
+	}
+	return len(l.known) < mostRemembered && l.clients[client] < mostOfClient
+}
+
+// know notes what is known of a key, if there is room for it.
+func (l *leftovers) know(key string, k knownKey) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.drop(key)
+	if len(l.known) < mostRemembered {
+		k.seen = time.Now()
+		l.known[key] = k
+		l.clients[k.client]++
+	}
+}
+
+// drop ends what is known of a key. The caller holds the lock.
+func (l *leftovers) drop(key string) {
+	k, isKnown := l.known[key]
+	if !isKnown {
+		return
+	}
+	delete(l.known, key)
+	if l.clients[k.client]--; l.clients[k.client] == 0 {
+		delete(l.clients, k.client)
+	}
+}
+
+// forget takes a key out of the storage.
+func (l *leftovers) forget(ctx context.Context, key string) error {
+	if err := l.storage.Delete(ctx, key); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.drop(key)
+	return nil
+}
+
+// replacedBy returns the keys of the records that a set replaces: it does not say afterwards
+// what they were.
+func (l *leftovers) replacedBy(ctx context.Context, zone *Zone, records []record.Record) ([]string, error) {
+	keys, err := l.storage.List(ctx, writtenFolder(zone.Apex), false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	prefixes := make(map[string]bool)
+	for _, r := range records {
+		if r.Type == record.TypeTXT {
+			prefixes[writtenAt(zone.Apex, r.Name)] = true
+		}
+	}
+	var replaced []string
+	for _, key := range keys {
+		if i := strings.LastIndexByte(key, '-'); prefixes[key[:i+1]] {
+			replaced = append(replaced, key)
+		}
+	}
+	return replaced, err
+}
+
+// after forgets what a change has deleted or replaced, and what it certainly has not appended.
+// A failure to do so costs no more than a deletion of what is not there.
+func (l *leftovers) after(ctx context.Context, zone *Zone, n notedChange, change record.Change, done outcome, failure error) {
+	var keys []string
+	switch {
+	case failure != nil:
+		if AsError(failure, zone.Apex).Unchanged {
+			keys = n.fresh
+		}
+	case change.Op == record.Set:
+		keys = n.replaced
+	case change.Op == record.Delete:
+		keys = keysOfDeleted(zone, change.Matches, done.entries)
+	}
+	if len(keys) == 0 {
+		return
+	}
+	// The caller may be gone, and what was changed is changed.
+	_, err := askForChange(context.WithoutCancel(ctx), l.storage, func(ctx context.Context) (struct{}, error) {
+		for _, key := range keys {
+			if err := l.forget(ctx, key); err != nil {
+				return struct{}{}, err
+			}
+		}
+		return struct{}{}, nil
+	})
+	if err != nil {
+		l.complain(&l.failing, "a challenge record that is gone stays in the storage of this Caddy until it expires", err, zap.String("zone", zone.Apex.String()))
+	}
+}
+
+// keysOfDeleted returns the keys of what a delete took. Not every provider returns a record as it
+// was written, so the matches count if it returned one for each of them.
+func keysOfDeleted(zone *Zone, matches []record.Match, deleted []Entry) []string {
+	keys := make(map[string]bool, len(deleted))
+	for _, e := range deleted {
+		if r, err := record.At(e.Owner, e.Type, 0, e.Data); err == nil && record.IsChallengeValue(r) {
+			keys[writtenKey(zone.Apex, r.Name, record.JoinStrings(r.Data))] = true
+		}
+	}
+	if len(deleted) >= len(matches) {
+		for _, m := range matches {
+			if r, ok := m.Record(); ok && record.IsChallengeValue(r) {
+				keys[writtenKey(zone.Apex, r.Name, record.JoinStrings(r.Data))] = true
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(keys))
+}
+
+// rareLine lets one line a minute into the log, and counts those that it holds back.
+type rareLine struct {
+	last time.Time
+	held int
+}
+
+// complain logs a failure of the storage.
+func (l *leftovers) complain(rare *rareLine, message string, err error, fields ...zap.Field) {
+	now := time.Now()
+	l.mu.Lock()
+	if !rare.last.IsZero() && now.Sub(rare.last) < time.Minute {
+		rare.held++
+		l.mu.Unlock()
+		return
+	}
+	held := rare.held
+	rare.last, rare.held = now, 0
+	l.mu.Unlock()
+	l.log.Warn(message, append(fields, zap.Int("more_since_the_last_line", held), CauseField(err))...)
+}
