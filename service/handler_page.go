@@ -181,9 +181,9 @@ func (a *App) challengesSeenBy(client *access.Client, zones []*hosting.Zone, fou
 		}
 	}
 	for i, zone := range zones {
-		for _, name := range found[i].Challenges() {
-			if a.seesChallenge(client, zone.Apex, name) {
-				add(page.Challenge{Name: shown(name), Zone: shown(zone.Apex)})
+		for _, c := range found[i].Challenges() {
+			if a.seesChallenge(client, zone.Apex, c.Name) {
+				add(page.Challenge{Name: shown(c.Name), Zone: shown(zone.Apex), Expires: c.Expires})
 			}
 		}
 	}

@@ -222,6 +222,22 @@ func (l *leftovers) forget(ctx context.Context, key string) error {
 	return nil
 }
 
+// expiry returns when a record that a DNS provider has listed is deleted; zero if it is not
+// known to be remembered.
+func (l *leftovers) expiry(zone *Zone, e Entry) time.Time {
+	if l == nil {
+		return time.Time{}
+	}
+	r, err := record.At(e.Owner, e.Type, 0, e.Data)
+	if err != nil {
+		return time.Time{}
+	}
+	key := writtenKey(zone.Apex, r.Name, record.JoinStrings(r.Data))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.known[key].due
+}
+
 // replacedBy returns the keys of the records that a set replaces: it does not say afterwards
 // what they were.
 func (l *leftovers) replacedBy(ctx context.Context, zone *Zone, records []record.Record) ([]string, error) {

@@ -43,6 +43,10 @@ func TestLeftovers(t *testing.T) {
 			f.appendTXT(c, "web", web1, value(1))
 			f.appendTXT(c, "web", web1, value(2))
 			f.expect(2, in1(1), in1(2))
+			shown := c.readProvider(f.t.Context(), c.hosted[f.zone]).challenges
+			if len(shown) != 1 || !shown[0].Expires.Equal(time.Now().Add(challengeLifetime)) {
+				f.t.Errorf("the page shows %v", shown)
+			}
 			time.Sleep(challengeLifetime - time.Second)
 			f.expect(2, in1(1), in1(2))
 			time.Sleep(sweepInterval + time.Second)

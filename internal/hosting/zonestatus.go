@@ -26,7 +26,7 @@ const (
 	// mostStatuses is how many zones are remembered.
 	mostStatuses = 1024
 	// mostChallenges is how many names of a zone are remembered that have challenges
-	// which do not expire.
+	// of whose expiry the built-in name server knows nothing.
 	mostChallenges = 1000
 )
 
@@ -59,8 +59,16 @@ type ZoneStatus struct {
 // Unread reports whether the zone's DNS provider failed when it was last read.
 func (z ZoneStatus) Unread() bool { return z.contents == nil }
 
-// Challenges are the names in the zone that have challenges which do not expire by themselves.
-func (z ZoneStatus) Challenges() []record.Name {
+// HeldChallenge is a name that has challenges.
+type HeldChallenge struct {
+	Name record.Name
+	// Expires is when the first of them that was remembered is deleted; zero if none was.
+	Expires time.Time
+}
+
+// Challenges are the names in the zone that have challenges of which the built-in name server does not
+// know when they expire: all of those at a DNS provider, and those that do not expire.
+func (z ZoneStatus) Challenges() []HeldChallenge {
 	if z.contents == nil {
 		return nil
 	}
@@ -69,9 +77,9 @@ func (z ZoneStatus) Challenges() []record.Name {
 
 // zoneContents is what the page needs of the records of a zone.
 type zoneContents struct {
-	// challenges are the names of those that do not expire by themselves; the name
-	// server knows the others at any time.
-	challenges []record.Name
+	// challenges are those that do not expire in the built-in name server, which knows the
+	// others at any time.
+	challenges []HeldChallenge
 	// Of a zone with a DNS provider:
 	servers   []string                     // of the NS records at the apex
 	addresses map[record.Name][]netip.Addr // of those servers in the zone
@@ -180,9 +188,17 @@ func (c *StatusCache) refresh(s *Service, zone *Zone, known *statusEntry, before
 
 // addChallenge adds a name. Records come in the order of names, so one that was found is
 // the last.
-func (f *zoneContents) addChallenge(name record.Name) {
-	if n := len(f.challenges); n < mostChallenges && (n == 0 || f.challenges[n-1] != name) {
-		f.challenges = append(f.challenges, name)
+func (f *zoneContents) addChallenge(name record.Name, expires time.Time) {
+	n := len(f.challenges)
+	if n > 0 && f.challenges[n-1].Name == name {
+		last := &f.challenges[n-1]
+		if last.Expires.IsZero() || !expires.IsZero() && expires.Before(last.Expires) {
+			last.Expires = expires
+		}
+		return
+	}
+	if n < mostChallenges {
+		f.challenges = append(f.challenges, HeldChallenge{Name: name, Expires: expires})
 	}
 }
 
@@ -198,7 +214,7 @@ func (s *Service) readBuiltin(zone *Zone) *zoneContents {
 	for r := range snapshot.Records(zone.Apex) {
 		b.Breathe()
 		if r.Expires == 0 && zone.isChallenge(r) {
-			found.addChallenge(r.Name)
+			found.addChallenge(r.Name, time.Time{})
 		}
 		if len(found.challenges) == mostChallenges {
 			break
@@ -226,7 +242,7 @@ func (s *Service) readProvider(ctx context.Context, zone *Zone) *zoneContents {
 				found.addresses[e.Owner] = append(found.addresses[e.Owner], address)
 			}
 		case zone.holdsChallenge(e):
-			found.addChallenge(e.Owner)
+			found.addChallenge(e.Owner, s.leftovers.expiry(zone, e))
 		}
 	}
 	// This is remembered, and most addresses in a zone are not those of name servers.

@@ -288,8 +288,8 @@ func TestReadProvider(t *testing.T) {
 		t.Fatal("nothing")
 	}
 	var got []string
-	for _, name := range found.challenges {
-		got = append(got, name.String())
+	for _, c := range found.challenges {
+		got = append(got, c.Name.String())
 	}
 	for name, addresses := range found.addresses {
 		got = append(got, fmt.Sprint(name, addresses))
