@@ -174,6 +174,9 @@ func (a *App) provisionHosting(ctx caddy.Context) error {
 		}
 		config.Clients = append(config.Clients, c)
 	}
+	if slices.ContainsFunc(a.Zones, func(z *Zone) bool { return !z.isBuiltin() }) {
+		config.Storage = ctx.Storage() // of which nothing is asked before the app begins
+	}
 	if err := a.provisionLimits(&config); err != nil {
 		return err
 	}

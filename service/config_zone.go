@@ -46,7 +46,8 @@ type Zone struct {
 	NegativeTTL *caddy.Duration `json:"negative_ttl,omitempty"`
 
 	// How long a record that was written under a `certificates` right stays if
-	// its client never removes it. Built-in zones only. Default: `24h`.
+	// its client never removes it. In a zone with a DNS provider, such records are remembered
+	// in Caddy's storage, and deleted at most a minute later. Default: `24h`.
 	ChallengeLifetime caddy.Duration `json:"challenge_lifetime,omitempty"`
 
 	// Whether the challenges of domains that are hosted elsewhere go to this
@@ -172,6 +173,10 @@ func (z *Zone) read() (*hosting.Zone, error) {
 	if err := z.readWait(zone); err != nil {
 		return nil, err
 	}
+	zone.ChallengeLifetime = time.Duration(cmp.Or(z.ChallengeLifetime, caddy.Duration(defaultChallengeLifetime)))
+	if zone.ChallengeLifetime < time.Second {
+		return nil, fmt.Errorf("challenge_lifetime %s: at least one second", zone.ChallengeLifetime)
+	}
 	if z.isBuiltin() {
 		return zone, z.readBuiltin(zone)
 	}
@@ -218,11 +223,6 @@ func (z *Zone) readWait(zone *hosting.Zone) error {
 
 // readBuiltin reads the options of a built-in zone.
 func (z *Zone) readBuiltin(zone *hosting.Zone) (err error) {
-	lifetime := time.Duration(cmp.Or(z.ChallengeLifetime, caddy.Duration(defaultChallengeLifetime)))
-	if lifetime < time.Second {
-		return fmt.Errorf("challenge_lifetime %s: at least one second", lifetime)
-	}
-	zone.ChallengeLifetime = lifetime
 	if z.ChallengeTTL != nil {
 		return errors.New("challenge_ttl is for zones with a DNS provider; in built-in zones the answers to challenges have a TTL of 0")
 	}
@@ -264,8 +264,6 @@ func (z *Zone) readProvided(zone *hosting.Zone) (err error) {
 	switch {
 	case len(z.NameServers) > 0:
 		return errors.New("ns lines are for built-in zones; the name servers of this one are in its NS records")
-	case z.ChallengeLifetime != 0:
-		return errors.New("challenge_lifetime is for built-in zones; records in this one stay until they are deleted")
 	case len(z.Transfers) > 0:
 		return errors.New("transfer is for built-in zones; the secondaries of this one get it from where it is")
 	case z.NegativeTTL != nil:
