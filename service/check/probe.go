@@ -159,7 +159,7 @@ func (c *checker) remove(ctx context.Context, p *probe) {
 	step.Name, step.Status, step.Found = "removed", OK, "what was written is removed again"
 	if _, err := p.delete(ctx); err != nil {
 		step.Status, step.Found = Wrong, "what was written could not be removed: "+err.Error()
-		step.Do = "remove it by hand (the built-in name server removes it by itself, after the zone's challenge_lifetime):"
+		step.Do = "remove it by hand (the service removes it by itself, after the zone's challenge_lifetime):"
 		for _, value := range p.values {
 			step.Lines = append(step.Lines, fmt.Sprintf("%s TXT %q", p.at, value))
 		}
