@@ -17,6 +17,10 @@ import (
 type primaryZone struct{ zone *rfc2136.Zone }
 
 func (z primaryZone) change(ctx context.Context, client string, change record.Change) (outcome, error) {
+	// Not in the zone's turn, which all changes of the zone would wait for: the storage is asked.
+	if err := lastLook(ctx); err != nil {
+		return outcome{}, err
+	}
 	done, err := z.zone.Change(ctx, client, change, func() { tellBegun(ctx) })
 	if err != nil {
 		return outcome{}, err

@@ -371,7 +371,7 @@ func (s *Service) notServed(ctx context.Context, who Caller, made *Result, why s
 		for _, r := range made.change.Records {
 			matches = append(matches, record.MatchOf(r))
 		}
-		_, err := made.zone.backend.change(context.WithoutCancel(ctx), who.Client.Name(), record.Change{Op: record.Delete, Matches: matches})
+		_, err := s.changeRemembered(context.WithoutCancel(ctx), made.zone, who.Client.Name(), record.Change{Op: record.Delete, Matches: matches})
 		failure.Unchanged = err == nil
 	}
 	s.note(who, made.zone, ChangeSeen{Zone: made.zone.Apex.String(), Op: "undo", Records: namesOf(&Change{Change: made.change})}, 0, failure)
