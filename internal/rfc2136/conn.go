@@ -63,10 +63,10 @@ var errAnswer = errors.New("what came is not an answer to what was sent")
 // exchange sends requests and returns the answers, in the order of the requests. It sets their
 // IDs.
 func (c *conn) exchange(deadline time.Time, requests []request) ([]reply, error) {
+	c.heard = false
 	if err := c.SetDeadline(deadline); err != nil {
 		return nil, err
 	}
-	c.heard = false
 	replies := make([]reply, 0, len(requests))
 	for len(requests) > 0 {
 		n := min(window, len(requests))

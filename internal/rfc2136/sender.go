@@ -72,6 +72,10 @@ const (
 func (z *Zone) waits() (what int, pause time.Duration) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	select {
+	case <-z.wake: // for what has been seen, or is seen now
+	default:
+	}
 	switch n := z.pool.Len(); {
 	case n == 0 && z.closed:
 		z.running = false
