@@ -418,6 +418,10 @@ const amtDiscovery = 0x80
 // lowerNames puts the names in RDATA in lower case, so that data which means the
 // same is the same.
 func lowerNames(rr dns.RR) error {
+	switch rr.(type) {
+	case *dns.A, *dns.AAAA, *dns.TXT:
+		return nil // most records are these, and have none
+	}
 	for _, name := range namesIn(reflect.ValueOf(rr).Elem()) {
 		if *name == "" && !needsNames(rr) {
 			continue

@@ -122,6 +122,9 @@ func checkASCII(rr dns.RR) error {
 
 // fromRR puts a record of miekg/dns into canonical form, if it is one that can be written.
 func fromRR(rr dns.RR) (Record, error) {
+	if err := checkASCII(rr); err != nil {
+		return Record{}, err
+	}
 	r, err := FromRR(rr)
 	if err != nil {
 		return Record{}, err
@@ -132,15 +135,12 @@ func fromRR(rr dns.RR) (Record, error) {
 	return r, nil
 }
 
-// FromRR puts a record of miekg/dns into canonical form, which is parsed out of a file or
-// unpacked from a message. It may be of any type: what servers make is among what they send.
+// FromRR puts a record that miekg/dns has unpacked from a message into canonical form. It may
+// be of any type: what servers make is among what they send. It changes rr.
 func FromRR(rr dns.RR) (Record, error) {
 	header := rr.Header()
 	if header.Class != dns.ClassINET {
 		return Record{}, fmt.Errorf("%s: class %s, and there is only IN here", header.Name, dns.ClassToString[header.Class])
-	}
-	if err := checkASCII(rr); err != nil {
-		return Record{}, err
 	}
 	owner, err := libraryName(header.Name)
 	if err != nil {

@@ -34,7 +34,7 @@ const (
 // reads them by zone transfer (AXFR, RFC 5936) over a connection of its own, with the zone's
 // key. It is an *[Error] if there are more than 5 million, or more than 256 MB.
 func (z *Zone) Records(ctx context.Context) ([]record.Record, error) {
-	return z.transfer(ctx, func(record.Record) bool { return true })
+	return z.transfer(ctx, nil, func(record.Record) bool { return true })
 }
 
 // readForDelete reads the zone for what a delete takes, and returns the job for it.
@@ -48,8 +48,8 @@ func (z *Zone) readForDelete(ctx context.Context, j *job, arrived time.Time) (*j
 		apexNS = apexNS || m.Name == z.Zone
 	}
 	takes := z.taker(j.matches)
-	found, err := z.transfer(ctx, func(r record.Record) bool {
-		return names[r.Name] && takes(r) >= 0 || apexNS && z.isApexNS(r.Name, r.Type)
+	found, err := z.transfer(ctx, names, func(r record.Record) bool {
+		return takes(r) >= 0 || apexNS && z.isApexNS(r.Name, r.Type)
 	})
 	if err != nil {
 		return nil, unchanged(err)
@@ -62,8 +62,8 @@ func (z *Zone) readForDelete(ctx context.Context, j *job, arrived time.Time) (*j
 	return read, z.measure(read)
 }
 
-// transfer returns the records of the zone that are wanted.
-func (z *Zone) transfer(ctx context.Context, wanted func(record.Record) bool) ([]record.Record, error) {
+// transfer returns the records of the zone that are wanted, of those at some names; nil is any.
+func (z *Zone) transfer(ctx context.Context, names map[record.Name]bool, wanted func(record.Record) bool) ([]record.Record, error) {
 	select {
 	case z.transfers <- struct{}{}:
 		defer func() { <-z.transfers }()
@@ -78,7 +78,7 @@ func (z *Zone) transfer(ctx context.Context, wanted func(record.Record) bool) ([
 	}
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
-	t := &transfer{zone: z.Zone, key: z.Key, wanted: wanted}
+	t := &transfer{zone: z.Zone, key: z.Key, names: names, wanted: wanted}
 	if err := t.run(c); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -111,6 +111,7 @@ func (z *Zone) notTransferred(server netip.AddrPort, err error) error {
 type transfer struct {
 	zone   record.Name
 	key    tsig.Key
+	names  map[record.Name]bool // nil: any
 	wanted func(record.Record) bool
 
 	id       uint16
@@ -215,6 +216,10 @@ func (t *transfer) verify(wire []byte, m *dns.Msg) error {
 func (t *transfer) takeRecord(rr dns.RR) error {
 	if t.read++; t.read > mostTransferRecords {
 		return fmt.Errorf("the zone has more than %d records, which is not read", mostTransferRecords)
+	}
+	header := rr.Header()
+	if t.names != nil && t.read > 1 && !t.ended && header.Rrtype != dns.TypeSOA && !t.names[nameOf(header.Name)] {
+		return nil
 	}
 	r, err := record.FromRR(rr)
 	switch {
