@@ -60,7 +60,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 // route is one path of the API.
 type route struct {
-	get, patch, post serve  // nil where there is no such method
+	get, patch, post serve  // nil where there is no such method; patch and post leave the gate
 	zone             string // from the path, decoded
 	open             bool   // needs no token
 	page             bool   // for people
@@ -139,7 +139,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req
 		if err := req.gates.requests.enter(r.Context()); err != nil {
 			return err
 		}
-		defer req.gates.requests.leave()
+		if r.Method != http.MethodPatch && r.Method != http.MethodPost {
+			defer req.gates.requests.leave()
+		}
 	}
 	return serve(h, w, r, req)
 }

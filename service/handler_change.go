@@ -15,6 +15,7 @@ import (
 // patchRecords makes a change, and answers when name servers serve it.
 func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req request) error {
 	if isEarlyData(r) {
+		defer req.gates.requests.leave()
 		err := hosting.Errorf(api.TooEarly, "early data can be replayed; send the change again on the finished connection")
 		req.app.hosting.Unread(req.who, req.zone, err)
 		return err
@@ -54,6 +55,7 @@ func (h *Handler) postWait(w http.ResponseWriter, r *http.Request, req request) 
 // change reads a change and makes it. The answer, which may be large, is encoded while it is its
 // client's turn to work; what name servers say of it is not in it yet.
 func (h *Handler) change(w http.ResponseWriter, r *http.Request, req *request) (made hosting.Result, answer []byte, err error) {
+	defer req.gates.requests.leave() // what waits for name servers has bounds of its own
 	body, leave, err := h.readChange(w, r, req)
 	if err != nil {
 		req.app.hosting.Unread(req.who, req.zone, err)
@@ -73,6 +75,7 @@ func (h *Handler) change(w http.ResponseWriter, r *http.Request, req *request) (
 
 // made reads a change that was made before.
 func (h *Handler) made(w http.ResponseWriter, r *http.Request, req *request) (made hosting.Result, err error) {
+	defer req.gates.requests.leave()
 	body, leave, err := h.readChange(w, r, req)
 	if err != nil {
 		return made, err

@@ -88,6 +88,7 @@ func New(c Config) (*Service, error) {
 		return nil, err
 	}
 	s.local = access.Local(s.apexes, s.cnameTarget)
+	s.watch.local = s.local
 	s.zones = slices.SortedFunc(maps.Values(s.hosted), func(x, y *Zone) int { return strings.Compare(x.Apex.String(), y.Apex.String()) })
 	s.leftovers = newLeftovers(s)
 	return s, nil

@@ -3,9 +3,11 @@ package hosting
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -41,7 +43,10 @@ const (
 	// mostWaits is how many changes of one client wait at the same time. Each has a socket for
 	// each server.
 	mostWaits = 64
-	// mostLargeWaits is the same for changes of many records.
+	// mostQueued is how many more of them wait until they may wait. What is beyond is answered at
+	// once, and can ask again.
+	mostQueued = 256
+	// mostLargeWaits is how many changes of many records of one client wait.
 	mostLargeWaits = 4
 	// mostWanted is how many RRsets of a change are asked for: the first and the last ones.
 	mostWanted = 20
@@ -55,6 +60,7 @@ const (
 // watch is what waiting needs to know of name servers, and who waits.
 type watch struct {
 	client nsquery.Client
+	local  *access.Client // of the modules of the same process
 	found  foundServers
 	ended  context.Context // ends when no one is to wait any more
 	end    context.CancelFunc
@@ -157,35 +163,55 @@ func isLarge(records []record.Record) bool {
 	return len(records) > usual || size > large
 }
 
-// rooms bound the changes of one client that wait at the same time.
-type rooms struct{ all, large chan struct{} }
+// room bounds the changes of one client that wait at the same time.
+type room struct {
+	places chan struct{}
+	queued atomic.Int32
+	most   int32 // that may be queued
+}
 
-// enter waits until one more change of a client may wait. It returns false when ctx ends, and for
-// a large one if there are several already: each keeps what is in it in memory.
+// rooms are those of one client.
+type rooms struct{ usual, large *room }
+
+// enter waits until one more change of a client may wait. It returns false when ctx ends, or if too
+// many are queued; of large ones, which keep what is in them in memory, none is.
 func (w *watch) enter(ctx context.Context, client *access.Client, large bool) (leave func(), ok bool) {
 	w.mu.Lock()
 	of, known := w.waiting[client]
 	if !known { // one for each client of the configuration
-		of = rooms{make(chan struct{}, mostWaits), make(chan struct{}, mostLargeWaits)}
+		of = rooms{
+			usual: &room{places: make(chan struct{}, mostWaits), most: mostQueued},
+			large: &room{places: make(chan struct{}, mostLargeWaits)},
+		}
+		if client == w.local { // which does not ask again
+			of.usual.most = math.MaxInt32
+		}
 		w.waiting[client] = of
 	}
 	w.mu.Unlock()
-	room := of.all
-	if large {
-		room = of.large
-		select {
-		case room <- struct{}{}:
-			return func() { <-room }, true
-		default:
-			return nil, false
-		}
+	if large && client != w.local {
+		return of.large.enter(ctx)
+	}
+	return of.usual.enter(ctx)
+}
+
+func (r *room) enter(ctx context.Context) (leave func(), ok bool) {
+	leave = func() { <-r.places }
+	select {
+	case r.places <- struct{}{}:
+		return leave, true
+	default:
+	}
+	defer r.queued.Add(-1)
+	if r.queued.Add(1) > r.most {
+		return nil, false
 	}
 	select {
-	case room <- struct{}{}:
-		return func() { <-room }, true
+	case r.places <- struct{}{}:
+		return leave, true
 	case <-ctx.Done():
+		return nil, false
 	}
-	return nil, false
 }
 
 // waiting is the waiting for one change.

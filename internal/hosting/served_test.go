@@ -10,12 +10,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/libdns/libdns"
 	"github.com/miekg/dns"
 
+	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/nsquery"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
@@ -329,34 +331,62 @@ func (l blockingLookUp) LookupNS(context.Context, string) ([]*net.NS, error) {
 	return nil, errors.New("given up")
 }
 
-// TestWaitsAreBounded has a client wait for more than it may at the same time.
+// TestWaitsAreBounded has clients wait for more than they may at the same time.
 func TestWaitsAreBounded(t *testing.T) {
-	w := newWatch()
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, test := range []struct {
-		large bool
-		most  int
-	}{{false, mostWaits}, {true, mostLargeWaits}} {
-		var leaves []func()
-		for range test.most {
-			leave, ok := w.enter(t.Context(), nil, test.large)
-			if !ok {
-				t.Fatalf("%d did not get in", len(leaves))
-			}
-			leaves = append(leaves, leave)
-		}
-		if _, ok := w.enter(ended, nil, test.large); ok {
-			t.Errorf("more than %d got in", test.most)
-		}
-		for _, leave := range leaves {
-			leave()
-		}
-		if leave, ok := w.enter(t.Context(), nil, test.large); !ok {
-			t.Error("there is no room again")
-		} else {
-			leave()
-		}
+		name                 string
+		large, local         bool
+		most, queued, beyond int
+	}{
+		{"usual", false, false, mostWaits, mostQueued, 10},
+		{"large", true, false, mostLargeWaits, 0, 10},
+		{"of the same process", true, true, mostWaits, 2 * mostQueued, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWatch()
+				var client *access.Client
+				if !test.local {
+					w.local = new(access.Client)
+				}
+				var leaves []func()
+				for range test.most {
+					leave, ok := w.enter(t.Context(), client, test.large)
+					if !ok {
+						t.Fatalf("%d did not get in", len(leaves))
+					}
+					leaves = append(leaves, leave)
+				}
+				if _, ok := w.enter(ended, client, test.large); ok {
+					t.Errorf("more than %d got in", test.most)
+				}
+				var in, out atomic.Int32
+				var all sync.WaitGroup
+				for range test.queued + test.beyond {
+					all.Go(func() {
+						if leave, ok := w.enter(t.Context(), client, test.large); ok {
+							in.Add(1)
+							leave()
+						} else {
+							out.Add(1)
+						}
+					})
+				}
+				synctest.Wait()
+				if got := int(out.Load()); got != test.beyond || in.Load() > 0 {
+					t.Errorf("%d were turned away, %d are in", got, in.Load())
+				}
+				for _, leave := range leaves {
+					leave()
+				}
+				all.Wait()
+				if got := int(in.Load()); got != test.queued {
+					t.Errorf("%d came in from the queue", got)
+				}
+			})
+		})
 	}
 	r := record.Record{Data: strings.Repeat("x", 200)}
 	for n, want := range map[int]bool{1: false, 50: false, 65: true} {
