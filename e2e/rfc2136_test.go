@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -350,6 +351,39 @@ func TestRFC2136Refused(t *testing.T) {
 						t.Log(err, dns.RcodeToString[e.Rcode])
 					}
 				})
+			}
+		})
+	}
+}
+
+// A secondary has a change within some milliseconds, where its primary would tell it of the
+// change after a second (Knot) or five (BIND).
+func TestRFC2136Notify(t *testing.T) {
+	t.Parallel()
+	const changes = 5
+	for _, p := range updatedPrimaries[:2] {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			zone := newUpdatedZone(t)
+			zone.Secondaries = []string{harness.FreeAddr(t)}
+			p.start(t, zone)
+			harness.StartKnotSecondary(t, zone.Secondary(0))
+			config := rfc2136Config(t, zone)
+			for _, key := range []tsig.Key{{}, config.Key} {
+				config.Notify = []rfc2136.Secondary{{Address: netip.MustParseAddrPort(zone.Secondaries[0]), Key: key}}
+				z := updated{t, rfc2136.New(config)}
+				var lags []time.Duration
+				for i := range changes {
+					name := fmt.Sprintf("notified%d-%t", i, key.IsZero())
+					z.must(z.write(record.Append, z.in(name, "TXT", "x")))
+					lags = append(lags, harness.WaitTexts(t, zone.Secondaries[0], name+"."+updatedZone+".", 1, harness.StartTimeout))
+				}
+				z.Close()
+				slices.Sort(lags)
+				t.Log("served by the secondary after", lags)
+				if lags[changes/2] > 500*time.Millisecond {
+					t.Errorf("at the median, the secondary has a change %s after the answer", lags[changes/2])
+				}
 			}
 		})
 	}
