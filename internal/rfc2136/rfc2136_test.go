@@ -96,8 +96,70 @@ func TestMessagesAreBounded(t *testing.T) {
 		if want := []int{1, 128, 73, 1, 1}; !slices.Equal(sizes, want) {
 			t.Errorf("messages of %d changes, want %d", sizes, want)
 		}
+		// What does not fit has not begun.
+		var begun []time.Duration
+		began := time.Now()
+		for i := range 3 {
+			all.Go(func() {
+				_, err := z.Change(t.Context(), fmt.Sprint(i), appending(text("long", strings.Repeat("x", 40_000))), func() { begun = append(begun, time.Since(began)) })
+				if err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		all.Wait()
+		if want := []time.Duration{0, f.takes, 2 * f.takes}; !slices.Equal(begun, want) {
+			t.Errorf("begun after %v, want %v", begun, want)
+		}
 		_, err := z.Change(t.Context(), "a", appending(text("a", strings.Repeat("x", 40_000)), text("b", strings.Repeat("x", 40_000))), nil)
 		assertError(t, err, TooLarge, true, "send it in parts")
+	})
+}
+
+// So are the questions of a message, if they are of more than one change.
+func TestQuestionsAreBounded(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := &fake{takes: 10 * time.Millisecond}
+		z := f.zone(t, Config{})
+		var all sync.WaitGroup
+		all.Go(func() { change(t, z, "a", appending(text("first", "x"))) })
+		synctest.Wait()
+		for i := range 3 {
+			all.Go(func() {
+				var records []record.Record
+				for n := range mostQuestions / 4 {
+					records = append(records, text(fmt.Sprintf("n%d-%d", i, n), "x"))
+				}
+				change(t, z, fmt.Sprint(i), appending(records...))
+			})
+			synctest.Wait()
+		}
+		all.Wait()
+		var sizes []int
+		for _, m := range f.sent() {
+			sizes = append(sizes, len(strings.Fields(m)))
+		}
+		if want := []int{1, mostQuestions / 2, mostQuestions / 4}; !slices.Equal(sizes, want) {
+			t.Errorf("messages of %d records, want %d", sizes, want)
+		}
+	})
+}
+
+// An answer counts once.
+func TestAnswersTwice(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := &fake{}
+		var first []byte
+		f.spoil = func(_ *dns.Msg, wire []byte) []byte {
+			if first == nil {
+				first = wire
+			}
+			return first
+		}
+		z := f.zone(t, Config{})
+		_, err := z.Change(t.Context(), "a", deleting(matching("a", "TXT", "x"), matching("a", "A", "")), nil)
+		assertError(t, err, Failed, true, "not an answer")
 	})
 }
 
@@ -456,6 +518,10 @@ func TestSignatures(t *testing.T) {
 		{"unsigned NOTAUTH", unsigned(dns.RcodeNotAuth), Refused, true, "key.test"},
 		{"other secret", resign(otherKey.Secret()), KeyRefused, false, "not rightly signed"},
 		{"without the question's signature", resign(testKey.Secret()), KeyRefused, false, "not rightly signed"},
+		{"refusal with another secret", func(answer *dns.Msg, wire []byte) []byte {
+			answer.Rcode = dns.RcodeRefused
+			return resign(otherKey.Secret())(answer, wire)
+		}, Refused, false, "REFUSED"},
 		{"altered", func(_ *dns.Msg, wire []byte) []byte { wire[2] ^= 1; return wire }, KeyRefused, false, "not rightly signed"},
 		{"other name", func(answer *dns.Msg, wire []byte) []byte {
 			answer.SetTsig("other.", testKey.Algorithm, fudge, time.Now().Unix())
