@@ -91,7 +91,7 @@ func (f *fake) lines(lines ...string) *fake {
 		if err != nil {
 			panic(err)
 		}
-		f.records = append(f.records, rr)
+		f.set(func() { f.records = append(f.records, rr) })
 	}
 	return f
 }
@@ -192,11 +192,11 @@ func (f *fake) answer(wire []byte) [][]byte {
 	if m.Opcode == dns.OpcodeUpdate {
 		time.Sleep(f.takes)
 		f.mu.Lock()
-		n := len(f.updates) + 1
+		n, on := len(f.updates)+1, f.on
 		f.mu.Unlock()
 		what := isMade
-		if f.on != nil {
-			what = f.on(n)
+		if on != nil {
+			what = on(n)
 		}
 		if what == isDropped {
 			f.mu.Lock()
@@ -226,10 +226,20 @@ func (f *fake) sign(answer *dns.Msg, mac string) []byte {
 	if err != nil {
 		panic(err)
 	}
-	if f.spoil != nil {
-		return f.spoil(answer, packed)
+	f.mu.Lock()
+	spoil := f.spoil
+	f.mu.Unlock()
+	if spoil != nil {
+		return spoil(answer, packed)
 	}
 	return packed
+}
+
+// set changes how the fake behaves, once it is in use.
+func (f *fake) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
 }
 
 // update does what RFC 2136 §3.4.2 says.

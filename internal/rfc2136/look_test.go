@@ -279,7 +279,9 @@ func TestSetServers(t *testing.T) {
 		}
 		change(t, z, "a", setting(b, c, text("@", "apex")))
 		assertSent(t, f, "-zone zone zone zone -zone")
-		f.answers = func(_ dns.Question, _ bool, answer *dns.Msg) { answer.Rcode = dns.RcodeRefused }
+		f.set(func() {
+			f.answers = func(_ dns.Question, _ bool, answer *dns.Msg) { answer.Rcode = dns.RcodeRefused }
+		})
 		_, err = z.Change(t.Context(), "a", setting(b), nil)
 		assertError(t, err, Failed, true, "NS records")
 	})

@@ -305,7 +305,8 @@ func TestClosedConnections(t *testing.T) {
 		change(t, z, "a", appending(text("a", "x")))
 		f.closeAll()
 		change(t, z, "a", appending(text("b", "x")))
-		if f.on = func(int) action { return closesConn }; !f.has("b") {
+		f.set(func() { f.on = func(int) action { return closesConn } })
+		if !f.has("b") {
 			t.Error("b is not there")
 		}
 		n := len(f.sent())
@@ -373,7 +374,9 @@ func TestTimeouts(t *testing.T) {
 		all.Wait()
 		assertSent(t, f, "a")
 		// A question that is not answered leaves the zone as it was.
-		f.spoil = func(answer *dns.Msg, wire []byte) []byte { time.Sleep(time.Minute); return nil }
+		f.set(func() {
+			f.spoil = func(answer *dns.Msg, wire []byte) []byte { time.Sleep(time.Minute); return nil }
+		})
 		_, err := z.Change(t.Context(), "a", deleting(matching("a", "TXT", "x")), nil)
 		assertError(t, err, Timeout, true, "did not answer")
 		time.Sleep(time.Minute) // the fake wakes up
@@ -440,24 +443,26 @@ func TestPrimaries(t *testing.T) {
 		}
 		again()
 		again()
-		f.down = map[string]error{otherAddr.String(): errDown}
+		f.set(func() { f.down = map[string]error{otherAddr.String(): errDown} })
 		again()
-		f.down = nil
+		f.set(func() { f.down = nil })
 		again()
 		want := []string{firstAddr.String(), otherAddr.String(), otherAddr.String(), otherAddr.String(), firstAddr.String(), firstAddr.String()}
 		if !slices.Equal(f.dialled, want) {
 			t.Errorf("dialled %q, want %q", f.dialled, want)
 		}
-		f.down = map[string]error{firstAddr.String(): errDown, otherAddr.String(): context.DeadlineExceeded}
+		f.set(func() {
+			f.down = map[string]error{firstAddr.String(): errDown, otherAddr.String(): context.DeadlineExceeded}
+		})
 		_, err := z.Change(t.Context(), "a", appending(text("a", "x")), nil)
 		assertError(t, err, Unreachable, true, "192.0.2.1:53 (refused the connection), 192.0.2.2:53 (no answer)")
 		_, err = z.Records(t.Context())
 		assertError(t, err, Unreachable, true, "none of its primary name servers")
 		// One that takes connections and does not answer is tried last from then on.
-		f.down, f.on = nil, func(int) action { return isDropped }
+		f.set(func() { f.down, f.on = nil, func(int) action { return isDropped } })
 		_, err = z.Change(t.Context(), "a", appending(text("a", "x")), nil)
 		assertError(t, err, Timeout, false, firstAddr.String())
-		f.on = nil
+		f.set(func() { f.on = nil })
 		again()
 		if last := f.dialled[len(f.dialled)-1]; last != otherAddr.String() {
 			t.Errorf("%s was asked next", last)

@@ -37,7 +37,6 @@ type sender struct {
 
 // run sends until there was nothing to do for a while.
 func (z *Zone) run() {
-	defer z.disconnect()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -78,7 +77,7 @@ func (z *Zone) waits() (what int, pause time.Duration) {
 	}
 	switch n := z.pool.Len(); {
 	case n == 0 && z.closed:
-		z.running = false
+		z.end()
 		return forAny, -1
 	case n == 0 && z.last <= 1:
 		z.wanted = 1
@@ -97,8 +96,15 @@ func (z *Zone) rest() bool {
 	if z.pool.Len() > 0 {
 		return false
 	}
-	z.running = false
+	z.end()
 	return true
+}
+
+// end is called with the lock: the next sender may begin as soon as it is released, and is to
+// find what belongs to it as this one leaves it.
+func (z *Zone) end() {
+	z.disconnect()
+	z.running = false
 }
 
 // take takes from the pool what goes into the next message.
