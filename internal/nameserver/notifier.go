@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -23,6 +24,8 @@ type notifier struct {
 	secondaries map[netip.AddrPort]*secondary
 	sources     map[netip.Addr]int // the addresses of UDP sockets on which the server answers
 	closed      bool
+
+	sourcesChanged atomic.Uint64 // how often
 
 	running sync.WaitGroup // goroutines of secondaries
 }
@@ -114,6 +117,7 @@ func (n *notifier) addSource(addr netip.Addr) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.sources[addr]++
+	n.sourcesChanged.Add(1)
 }
 
 func (n *notifier) removeSource(addr netip.Addr) {
@@ -122,6 +126,7 @@ func (n *notifier) removeSource(addr netip.Addr) {
 	if n.sources[addr]--; n.sources[addr] <= 0 {
 		delete(n.sources, addr)
 	}
+	n.sourcesChanged.Add(1)
 }
 
 // dialUDP connects a socket to a secondary, from an address on which the server answers if

@@ -423,13 +423,15 @@ func (s *secondary) complain(f *flight, text, what string, value any) {
 // notifySocket is a socket that is connected to a secondary.
 type notifySocket struct {
 	net.Conn
-	opened time.Time
-	ended  chan struct{} // closed when it is not read any more
+	opened  time.Time
+	sources uint64        // notifier.sourcesChanged then
+	ended   chan struct{} // closed when it is not read any more
 }
 
 // write sends a message, by another socket if there is none that works.
 func (s *secondary) write(message []byte, now time.Time) error {
-	if s.conn != nil && s.conn.isStale(now, s.silent) {
+	sources := s.notifier.sourcesChanged.Load()
+	if s.conn != nil && (s.conn.sources != sources || s.conn.isStale(now, s.silentSince())) {
 		s.hangUp()
 	}
 	if s.conn == nil {
@@ -437,7 +439,7 @@ func (s *secondary) write(message []byte, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		opened := &notifySocket{Conn: conn, opened: now, ended: make(chan struct{})}
+		opened := &notifySocket{Conn: conn, opened: now, sources: sources, ended: make(chan struct{})}
 		s.conn = opened
 		s.notifier.running.Go(func() { s.read(opened) })
 	}
@@ -451,7 +453,8 @@ func (s *secondary) write(message []byte, now time.Time) error {
 	return err
 }
 
-// isStale reports whether a socket is to be replaced.
+// isStale reports whether a socket is to be replaced, of a secondary that has not answered
+// since then.
 func (c *notifySocket) isStale(now, silent time.Time) bool {
 	select {
 	case <-c.ended:
@@ -459,6 +462,12 @@ func (c *notifySocket) isStale(now, silent time.Time) bool {
 	default:
 	}
 	return !silent.IsZero() && now.Sub(c.opened) > notifyRedial
+}
+
+func (s *secondary) silentSince() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.silent
 }
 
 func (s *secondary) hangUp() {

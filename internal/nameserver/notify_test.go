@@ -487,17 +487,23 @@ func TestNotifySource(t *testing.T) {
 			}
 			defer there.Close()
 			s := open(t, storePath(t))
-			udp, _ := sockets(t, s, test.listen)
 			zone := zoneConfig(t, "example.org")
 			zone.Transfers = transfers(t, tsig.Key{}, there.LocalAddr().String())
-			serve(t, s, zone)
-			_ = there.SetReadDeadline(time.Now().Add(10 * time.Second))
-			buf := make([]byte, 512)
-			_, from, err := there.ReadFrom(buf)
-			if err != nil {
-				t.Fatal(err)
+			next := func() string {
+				t.Helper()
+				_ = there.SetReadDeadline(time.Now().Add(10 * time.Second))
+				_, from, err := there.ReadFrom(make([]byte, 512))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return from.(*net.UDPAddr).IP.String()
 			}
-			if got := from.(*net.UDPAddr).IP.String(); got != test.want {
+			serve(t, s, zone)
+			if got := next(); got != "127.0.0.1" {
+				t.Errorf("before it answers anywhere: from %s", got)
+			}
+			udp, _ := sockets(t, s, test.listen)
+			if got := next(); got != test.want { // again, since there was no answer
 				t.Errorf("from %s, want %s", got, test.want)
 			}
 			udp.Close()

@@ -131,19 +131,19 @@ func (r *responder) cut(message, buf []byte) []byte {
 
 // query is what a message says.
 type query struct {
-	name  record.Name // of the responder's bytes
-	typ   record.Type
-	end   int // of the question in the message, of the header if it could not be read
-	edns  bool
-	do    bool
-	limit int // bytes of the answer
-	rcode int // that the message gets whatever it asks for; success: what it asks for decides
-
+	name record.Name // of the responder's bytes
+	typ  record.Type
+	end  int // of the question in the message, of the header if it could not be read
+	edns bool
+	do   bool
 	// transfer is true for AXFR and IXFR. Their rcode is REFUSED, but for secondaries.
 	transfer bool
 	// signature is where the TSIG record is in the message, 0 if there is none.
-	signature          int
+	signature          uint16
 	signatureMisplaced bool // it is not the last record, or not the only one
+
+	limit int // bytes of the answer
+	rcode int // that the message gets whatever it asks for; success: what it asks for decides
 }
 
 const (
@@ -253,7 +253,7 @@ func (q *query) parseRecords(m []byte) bool {
 			q.limit = min(max(int(binary.BigEndian.Uint16(fixed[2:])), dns.MinMsgSize), maxUDPSize)
 		case fixed[1] == byte(dns.TypeTSIG):
 			q.signatureMisplaced = q.signature != 0 || i < all-1 // RFC 8945 §5.1
-			q.signature = owner
+			q.signature = uint16(owner)
 		}
 		at += data
 	}

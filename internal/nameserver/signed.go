@@ -27,7 +27,7 @@ func (rules *transferRules) verify(q *query, message []byte, now time.Time) sign
 	if q.signature == 0 {
 		return signature{}
 	}
-	r, err := tsig.Read(message, q.signature)
+	r, err := tsig.Read(message, int(q.signature))
 	if q.signatureMisplaced || err != nil {
 		return signature{rcode: dns.RcodeFormatError, err: errors.New("its TSIG record cannot be read, or is not the last one")}
 	}
