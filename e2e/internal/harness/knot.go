@@ -1,13 +1,9 @@
 package harness
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -17,30 +13,6 @@ type Knot struct {
 	Addr         string
 	KeyName, Key string
 }
-
-const knotConfig = `
-server:
-    listen: %[1]s
-    rundir: %[2]q
-database:
-    storage: %[2]q
-log:
-  - target: stderr
-    any: info
-key:
-  - id: %[3]s
-    algorithm: hmac-sha256
-    secret: %[4]s
-acl:
-  - id: %[3]s
-    key: %[3]s
-    action: [update, transfer]
-zone:
-  - domain: %[5]s
-    storage: %[2]q
-    file: zone
-    acl: %[3]s
-`
 
 // KnotZone is a format for the address of its name server.
 const KnotZone = `
@@ -52,29 +24,9 @@ ns1 60 A   %s
 // StartKnot runs Debian's Knot with the zone, at any free address.
 func StartKnot(t testing.TB, zone string) *Knot {
 	t.Helper()
-	return StartKnotAt(t, FreeAddr(t), zone)
-}
-
-// StartKnotAt runs it at an address.
-func StartKnotAt(t testing.TB, addr, zone string) *Knot {
-	t.Helper()
-	binary := Debian(t, "knotd", "knot")
-	secret := make([]byte, 32)
-	rand.Read(secret)
-	k := &Knot{Addr: addr, KeyName: "bestdns", Key: base64.StdEncoding.EncodeToString(secret)}
-
-	dir := t.TempDir()
-	config := filepath.Join(dir, "knot.conf")
-	write := func(file, text string) {
-		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("knot.conf", fmt.Sprintf(knotConfig, strings.Replace(k.Addr, ":", "@", 1), dir, k.KeyName, k.Key, zone))
-	host, _ := splitAddr(addr)
-	write("zone", fmt.Sprintf(KnotZone, host))
-	RunKnot(t, binary, config, k.Addr, zone)
-	return k
+	z := Zone{Name: zone, Key: NewKey(), Primaries: []string{FreeAddr(t)}}
+	StartKnotPrimary(t, z)
+	return &Knot{Addr: z.Primaries[0], KeyName: z.Key.Name, Key: z.Key.Secret}
 }
 
 // RunKnot runs it with a config, and waits until it serves the zone at addr.

@@ -58,8 +58,8 @@ func (p powerDNS) start(name, zone string) *Process {
 }
 
 // StartPowerDNSPrimaries runs one process of Debian's PowerDNS for each primary of the
-// zone, all with one PostgreSQL database.
-func StartPowerDNSPrimaries(t testing.TB, z Zone) (processes []*Process) {
+// zone, all with one PostgreSQL database. They have other zones, too, with the same primaries and key.
+func StartPowerDNSPrimaries(t testing.TB, z Zone, others ...Zone) (processes []*Process) {
 	t.Helper()
 	database := startPostgres(t)
 	schema := debianFile(t, "/usr/share/pdns-backend-pgsql/schema/schema.pgsql.sql", "pdns-backend-pgsql")
@@ -82,7 +82,10 @@ allow-dnsupdate-from=127.0.0.0/8
 allow-axfr-ips=%s
 `, database.socket, database.user, database.name, openTransfers))
 		if i == 0 {
-			p.fill(z)
+			p.util("import-tsig-key", z.Key.Name, "hmac-sha256", z.Key.Secret)
+			for _, zone := range append(others, z) {
+				p.fill(zone)
+			}
 		}
 		processes = append(processes, p.start(fmt.Sprintf("PowerDNS %d of %d", i+1, len(z.Primaries)), z.Name))
 	}
@@ -94,7 +97,6 @@ func (p powerDNS) fill(z Zone) {
 	p.t.Helper()
 	p.util("load-zone", z.Name, write(p.t, p.dir, "zone", z.masterFile()))
 	p.util("set-kind", z.Name, "primary")
-	p.util("import-tsig-key", z.Key.Name, "hmac-sha256", z.Key.Secret)
 	p.util("set-meta", z.Name, "TSIG-ALLOW-DNSUPDATE", z.Key.Name)
 	p.util("set-meta", z.Name, "TSIG-ALLOW-AXFR", z.Key.Name)
 	p.util("set-meta", z.Name, "SOA-EDIT-DNSUPDATE", "INCREASE")

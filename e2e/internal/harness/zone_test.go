@@ -44,8 +44,12 @@ var primaries = []struct {
 	{"BIND", 1, func(t testing.TB, z harness.Zone) []*harness.Process {
 		return []*harness.Process{harness.StartBINDPrimary(t, z, 0)}
 	}},
-	{"PowerDNS", 1, harness.StartPowerDNSPrimaries},
-	{"PowerDNS twice", 2, harness.StartPowerDNSPrimaries},
+	{"PowerDNS", 1, startPowerDNS},
+	{"PowerDNS twice", 2, startPowerDNS},
+}
+
+func startPowerDNS(t testing.TB, z harness.Zone) []*harness.Process {
+	return harness.StartPowerDNSPrimaries(t, z)
 }
 
 // A primary takes a signed change and serves it at once, at each of its processes, lets it
