@@ -36,8 +36,9 @@ type step struct {
 	recs []libdns.Record
 	// want is the answer: nil means recs as they were given.
 	want []libdns.Record
-	// refused is the status of an error that leaves the zone as it was.
+	// refused is the status of an error that leaves the zone as it was, unless changes is set.
 	refused int
+	changes bool
 	// left are the records that the zone has afterwards.
 	left []libdns.Record
 	// serves are TXT records that DNS answers besides, by name relative to the zone.
@@ -51,6 +52,8 @@ type recordRow struct {
 	steps []step
 	// atKnot are the steps there where they differ.
 	atKnot []step
+	// onPrimary are those on a primary of others, and onPowerDNS on PowerDNS.
+	onPrimary, onPowerDNS []step
 	// challenge puts the row in the zone that is a challenge name.
 	challenge bool
 }
@@ -102,8 +105,13 @@ func (s Subject) run(t *testing.T, row recordRow) {
 	if row.challenge {
 		zone, made = s.Challenge, s.ChallengeMade
 	}
-	if s.AtKnot && row.atKnot != nil {
+	switch {
+	case s.AtKnot && row.atKnot != nil:
 		steps = row.atKnot
+	case s.PowerDNS && row.onPowerDNS != nil:
+		steps = row.onPowerDNS
+	case s.OnPrimary && row.onPrimary != nil:
+		steps = row.onPrimary
 	}
 	s.assertRecords(t, zone, made, nil)
 	defer func() {
@@ -118,7 +126,7 @@ func (s Subject) run(t *testing.T, row recordRow) {
 		got, err := step.do(s.Service, t.Context(), asked, step.recs)
 		if step.refused != 0 {
 			var refused *bestdns.Error
-			if !errors.As(err, &refused) || refused.Status != step.refused || !refused.Unchanged {
+			if !errors.As(err, &refused) || refused.Status != step.refused || !refused.Unchanged && !step.changes {
 				t.Fatalf("step %d: got %v and the error %#v, want status %d and an unchanged zone", i, got, err, step.refused)
 			}
 		} else if err != nil {
@@ -156,7 +164,7 @@ func (s Subject) empty(t *testing.T, zone string) {
 	}
 	recs = slices.DeleteFunc(recs, func(rec libdns.Record) bool {
 		r := rec.RR()
-		return r.Name == "@" && (r.Type == "SOA" || r.Type == "NS") || r.Name == "ns1"
+		return slices.Contains(s.Made, r.Name+" "+r.Type)
 	})
 	if _, err := s.Service.DeleteRecords(t.Context(), zone, recs); err != nil {
 		t.Fatal(err)
@@ -233,6 +241,13 @@ func recordRows(s Subject) []recordRow {
 		},
 		{
 			name: "names with escapes",
+			// PowerDNS does not serve all of the characters that names may have.
+			onPowerDNS: []step{
+				{do: appends, recs: list(txt(`a\.b.esc`, "a dot"), txt(`a.b.esc`, "two labels")),
+					left: list(txt(`a\.b.esc`, "a dot"), txt(`a.b.esc`, "two labels"))},
+				{do: deletes, recs: list(anyOf(`a\046b.esc`, "TXT", "")), want: list(txt(`a\.b.esc`, "a dot")),
+					left: list(txt(`a.b.esc`, "two labels"))},
+			},
 			steps: []step{
 				{do: appends, recs: list(txt(`a\.b.esc`, "a dot"), txt(`a.b.esc`, "two labels"), txt(`\097\032\;\(\034\\.esc`, "odd ones")),
 					want: list(txt(`a\.b.esc`, "a dot"), txt(`a.b.esc`, "two labels"), txt(`a\032\;\(\"\\.esc`, "odd ones")),
@@ -283,6 +298,14 @@ func recordRows(s Subject) []recordRow {
 				{do: deletes, recs: several[1:2], left: list(several[0], several[2])},
 				{do: sets, recs: several[1:], left: several[1:]},
 			},
+			// An update has each record once, and so has the answer.
+			onPrimary: []step{
+				{do: appends, recs: several[:2], left: several[:2]},
+				{do: appends, recs: several[1:], left: several},
+				{do: appends, recs: append(several[:1:1], several[0]), want: several[:1], left: several},
+				{do: deletes, recs: several[1:2], left: list(several[0], several[2])},
+				{do: sets, recs: several[1:], left: several[1:]},
+			},
 		},
 		{
 			name: "deletion by name alone",
@@ -323,6 +346,14 @@ func recordRows(s Subject) []recordRow {
 			atKnot: []step{
 				{do: appends, recs: mixed, left: mixed},
 				{do: deletes, recs: list(libdns.TXT{Name: "del", TTL: time.Hour, Text: "one"}), left: mixed[1:]},
+				{do: deletes, recs: list(libdns.RR{Name: "del", TTL: time.Hour}), want: none, left: mixed[1:]},
+				{do: deletes, recs: list(libdns.RR{Name: "del", TTL: time.Minute, Type: "TXT"}), want: mixed[1:2], left: mixed[2:]},
+				{do: deletes, recs: list(libdns.RR{Name: "del", Type: "A", Data: "192.0.2.1"}), want: mixed[2:3], left: mixed[3:]},
+			},
+			// The same, but that it is known what was there.
+			onPrimary: []step{
+				{do: appends, recs: mixed, left: mixed},
+				{do: deletes, recs: list(libdns.TXT{Name: "del", TTL: time.Hour, Text: "one"}), want: mixed[:1], left: mixed[1:]},
 				{do: deletes, recs: list(libdns.RR{Name: "del", TTL: time.Hour}), want: none, left: mixed[1:]},
 				{do: deletes, recs: list(libdns.RR{Name: "del", TTL: time.Minute, Type: "TXT"}), want: mixed[1:2], left: mixed[2:]},
 				{do: deletes, recs: list(libdns.RR{Name: "del", Type: "A", Data: "192.0.2.1"}), want: mixed[2:3], left: mixed[3:]},
@@ -371,6 +402,21 @@ func recordRows(s Subject) []recordRow {
 				{do: appends, recs: before, left: before},
 				{do: sets, recs: list(txt("b", "new"), cname("a", "other.example.")), left: list(before[0], before[1], before[2], txt("b", "new"), before[4])},
 				{do: appends, recs: list(txt("new", "new"), cname("c", "second.example.")), left: list(before[0], before[1], before[2], txt("b", "new"), cname("c", "second.example."), txt("new", "new"))},
+			},
+			// PowerDNS refuses all of an update.
+			onPowerDNS: []step{
+				{do: appends, recs: before, left: before},
+				{do: sets, recs: list(txt("b", "new"), cname("a", "other.example.")), refused: http.StatusConflict, left: before},
+				{do: appends, recs: list(txt("new", "new"), txt("c", "beside a CNAME")), refused: http.StatusConflict, left: before},
+			},
+			// What the server leaves out is found, and what was appended is taken back. What a
+			// set has replaced is gone.
+			onPrimary: []step{
+				{do: appends, recs: before, left: before},
+				{do: sets, recs: list(txt("b", "new"), cname("a", "other.example.")), refused: http.StatusConflict, changes: true,
+					left: list(before[0], before[1], before[2], txt("b", "new"), before[4])},
+				{do: appends, recs: list(txt("new", "new"), txt("c", "beside a CNAME")), refused: http.StatusConflict,
+					left: list(before[0], before[1], before[2], txt("b", "new"), before[4])},
 			},
 		},
 		{
@@ -439,6 +485,12 @@ func recordRows(s Subject) []recordRow {
 			steps: []step{
 				{do: appends, recs: append(good[:2:2], odd...), want: append(good[:2:2], oddBack...), left: append(good[:2:2], oddBack...)},
 				{do: deletes, recs: odd[:3], want: oddBack[:3], left: append(good[:2:2], oddBack[3:]...)},
+				{do: deletes, recs: oddBack[3:], left: good},
+			},
+			// PowerDNS takes no type that it does not know.
+			onPowerDNS: []step{
+				{do: appends, recs: append(good[:2:2], odd[1:]...), want: append(good[:2:2], oddBack[1:]...), left: append(good[:2:2], oddBack[1:]...)},
+				{do: deletes, recs: odd[1:3], want: oddBack[1:3], left: append(good[:2:2], oddBack[3:]...)},
 				{do: deletes, recs: oddBack[3:], left: good},
 			},
 			// What the provider could not read again would keep it from reading the zone.

@@ -22,7 +22,8 @@ import (
 )
 
 // Subject is a zone as a user of libdns has it: through the client, over HTTP or
-// in the same process, with its records in the built-in name server or at Knot.
+// in the same process, with its records in the built-in name server, at Knot by a provider
+// module, or at a primary name server of others.
 type Subject struct {
 	Name    string
 	Service *bestdns.Provider
@@ -35,8 +36,12 @@ type Subject struct {
 	// Made are the records that the zone and the challenge zone have by themselves,
 	// as name and type.
 	Made, ChallengeMade []string
-	// AtKnot is for what DNS UPDATE or the provider in between cannot carry.
+	// AtKnot is for what the provider module in between cannot carry.
 	AtKnot bool
+	// OnPrimary is for what dynamic updates do otherwise than the built-in name server.
+	OnPrimary bool
+	// PowerDNS is for what it cannot do.
+	PowerDNS bool
 }
 
 // subjects starts what they need and returns all of them. Those at Knot are left
@@ -45,6 +50,7 @@ func subjects(t *testing.T) []Subject {
 	t.Helper()
 	env := make(harness.Env)
 	knot := startKnots(t, env)
+	primaries := startSubjectPrimaries(t, env)
 	var all []Subject
 	for _, mode := range []struct {
 		name  string
@@ -75,6 +81,13 @@ func subjects(t *testing.T) []Subject {
 				AtKnot:        true,
 			})
 		}
+		if mode.name == "in process" { // they are the same for all clients
+			continue
+		}
+		for _, s := range primaries {
+			s.Name, s.Service, s.Again = mode.name+", "+s.Name, p, again
+			all = append(all, s)
+		}
 	}
 	return all
 }
@@ -83,7 +96,7 @@ func subjects(t *testing.T) []Subject {
 // env how to reach them.
 func startKnots(t *testing.T, env harness.Env) (started bool) {
 	t.Helper()
-	if !knotInstalled(t) {
+	if !installed(t, [2]string{"knotd", "knot"}) {
 		env["AT_KNOT"] = "conformance-none.caddyfile"
 		return false
 	}
@@ -98,11 +111,13 @@ func startKnots(t *testing.T, env harness.Env) (started bool) {
 	return true
 }
 
-// knotInstalled leaves it to [debian] to say what is missing, which skips the
+// installed leaves it to [harness.Debian] to say what is missing, which skips the
 // subtest alone.
-func knotInstalled(t *testing.T) (yes bool) {
-	t.Run("Knot is installed", func(t *testing.T) {
-		harness.Debian(t, "knotd", "knot")
+func installed(t *testing.T, programs ...[2]string) (yes bool) {
+	t.Run(programs[0][0]+" is installed", func(t *testing.T) {
+		for _, p := range programs {
+			harness.Debian(t, p[0], p[1])
+		}
 		yes = true
 	})
 	return yes
