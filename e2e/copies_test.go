@@ -99,17 +99,23 @@ func (c *copies) killInTurn(done <-chan struct{}) (kills int) {
 	}
 }
 
-// obtain has certmagic obtain a certificate for each name, some at once, each of which has
-// to come at the first try.
+// obtain has certmagic obtain a certificate for each name, each of which has to come at the
+// first try.
 func (c *copies) obtain(ctx context.Context, names []string) {
+	obtainAtFirstTry(ctx, c.t, c.w, c.endpoint, names)
+}
+
+// obtainAtFirstTry has certmagic obtain a certificate for each name through the service at an
+// endpoint, some at once, and fails the test if one takes more than one order.
+func obtainAtFirstTry(ctx context.Context, t *testing.T, w *harness.World, endpoint string, names []string) {
 	const atOnce = 8
-	issuer := c.w.Issuer()
+	issuer := w.Issuer()
 	issuer.DNS01Solver = &certmagic.DNS01Solver{DNSManager: certmagic.DNSManager{
-		DNSProvider:        &bestdns.Provider{Endpoint: c.endpoint, APIToken: c.w.Token},
+		DNSProvider:        &bestdns.Provider{Endpoint: endpoint, APIToken: w.Token},
 		PropagationTimeout: -1,
-		Resolvers:          []string{c.w.Resolver.Addr},
+		Resolvers:          []string{w.Resolver.Addr},
 	}}
-	config := harness.NewCertmagic(c.t, issuer)
+	config := harness.NewCertmagic(t, issuer)
 	next := make(chan string, len(names))
 	for _, name := range names {
 		next <- name
@@ -120,15 +126,15 @@ func (c *copies) obtain(ctx context.Context, names []string) {
 		all.Go(func() {
 			for name := range next {
 				if err := config.ObtainCertSync(ctx, name); err != nil {
-					c.t.Errorf("certmagic, %s: %v", name, err)
+					t.Errorf("certmagic, %s: %v", name, err)
 				}
 			}
 		})
 	}
 	all.Wait()
 	for _, name := range names {
-		if n := c.w.Pebble.Orders(name); n != 1 {
-			c.t.Errorf("%d orders for %s", n, name)
+		if n := w.Pebble.Orders(name); n != 1 {
+			t.Errorf("%d orders for %s", n, name)
 		}
 	}
 }

@@ -57,13 +57,21 @@ func (p powerDNS) start(name, zone string) *Process {
 	return startProcess(p.t, name, func() *exec.Cmd { return exec.Command(p.binary, "--config-dir="+p.dir) }, serves(p.addr, zone))
 }
 
+// StartPowerDNSDatabase runs PostgreSQL with the empty tables of PowerDNS, and returns the
+// settings of PowerDNS that lead there.
+func StartPowerDNSDatabase(t testing.TB) (settings string) {
+	t.Helper()
+	schema := debianFile(t, "/usr/share/pdns-backend-pgsql/schema/schema.pgsql.sql", "pdns-backend-pgsql")
+	database := startPostgres(t)
+	database.run(t, schema)
+	return fmt.Sprintf("gpgsql-host=%s\ngpgsql-user=%s\ngpgsql-dbname=%s", database.socket, database.user, database.name)
+}
+
 // StartPowerDNSPrimaries runs one process of Debian's PowerDNS for each primary of the
 // zone, all with one PostgreSQL database. They have other zones, too, with the same primaries and key.
 func StartPowerDNSPrimaries(t testing.TB, z Zone, others ...Zone) (processes []*Process) {
 	t.Helper()
-	database := startPostgres(t)
-	schema := debianFile(t, "/usr/share/pdns-backend-pgsql/schema/schema.pgsql.sql", "pdns-backend-pgsql")
-	database.run(t, schema)
+	database := StartPowerDNSDatabase(t)
 	openTransfers := ""
 	if z.Open {
 		openTransfers = "127.0.0.0/8"
@@ -72,15 +80,13 @@ func StartPowerDNSPrimaries(t testing.TB, z Zone, others ...Zone) (processes []*
 		dir := t.TempDir()
 		p := newPowerDNS(t, dir, addr, fmt.Sprintf(`
 launch=gpgsql
-gpgsql-host=%s
-gpgsql-user=%s
-gpgsql-dbname=%s
+%s
 primary=yes
 only-notify=
 dnsupdate=yes
 allow-dnsupdate-from=127.0.0.0/8
 allow-axfr-ips=%s
-`, database.socket, database.user, database.name, openTransfers))
+`, database, openTransfers))
 		if i == 0 {
 			p.util("import-tsig-key", z.Key.Name, "hmac-sha256", z.Key.Secret)
 			for _, zone := range append(others, z) {

@@ -1,0 +1,264 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
+)
+
+// This file runs the examples in which the zone is on name servers of others, with all of
+// them, behind a resolver that walks down from the root.
+
+// recipe is a world for such an example: example.com is delegated to the two name servers
+// that the example names, each at port 53 of an address of its own.
+type recipe struct {
+	*harness.World
+	t   *testing.T
+	dir string // the copy of the example
+	// net53 is the beginning of the addresses. The example's 192.0.2.1 is net53.1 here.
+	net53 string
+	// zone has the key that the example shows.
+	zone    harness.Zone
+	servers []*harness.Process
+	service *harness.Caddy
+}
+
+// The secrets of the examples' keys.
+const (
+	exampleSecret          = "hyeEJuA0GRt8Yg+OqIDsE0NAzB/mIJJDPQlGgLuQ+wk="
+	exampleSecondarySecret = "0ulkRXUzJDwoR4cBvOKDBudBqOAHX0DPgRSmCOH9WyA="
+)
+
+// newRecipe makes the world, before any name server of the zone runs.
+func newRecipe(t *testing.T) *recipe {
+	t.Helper()
+	r := &recipe{World: harness.NewWorld(t), t: t, net53: harness.NewLoopbackNet(t)}
+	r.zone = harness.Zone{Name: "example.com", Key: harness.Key{Name: "bestdns", Secret: exampleSecret}}
+	for i := range 2 {
+		r.zone.Primaries = append(r.zone.Primaries, fmt.Sprintf("%s.%d:53", r.net53, 1+i))
+	}
+	root := r.net53 + ".53"
+	above := make(harness.Authority)
+	above.Host(t, ".", ". 3600 NS root.invalid.", "root.invalid. 3600 A "+root, "com. 3600 NS ns.com.", "ns.com. 3600 A "+root)
+	above.Host(t, "com", append(r.zone.Delegation(), "com. 3600 NS ns.com.", "ns.com. 3600 A "+root)...)
+	above.Serve(t, root+":53")
+	return r
+}
+
+// copy makes the copy of an example, with this text in the place of that besides what each
+// of these examples needs.
+func (r *recipe) copy(name string, replace map[string]string) {
+	r.t.Helper()
+	r.dir = copyExample(r.t, r.World, name, joined(withAPI(r.t, r.World, "dns.example.com"), map[string]string{
+		"dns bestdns\n":                 "dns bestdns\n\t\tresolvers {$RESOLVER}\n",
+		"zone example.com {\n\t":        "zone example.com {\n\t\t\tresolvers {$RESOLVER}\n\t",
+		"certificates web1.example.com": "certificates under example.com",
+		"ns1  A    192.0.2.1":           "ns1 A " + r.net53 + ".1",
+		"ns2  A    192.0.2.2":           "ns2 A " + r.net53 + ".2",
+	}, replace))
+}
+
+// file returns the path of a file of the copy.
+func (r *recipe) file(name string) string { return filepath.Join(r.dir, name) }
+
+// runs notes the name servers, and starts the resolver and a CA that asks it.
+func (r *recipe) runs(servers ...*harness.Process) {
+	r.t.Helper()
+	r.servers = servers
+	r.Resolver.Addr = harness.Caches[0].Start(r.t, r.net53+".53", "", r.zone.Name)
+	r.Pebble = harness.NewPebble(r.t, r.Resolver.Addr)
+}
+
+// startService runs the example's Caddyfile.
+func (r *recipe) startService(env harness.Env) {
+	r.t.Helper()
+	r.service = harness.StartCaddy(r.t, harness.CaddyBinary, r.file("Caddyfile"), r.Env(r.t), env)
+}
+
+// obtain has the service obtain its own certificate, and clients obtain theirs.
+func (r *recipe) obtain(n int) {
+	r.t.Helper()
+	r.service.WaitCertificates("dns.example.com")
+	harness.AssertServed(r.t, r.service.HTTPS, "dns.example.com", r.Pebble, "dns.example.com")
+	obtainAtFirstTry(r.t.Context(), r.t, r.World, "http://"+r.API, numbered(n, "web1.example.com"))
+}
+
+// assertNoneLeft waits until there is no challenge in the zone at a server, as Caddy takes
+// away its own after it has the certificate.
+func (r *recipe) assertNoneLeft(server string) {
+	r.t.Helper()
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		left := slices.DeleteFunc(r.zone.Transfer(r.t, server), func(rr dns.RR) bool { return rr.Header().Rrtype != dns.TypeTXT })
+		if len(left) == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			r.t.Errorf("records are left: %v", left)
+			return
+		}
+	}
+}
+
+// startKnotExample runs both Knots of examples/knot.
+func (r *recipe) startKnotExample(more map[string]string) {
+	r.t.Helper()
+	rundirs := []string{r.t.TempDir(), r.t.TempDir()}
+	folders := func(i int) string {
+		return fmt.Sprintf("\n    rundir: %[1]s\n\ndatabase:\n    storage: %[1]s\n\ntemplate:\n  - id: default\n    storage: %[1]s\n", rundirs[i])
+	}
+	r.copy("knot", joined(map[string]string{
+		"listen: [ 127.0.0.1@53, 192.0.2.1@53 ]\n": "listen: " + r.net53 + ".1@53" + folders(0),
+		"listen: 192.0.2.2@53\n":                   "listen: " + r.net53 + ".2@53" + folders(1),
+		"address: 192.0.2.1@53":                    "address: " + r.net53 + ".1@53",
+		"address: 192.0.2.2@53":                    "address: " + r.net53 + ".2@53",
+		"[ 192.0.2.1 ]":                            "[ 127.0.0.1 ]",
+		"primary 127.0.0.1:53 {":                   "primary " + r.net53 + ".1:53 {",
+		"notify 192.0.2.2\n":                       "notify " + r.net53 + ".2\n",
+	}, more))
+	moveFile(r.t, r.file("example.com.zone"), rundirs[0])
+	r.runs(
+		harness.StartServer(r.t, r.zone.Primaries[0], r.zone.Name, r.dir, "knot", "knotd", "-c", r.file("knot.conf")),
+		harness.StartServer(r.t, r.zone.Primaries[1], r.zone.Name, r.dir, "knot", "knotd", "-c", r.file("secondary.conf")),
+	)
+}
+
+// startBINDExample runs BIND and NSD of examples/bind.
+func (r *recipe) startBINDExample(more map[string]string) {
+	r.t.Helper()
+	bind, nsd, listen := r.t.TempDir(), r.t.TempDir(), harness.FreeAddr(r.t)
+	// BIND listens only at addresses that an interface has.
+	harness.Relay(r.t, r.zone.Primaries[0], listen)
+	r.copy("bind", joined(map[string]string{
+		"options {\n": "controls { };\noptions {\n\tpid-file none;\n\tsession-keyfile none;\n\tlock-file none;\n\tlisten-on-v6 { none; };\n",
+		"listen-on port 53 { 127.0.0.1; 192.0.2.1; };": "listen-on port " + harness.Port(r.t, listen) + " { 127.0.0.1; };",
+		`"/var/lib/bind"`:            `"` + bind + `"`,
+		"also-notify { 192.0.2.2 ":   "also-notify { " + r.net53 + ".2 ",
+		"ip-address: 192.0.2.2@53\n": "ip-address: " + r.net53 + ".2@53" + strings.ReplaceAll(nsdFolders, "DIR", nsd),
+		"request-xfr: 192.0.2.1@53":  "request-xfr: " + r.net53 + ".1@53",
+		"allow-notify: 192.0.2.1 ":   "allow-notify: 127.0.0.1 ",
+		"primary 127.0.0.1:53 {":     "primary " + r.net53 + ".1:53 {",
+		"notify 192.0.2.2\n":         "notify " + r.net53 + ".2\n",
+	}, more))
+	moveFile(r.t, r.file("example.com.zone"), bind)
+	r.runs(
+		harness.StartServer(r.t, listen, r.zone.Name, r.dir, "bind9", "named", "-g", "-n", "1", "-c", r.file("named.conf")),
+		harness.StartServer(r.t, r.zone.Primaries[1], r.zone.Name, r.dir, "nsd", "nsd", "-d", "-c", r.file("nsd.conf")),
+	)
+}
+
+// nsdFolders are settings with which NSD runs as any user, and beside others.
+const nsdFolders = `
+    server-count: 1
+    username: ""
+    chroot: ""
+    database: ""
+    pidfile: ""
+    zonesdir: "DIR"
+    xfrdfile: "DIR/xfrd.state"
+    xfrdir: "DIR"
+    zonelistfile: "DIR/zone.list"
+`
+
+// startPowerDNSExample runs both PowerDNS of examples/powerdns.
+func (r *recipe) startPowerDNSExample(more map[string]string) {
+	r.t.Helper()
+	database := harness.StartPowerDNSDatabase(r.t)
+	r.copy("powerdns", joined(map[string]string{
+		"gpgsql-host=192.0.2.30\ngpgsql-dbname=pdns\ngpgsql-user=pdns\n": database + "\nsecurity-poll-suffix=\n",
+		"allow-dnsupdate-from=192.0.2.10":                                "allow-dnsupdate-from=127.0.0.1",
+		"primary 192.0.2.1 192.0.2.2 {":                                  "primary " + r.net53 + ".1 " + r.net53 + ".2 {",
+		"pdnsutil ":                                                      "pdnsutil --config-dir=. ",
+	}, more))
+	harness.Debian(r.t, "pdnsutil", "pdns-server")
+	harness.RunScript(r.t, "zone.sh", r.dir, harness.Env{"POWERDNS_KEY": exampleSecret})
+	var servers []*harness.Process
+	for _, addr := range r.zone.Primaries {
+		servers = append(servers, harness.StartServer(r.t, addr, r.zone.Name, r.dir, "pdns-server", "pdns_server",
+			"--config-dir=.", "--local-address="+strings.TrimSuffix(addr, ":53"), "--socket-dir="+r.t.TempDir(),
+			"--daemon=no", "--guardian=no", "--disable-syslog", "--write-pid=no"))
+	}
+	r.runs(servers...)
+}
+
+func moveFile(t testing.TB, file, dir string) {
+	t.Helper()
+	harness.NoError(t, os.Rename(file, filepath.Join(dir, filepath.Base(file))))
+}
+
+func TestExampleKnot(t *testing.T) {
+	t.Parallel()
+	r := newRecipe(t)
+	r.startKnotExample(nil)
+	r.startService(harness.Env{"KNOT_KEY": exampleSecret})
+	r.obtain(20)
+	r.assertNoneLeft(r.zone.Primaries[0])
+	// lego asks its resolver without recursion, which one that keeps nothing cannot answer.
+	chain, log, err := r.RunLego(t, harness.Env{"UNCHECKED": "1"}, "web1.example.com")
+	if err != nil {
+		t.Fatalf("lego: %v\n%s", err, log)
+	}
+	harness.AssertIssued(t, chain, r.Pebble, "web1.example.com")
+}
+
+func TestExampleBIND(t *testing.T) {
+	t.Parallel()
+	r := newRecipe(t)
+	r.startBINDExample(nil)
+	r.startService(harness.Env{"BIND_KEY": exampleSecret})
+	r.obtain(20)
+	r.assertNoneLeft(r.zone.Primaries[0])
+}
+
+// One of both PowerDNS is killed each second, and certificates do not notice.
+func TestExamplePowerDNS(t *testing.T) {
+	t.Parallel()
+	r := newRecipe(t)
+	r.startPowerDNSExample(nil)
+	r.startService(harness.Env{"POWERDNS_KEY": exampleSecret})
+	// What a server was about to do when it was killed, its client asks for once more.
+	r.service.Accept(func(e harness.Entry) bool { return e.Logger == "bestdns.audit" && e.Message == "failed" })
+	r.service.WaitCertificates("dns.example.com")
+
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		obtainAtFirstTry(t.Context(), t, r.World, "http://"+r.API, numbered(100, "web1.example.com"))
+	}()
+	kills := killInTurn(r.servers, done)
+	t.Logf("%d kills", kills)
+	if kills < 3 {
+		t.Errorf("PowerDNS was killed %d times, too few to learn anything", kills)
+	}
+	r.assertNoneLeft(r.zone.Primaries[0])
+}
+
+// killInTurn kills one server each second and starts it again, until the work is done. It
+// returns how many it has killed.
+func killInTurn(servers []*harness.Process, done <-chan struct{}) (kills int) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			server := servers[kills%len(servers)]
+			server.Kill()
+			server.Start()
+			kills++
+		case <-done:
+			return kills
+		}
+	}
+}
