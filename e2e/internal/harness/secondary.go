@@ -11,7 +11,7 @@ import (
 // Secondary is how a name server of others transfers a zone from a primary.
 type Secondary struct {
 	Zone string
-	// Addr is where it serves the zone, and Primary from where it transfers it.
+	// Addr is where it serves the zone, and with whose host it asks Primary for it.
 	Addr, Primary string
 	// Key signs the transfers. Without one they are not signed.
 	Key Key
@@ -46,10 +46,12 @@ func StartKnotSecondary(t testing.TB, s Secondary) *Process {
 	binary, dir := Debian(t, "knotd", "knot"), t.TempDir()
 	var c strings.Builder
 	knotServer(&c, s.Addr, dir)
-	remote, acls := "", "address"
+	host, _ := splitAddr(s.Addr)
+	remote, acls := "\n    via: "+host, "address"
 	if s.signed() {
 		knotKey(&c, s.Key)
-		remote, acls = "\n    key: "+s.Key.Name, "address, key"
+		remote += "\n    key: " + s.Key.Name
+		acls = "address, key"
 	}
 	fmt.Fprintf(&c, "remote:\n  - id: primary\n    address: %s%s\n", strings.Replace(s.Primary, ":", "@", 1), remote)
 	from := strings.Join(s.notifyFrom(), ", ")
@@ -94,6 +96,8 @@ remote-control:
 		fmt.Fprintf(&c, "key:\n    name: %q\n    algorithm: hmac-sha256\n    secret: %q\n", key, s.Key.Secret)
 	}
 	fmt.Fprintf(&c, "zone:\n    name: %q\n    zonefile: \"zone\"\n    request-xfr: %s %s\n", s.Zone, strings.Replace(s.Primary, ":", "@", 1), key)
+	host, _ := splitAddr(s.Addr)
+	fmt.Fprintf(&c, "    outgoing-interface: %s\n", host)
 	for _, from := range s.notifyFrom() {
 		fmt.Fprintf(&c, "    allow-notify: %s NOKEY\n", from)
 		if s.signed() {
@@ -108,14 +112,16 @@ remote-control:
 func StartBINDSecondary(t testing.TB, s Secondary) *Process {
 	t.Helper()
 	dir := t.TempDir()
+	host, _ := splitAddr(s.Addr)
 	return startBIND(t, "BIND as secondary", dir, s.Addr, s.Zone, s.Key, fmt.Sprintf(`zone %q {
 	type secondary;
 	file "zone";
 	primaries { %s };
 	allow-notify { %s; };
+	transfer-source %s;
 	notify no;
 };
-`, s.Zone, bindServers([]string{s.Primary}, s.Key), strings.Join(s.notifyFrom(), "; ")))
+`, s.Zone, bindServers([]string{s.Primary}, s.Key), strings.Join(s.notifyFrom(), "; "), host))
 }
 
 // StartPowerDNSSecondary runs Debian's PowerDNS with an SQLite database, and returns when
@@ -129,13 +135,15 @@ func StartPowerDNSSecondary(t testing.TB, s Secondary) *Process {
 		t.Fatalf("making the database of PowerDNS: %v\n%s", err, out)
 	}
 	from := strings.Join(s.notifyFrom(), ",")
+	own, _ := splitAddr(s.Addr)
 	p := newPowerDNS(t, dir, s.Addr, fmt.Sprintf(`
 launch=gsqlite3
 gsqlite3-database=%s/pdns.sqlite3
 secondary=yes
 allow-notify-from=%s
 trusted-notification-proxy=%s
-`, dir, from, from))
+query-local-address=%s
+`, dir, from, from, own))
 	host, port := splitAddr(s.Primary)
 	p.util("create-secondary-zone", s.Zone, host+":"+port)
 	if s.signed() {
