@@ -22,7 +22,7 @@ var (
 	matrixClients = []string{"Caddy", "certmagic", "lego"}
 	matrixNames   = []string{oneName, bareName, nameAndWildcard, rsaAndECDSA, again, tenHosts}
 	matrixSharing = []string{caAlone, shared}
-	matrixZones   = []string{builtin, ownZone, cnameTarget, onKnot, lagging, onBIND, onPowerDNS}
+	matrixZones   = []string{builtin, ownZone, cnameTarget, transferred, onKnot, lagging, onBIND, onPowerDNS}
 )
 
 const (
@@ -39,6 +39,7 @@ const (
 	builtin     = "built-in zone"
 	ownZone     = "own zone"
 	cnameTarget = "CNAME target"
+	transferred = "built-in zone with Knot and NSD as secondaries"
 	onKnot      = "Knot"
 	lagging     = "Knot with a secondary, and one that lags 5 s"
 	onBIND      = "BIND with a Knot secondary"
@@ -48,10 +49,11 @@ const (
 // The zones of the matrix: those of the built-in name server, and two that are hosted
 // elsewhere. Those on name servers of others are in [newSharedZones].
 const (
-	matrixBuiltin   = "built.example"
-	matrixTarget    = "target.example"
-	matrixDelegates = "delegates.example" // _acme-challenge.D in it to the service
-	matrixAliases   = "aliases.example"   // _acme-challenge.D in it by CNAME
+	matrixBuiltin     = "built.example"
+	matrixTarget      = "target.example"
+	matrixTransferred = "transferred.example"
+	matrixDelegates   = "delegates.example" // _acme-challenge.D in it to the service
+	matrixAliases     = "aliases.example"   // _acme-challenge.D in it by CNAME
 )
 
 func (c cell) dimensions() [5]string {
@@ -131,7 +133,7 @@ func (c cell) delay() time.Duration {
 
 // hosts returns the domains of a cell, whose number is n.
 func (c cell) hosts(n int) (hosts []string) {
-	zone := map[string]string{builtin: matrixBuiltin, ownZone: matrixDelegates, cnameTarget: matrixAliases}[c.zone]
+	zone := map[string]string{builtin: matrixBuiltin, ownZone: matrixDelegates, cnameTarget: matrixAliases, transferred: matrixTransferred}[c.zone]
 	if isShared(c.zone) {
 		zone = sharedZoneNames[c.zone]
 	}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -28,6 +29,7 @@ type matrixWorld struct {
 	api                  string
 	token                string
 	sharedZones          map[string]harness.Zone // on name servers of others, by what the matrix calls them
+	transferred          harness.Zone            // built in, with secondaries
 
 	uncached *harness.Resolver
 	caches   map[string]string // addresses, by name
@@ -112,6 +114,7 @@ func newMatrixWorld(t *testing.T, cells []cell) *matrixWorld {
 		api: harness.FreeAddr(t), token: api.NewToken(),
 		uncached: harness.NewResolver(t), caches: make(map[string]string), pebbles: make(map[string]*harness.Pebble),
 	}
+	w.transferred = newTransferredZone(w.dns, net53)
 	w.delegate(t, cells)
 	startSharedZones(t, w.sharedZones)
 	w.startService(t, cells)
@@ -138,7 +141,7 @@ func (w *matrixWorld) delegate(t *testing.T, cells []cell) {
 			elsewhere.Host(t, zone, zone+". 3600 NS ns1."+zone+".", "ns1."+zone+". 3600 A "+addr)
 		}
 	}
-	for _, z := range w.sharedZones {
+	for _, z := range append(slices.Collect(maps.Values(w.sharedZones)), w.transferred) {
 		root.Host(t, ".", z.Delegation()...)
 		w.uncached.Delegate(z.Name, slices.Concat(z.Primaries, z.Secondaries)...)
 	}
@@ -167,6 +170,7 @@ func (w *matrixWorld) startService(t *testing.T, cells []cell) {
 	t.Helper()
 	var own strings.Builder
 	own.WriteString(sharedZonesConfig(w.sharedZones, w.uncached.Addr))
+	own.WriteString(transferredZoneConfig(w.transferred))
 	for n, c := range cells {
 		if c.zone == ownZone {
 			for _, host := range c.hosts(n) {
@@ -182,7 +186,8 @@ func (w *matrixWorld) startService(t *testing.T, cells []cell) {
 		"DNS": w.dns, "STORE": filepath.Join(t.TempDir(), "records.db"), "API_PORT": harness.Port(t, w.api),
 		"TOKEN_DIGEST": harness.Digest(w.token), "OWN": file,
 	})
-	withHosts := map[string]string{matrixBuiltin: builtin}
+	startTransferredZone(t, w.transferred)
+	withHosts := map[string]string{matrixBuiltin: builtin, matrixTransferred: transferred}
 	for of, z := range w.sharedZones {
 		withHosts[z.Name] = of
 	}
@@ -245,9 +250,12 @@ func (w *matrixWorld) run(t *testing.T, c cell, n int) {
 		}
 	}
 	servers := []string{w.dns + ":53"}
-	if isShared(c.zone) {
+	switch {
+	case isShared(c.zone):
 		z := w.sharedZones[c.zone]
 		servers = slices.Concat(z.Primaries, z.Secondaries)
+	case c.zone == transferred:
+		servers = append(servers, w.transferred.Secondaries...)
 	}
 	for _, server := range servers {
 		for _, host := range c.hosts(n) {

@@ -62,6 +62,33 @@ func startSharedZones(t *testing.T, zones map[string]harness.Zone) {
 	harness.StartPowerDNSPrimaries(t, zones[onPowerDNS])
 }
 
+// newTransferredZone returns the built-in zone with two secondaries, of the service at this
+// address.
+func newTransferredZone(dns, net53 string) harness.Zone {
+	return harness.Zone{
+		Name: matrixTransferred, Key: harness.NewKey(), Primaries: []string{dns + ":53"},
+		Secondaries: []string{net53 + ".100:53", net53 + ".101:53"},
+	}
+}
+
+// startTransferredZone runs the secondaries, when the service is up.
+func startTransferredZone(t *testing.T, z harness.Zone) {
+	t.Helper()
+	harness.StartKnotSecondary(t, z.Secondary(0))
+	harness.StartNSDSecondary(t, z.Secondary(1), harness.NSDReload)
+}
+
+// transferredZoneConfig returns it as the service's Caddyfile has it.
+func transferredZoneConfig(z harness.Zone) string {
+	var c strings.Builder
+	fmt.Fprintf(&c, "zone %s {\n", z.Name)
+	for _, server := range z.NameServers() {
+		fmt.Fprintf(&c, "\tns %s %s\n", server.Name, server.Host)
+	}
+	fmt.Fprintf(&c, "\ttransfer %s {\n\t\tkey %s hmac-sha256 %s\n\t}\n}\n", strings.Join(z.Secondaries, " "), z.Key.Name, z.Key.Secret)
+	return c.String()
+}
+
 // sharedZonesConfig returns the zones as the service's Caddyfile has them. Where a secondary
 // lags, nothing of ours makes it faster.
 func sharedZonesConfig(zones map[string]harness.Zone, resolver string) string {
