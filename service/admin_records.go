@@ -51,12 +51,16 @@ func hostedZone(zone *hosting.Zone) check.HostedZone {
 	hosted := check.HostedZone{Name: zone.Apex.String(), Provider: zone.ProviderName, CNAMETarget: zone.CNAMETarget}
 	if zone.Primary != nil {
 		hosted.Provider = "primary " + zone.Primary.Primaries[0].Addr().String()
+		hosted.Key = zone.Primary.Key.Name.Plain()
 		for _, address := range zone.Primary.Primaries {
 			hosted.Primary = append(hosted.Primary, serverText(address))
 		}
 		for _, secondary := range zone.Primary.Notify {
 			hosted.Notify = append(hosted.Notify, serverText(secondary.Address))
 		}
+	}
+	for _, secondary := range zone.Transfers {
+		hosted.Notify = append(hosted.Notify, serverText(secondary.Address))
 	}
 	hosted.NoWait = zone.Wait == 0
 	for _, ns := range zone.NameServers {

@@ -81,6 +81,9 @@ type HostedZone struct {
 	// secondaries that the service tells of changes, each with its port if that is not 53.
 	Primary []string `json:"primary,omitempty"`
 	Notify  []string `json:"notify,omitempty"`
+	// Key is the name of the key with which the service changes it at its primary, without
+	// final dot.
+	Key string `json:"key,omitempty"`
 	// NoWait is set where changes are answered before all name servers serve them.
 	NoWait bool `json:"no_wait,omitempty"`
 	// CNAMETarget is set where challenges of domains hosted elsewhere go.

@@ -28,6 +28,7 @@ type fakeService struct {
 	// How it is broken.
 	unhealthy  string          // why
 	failAppend string          // the kind of problem that every append ends with
+	failRead   string          // that of every read
 	keepOne    bool            // its provider has room for one value at a name
 	cannotRead bool            // its provider cannot read
 	failDelete bool            //
@@ -153,6 +154,9 @@ func refusal(kind, detail string) *api.Problem {
 func (f *fakeService) records(zone string) (api.Records, *api.Problem) {
 	if f.cannotRead {
 		return api.Records{}, refusal(api.NotSupported, "the zone's DNS provider cannot list records")
+	}
+	if f.failRead != "" {
+		return api.Records{}, refusal(f.failRead, "its primary name server refuses the transfer")
 	}
 	f.world.mu.Lock()
 	defer f.world.mu.Unlock()

@@ -26,6 +26,7 @@ type probe struct {
 	values  []string
 	cnames  []api.CNAME
 	step    Step // what the steps about it have in common
+	late    bool // for some name servers
 	masked  *masked
 }
 
@@ -115,13 +116,13 @@ func (c *checker) append(ctx context.Context, p *probe, r *reached, s subject, f
 	if err != nil && ctx.Err() == nil {
 		step := p.step
 		step.Name, step.Status, step.Found = "write", Wrong, failure+err.Error()
-		step.Do, step.Lines = writeAdvice(err, r, s)
+		step.Do, step.Lines = c.writeAdvice(err, r, s)
 		c.emit(step)
 	}
 	return err == nil
 }
 
-func writeAdvice(err error, r *reached, s subject) (do string, lines []string) {
+func (c *checker) writeAdvice(err error, r *reached, s subject) (do string, lines []string) {
 	var problem *api.Error
 	if !errors.As(err, &problem) {
 		return "see that the service stays up while this runs", nil
@@ -144,10 +145,24 @@ func writeAdvice(err error, r *reached, s subject) (do string, lines []string) {
 			do += ", under request id " + problem.RequestID
 		}
 		return do + "; most often the provider's credentials or its zone's name in the service's configuration are wrong", nil
+	case api.PrimaryRefuses:
+		zone, _ := r.zones.Of(s.owner)
+		return c.refusalAdvice(zone, allowUpdate)
 	case "":
 		return "the service answered before: look whether it, or a proxy before it, cuts connections", nil
 	}
 	return "do what the message says, and try again", nil
+}
+
+// refusalAdvice says what to do about a primary name server that refuses something, which its
+// settings allow to a key.
+func (c *checker) refusalAdvice(zone record.Name, allow func(zone record.Name, key string) []string) (do string, lines []string) {
+	do = "do what the message says"
+	hosted, _ := c.hostedZone(zone)
+	if hosted.Key == "" {
+		return do + ", and try again", nil
+	}
+	return do + "; if the primary does not allow it to the key, what of this is for it does:", allow(zone, hosted.Key)
 }
 
 // remove deletes the probe and says so.

@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -110,6 +111,9 @@ func TestLateArrival(t *testing.T) {
 		{"an API", HostedZone{Provider: "cloudflare"}, OK, "", ""},
 		{"no wait", HostedZone{Provider: "cloudflare", NoWait: true}, Warning, "certificates fail at the first try", "notify-delay 0;"},
 		{"primary", HostedZone{Provider: "primary 192.0.2.5", Primary: []string{"192.0.2.5"}}, Warning, "have the service do so", "notify " + late},
+		{"a primary on another port", HostedZone{Provider: "primary 192.0.2.5", Primary: []string{"192.0.2.5:5353"}, Notify: []string{"192.0.2.7"}}, Warning, "have the service do so", "notify " + late},
+		{"built in", HostedZone{Provider: builtIn}, Warning, "Nothing tells them", "transfer " + late},
+		{"built in, told at once", HostedZone{Provider: builtIn, Notify: []string{late}}, Warning, "take their time", "xfrd-reload-timeout: 0"},
 		{"told at once", HostedZone{Provider: "primary 192.0.2.5", Primary: []string{"192.0.2.5"}, Notify: []string{late}}, Warning, "take their time", "xfrd-reload-timeout: 0"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -118,11 +122,99 @@ func TestLateArrival(t *testing.T) {
 			s.options.arrivalTimeout = 10 * time.Second
 			s.named["ns2"].late = 50 // answers, of which there are 40 in a second at most
 			if test.zone.Name = "acme.example.com."; test.zone.Provider != "" {
+				test.zone.Provider = strings.TrimPrefix(test.zone.Provider, builtIn)
 				s.options.Hosted = []HostedZone{test.zone}
 			}
 			step := only(t, s.run(t), "seen")
 			if step.Status != test.status || !strings.Contains(step.Do, test.do) || strings.Join(step.Lines, " ") != test.line || !strings.Contains(step.Found, late) {
 				t.Errorf("%v", step)
+			}
+		})
+	}
+}
+
+// builtIn is the provider of zones of which the configuration is known, and which have none.
+const builtIn = "built-in"
+
+// TestOldCopy has a secondary that the service notifies keep its copy of the zone.
+func TestOldCopy(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.options.Hosted = []HostedZone{{Name: "acme.example.com.", Provider: "primary 192.0.2.5", Primary: []string{"192.0.2.5:5353", "127.0.0.1"}, Notify: []string{"192.0.2.6"}}}
+	s.named["ns2"].old = true
+	step := only(t, s.run(t), "seen")
+	want := []string{"    address: [ 192.0.2.5, <address of this machine> ]", "    action: notify", "allow-notify { 192.0.2.5; <address of this machine>; };", "allow-notify: 192.0.2.5 NOKEY"}
+	for _, line := range want {
+		if step.Status != Wrong || !slices.Contains(step.Lines, line) {
+			t.Errorf("not there: %q: %v", line, step)
+		}
+	}
+}
+
+// TestSecondChange has a server that is told of changes serve the second one late.
+func TestSecondChange(t *testing.T) {
+	for _, told := range []bool{true, false} {
+		t.Run(fmt.Sprintf("told %v", told), func(t *testing.T) {
+			t.Parallel()
+			s := newSetup(t)
+			s.options.Domain, s.options.Endpoint = "", Endpoint{}
+			s.options.Running = fakeRunning{fakeService: s.service}
+			s.options.arrivalTimeout = 10 * time.Second
+			s.service.hosted[0].Provider = "primary 192.0.2.5"
+			if told {
+				s.service.hosted[0].Notify = []string{"192.0.2.6"}
+			}
+			appended := 0
+			s.service.onAppend = func() {
+				if appended++; appended == 2 {
+					s.named["ns2"].late = 50 // answers, of which there are 40 in a second at most
+				}
+			}
+			r := s.run(t)
+			found := slices.ContainsFunc(r.Steps, func(step Step) bool {
+				return step.Name == "again" && step.Status == Warning && slices.Equal(step.Lines, []string{"xfrd-reload-timeout: 0"})
+			})
+			if found != told {
+				t.Errorf("%v", r.Steps)
+			}
+			if step := only(t, r, "cache"); step.Status != OK {
+				t.Errorf("%v", step)
+			}
+		})
+	}
+}
+
+// TestPrimaryRefuses has the primary allow the key one thing and not the other.
+func TestPrimaryRefuses(t *testing.T) {
+	for _, test := range []struct {
+		step   string
+		refuse func(*fakeService)
+		key    string
+		lines  []string
+	}{
+		{"write", func(f *fakeService) { f.failAppend = api.PrimaryRefuses }, "bestdns", []string{
+			"    action: [ update, transfer ]", "update-policy { grant bestdns zonesub TXT; };", "pdnsutil set-meta acme.example.com TSIG-ALLOW-DNSUPDATE bestdns",
+		}},
+		{"read back", func(f *fakeService) { f.failRead = api.PrimaryRefuses }, "bestdns", []string{
+			"    key: bestdns", "allow-transfer { key bestdns; };", "pdnsutil set-meta acme.example.com TSIG-ALLOW-AXFR bestdns",
+		}},
+		{"write", func(f *fakeService) { f.failAppend = api.PrimaryRefuses }, "", nil},
+	} {
+		t.Run(test.step+" "+test.key, func(t *testing.T) {
+			t.Parallel()
+			s := newSetup(t)
+			s.options.Domain, s.options.Endpoint = "", Endpoint{}
+			s.options.Running = fakeRunning{fakeService: s.service}
+			s.service.hosted[0].Provider, s.service.hosted[0].Key = "primary 192.0.2.5", test.key
+			test.refuse(s.service)
+			step := only(t, s.run(t), test.step)
+			if step.Status != Wrong || len(test.lines) == 0 && len(step.Lines) > 0 {
+				t.Errorf("%v", step)
+			}
+			for _, line := range test.lines {
+				if !slices.Contains(step.Lines, line) {
+					t.Errorf("not there: %q: %v", line, step)
+				}
 			}
 		})
 	}

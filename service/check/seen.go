@@ -44,19 +44,14 @@ func (c *checker) checkSeen(ctx context.Context, p *probe, servers []nsquery.Ser
 	if len(missing) > 0 {
 		step.Status = Wrong
 		step.Found = fmt.Sprintf("what was written is not served by %s, %s later", joinServers(missing), took.Round(time.Second))
-		if len(missing) < len(servers) {
-			step.Do = "those servers have an old copy of the zone: see that the primary notifies them (NOTIFY) and lets them copy it (AXFR)"
-		} else {
-			step.Do = "the service writes to other servers than those to which the zone is delegated, or its provider is slow: compare them"
-		}
-		step.Do += "; certificates are tried too early for as long as it is so, unless clients wait, beside propagation_timeout -1:"
-		step.Lines = []string{"propagation_delay 30s"}
+		step.Do, step.Lines = notSeenAdvice(hosted, len(missing) == len(servers))
 		c.emit(step)
 		return false
 	}
 	step.Status = OK
 	step.Found = fmt.Sprintf("every name server has what was written (%d addresses)", len(servers))
 	if late, by := lateServers(outcomes); len(late) > 0 {
+		p.late = true
 		step.Found += fmt.Sprintf(", but %s up to %s after the first", joinServers(late), by.Round(100*time.Millisecond))
 		step.Do, step.Lines = notifyAdvice(hosted, late)
 		if step.Status = Warning; step.Do == "" {
@@ -66,6 +61,21 @@ func (c *checker) checkSeen(ctx context.Context, p *probe, servers []nsquery.Ser
 	}
 	c.emit(step)
 	return true
+}
+
+// notSeenAdvice says what to do about some or all servers of a zone that do not have what was
+// written.
+func notSeenAdvice(zone HostedZone, all bool) (do string, lines []string) {
+	const until = "; certificates are tried too early for as long as it is so, unless clients wait, beside propagation_timeout -1:"
+	switch {
+	case all:
+		do = "the service writes to other servers than those to which the zone is delegated, or its provider is slow: compare them" + until
+	case len(zone.Notify) > 0:
+		return "those servers have an old copy of the zone: see that the primary lets them copy it (AXFR), and that they accept NOTIFY from it and from this machine; what of this is for them does:", acceptNotify(zone.Primary)
+	default:
+		do = "those servers have an old copy of the zone: see that the primary notifies them (NOTIFY) and lets them copy it (AXFR)" + until
+	}
+	return do, []string{"propagation_delay 30s"}
 }
 
 // untilIn asks the servers until they have the probe, or have had the time for it.
@@ -101,6 +111,12 @@ func lateServers(outcomes []nsquery.Outcome) (late []nsquery.Server, by time.Dur
 	return late, by
 }
 
+// reloadAdvice is for servers that take their time with changes of which they are told at once.
+const reloadAdvice = "with NSD, which reloads once a second, write into its server section; look into the log of others, which may not accept NOTIFY from this machine:"
+
+// reloadLine has NSD serve what it was told without that.
+const reloadLine = "xfrd-reload-timeout: 0"
+
 // notifyAdvice says how late servers are told of changes at once; "" where that is not in the hands
 // of who reads it.
 func notifyAdvice(zone HostedZone, late []nsquery.Server) (do string, lines []string) {
@@ -109,12 +125,14 @@ func notifyAdvice(zone HostedZone, late []nsquery.Server) (do string, lines []st
 	switch {
 	case zone.Provider != "" && zone.Provider != "rfc2136" && len(zone.Primary) == 0 && !zone.NoWait:
 		return "", nil
+	case told:
+		do, lines = "changes wait for that. They are told at once, and take their time: "+reloadAdvice, []string{reloadLine}
+	case zone.Name != "" && zone.Provider == "":
+		do = "changes wait for that. Nothing tells them (NOTIFY): have the service do so, by this line in its block of the zone, and let them accept NOTIFY from its address:"
+		lines = []string{"transfer " + strings.Join(addresses, " ")}
 	case len(zone.Primary) == 0:
 		do = "changes wait for that. Their primary tells them late (NOTIFY): Knot waits 1 s after a change, BIND 5 s. With BIND, write into its options:"
 		lines = []string{"notify-delay 0;"}
-	case told:
-		do = "changes wait for that. They are told at once, and take their time: with NSD, which reloads once a second, write into its server section; look into the log of others, which may not accept NOTIFY from this machine:"
-		lines = []string{"xfrd-reload-timeout: 0"}
 	default:
 		do = "changes wait for that. Their primary tells them late (NOTIFY): have the service do so, by this line in its block of the zone, and let them accept NOTIFY from its address:"
 		lines = []string{"notify " + strings.Join(addresses, " ")}
@@ -128,7 +146,8 @@ func notifyAdvice(zone HostedZone, late []nsquery.Server) (do string, lines []st
 // checkCache reports servers before which, or in which, there is a cache: what was asked for before
 // it was written is missing there for a while. It is for servers that the built-in one is not.
 func (c *checker) checkCache(ctx context.Context, p *probe, servers []nsquery.Server, zone record.Name) {
-	if hosted, known := c.hostedZone(zone); !known || hosted.Provider == "" {
+	hosted, known := c.hostedZone(zone)
+	if !known || hosted.Provider == "" && len(hosted.Notify) == 0 {
 		return
 	}
 	fresh, ok := p.fresh()
@@ -146,9 +165,13 @@ func (c *checker) checkCache(ctx context.Context, p *probe, servers []nsquery.Se
 	}()
 	within, cancel := context.WithTimeout(ctx, cacheTimeout)
 	defer cancel()
-	missing := notServing(c.untilIn(within, fresh, servers))
+	outcomes := c.untilIn(within, fresh, servers)
 	if ctx.Err() != nil {
 		return
+	}
+	missing := notServing(outcomes)
+	if late, by := lateServers(outcomes); len(missing) == 0 && len(late) > 0 && len(hosted.Notify) > 0 && !p.late {
+		c.reportThrottled(p, zone, late, by)
 	}
 	step := p.step
 	step.Name, step.Zone, step.Status = "cache", zone.Plain(), OK
@@ -159,6 +182,15 @@ func (c *checker) checkCache(ctx context.Context, p *probe, servers []nsquery.Se
 		step.Do = "have nothing cached there; with PowerDNS, write into pdns.conf of each server:"
 		step.Lines = []string{"cache-ttl=0", "query-cache-ttl=0", "negquery-cache-ttl=0"}
 	}
+	c.emit(step)
+}
+
+// reportThrottled says that servers have a second change late that had the first one at once.
+func (c *checker) reportThrottled(p *probe, zone record.Name, late []nsquery.Server, by time.Duration) {
+	step := p.step
+	step.Name, step.Zone, step.Status = "again", zone.Plain(), Warning
+	step.Found = fmt.Sprintf("of two changes right after each other, %s had the second up to %s after the first server", joinServers(late), by.Round(100*time.Millisecond))
+	step.Do, step.Lines = "changes wait for that: "+reloadAdvice, []string{reloadLine}
 	c.emit(step)
 }
 

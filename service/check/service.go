@@ -136,7 +136,8 @@ func (c *checker) readBack(ctx context.Context, p *probe) (ok bool) {
 		step.Status, step.Found = Wrong, "what was written could not be read: "+err.Error()
 		step.Do = "look into the service's log: most often the provider's credentials may write and not read"
 		if errors.As(err, &problem) && problem.Kind() == api.PrimaryRefuses {
-			step.Do = "do what the message says, and try again"
+			zone, _ := record.ParseName(step.Zone)
+			step.Do, step.Lines = c.refusalAdvice(zone, allowTransfer)
 		}
 	case p.count(records) < len(p.values):
 		step.Status = Wrong
