@@ -139,10 +139,12 @@ func (w *checkWorld) check(t *testing.T, args ...string) (out string, code int) 
 // checkReport is what --json prints.
 type checkReport struct {
 	Domain, Outcome string
-	Steps           []struct {
-		Step, Zone, Status, Found, Do string
-		Lines                         []string
-	}
+	Steps           []checkStep
+}
+
+type checkStep struct {
+	Step, Zone, Status, Found, Do string
+	Lines                         []string
 }
 
 func (w *checkWorld) checkJSON(t *testing.T, args ...string) (report checkReport, code int) {

@@ -26,7 +26,10 @@ type recipe struct {
 	// net53 is the beginning of the addresses. The example's 192.0.2.1 is net53.1 here.
 	net53 string
 	// zone has the key that the example shows.
-	zone    harness.Zone
+	zone harness.Zone
+	// edits are what else is different in the copy: one text in the place of another, in
+	// which NET53 is net53. Each has to be somewhere.
+	edits   map[string]string
 	servers []*harness.Process
 	service *harness.Caddy
 }
@@ -64,6 +67,27 @@ func (r *recipe) copy(name string, replace map[string]string) {
 		"ns1  A    192.0.2.1":           "ns1 A " + r.net53 + ".1",
 		"ns2  A    192.0.2.2":           "ns2 A " + r.net53 + ".2",
 	}, replace))
+	for old, new := range r.edits {
+		r.edit(strings.ReplaceAll(old, "NET53", r.net53), strings.ReplaceAll(new, "NET53", r.net53))
+	}
+}
+
+// edit puts one text in the place of another in all files of the copy.
+func (r *recipe) edit(old, new string) {
+	r.t.Helper()
+	files, err := os.ReadDir(r.dir)
+	harness.NoError(r.t, err)
+	found := false
+	for _, file := range files {
+		text, err := os.ReadFile(r.file(file.Name()))
+		harness.NoError(r.t, err)
+		edited := strings.ReplaceAll(string(text), old, new)
+		found = found || edited != string(text)
+		harness.NoError(r.t, os.WriteFile(r.file(file.Name()), []byte(edited), 0o600))
+	}
+	if !found {
+		r.t.Fatalf("no file of the example says %q", old)
+	}
 }
 
 // file returns the path of a file of the copy.
@@ -112,14 +136,31 @@ func (r *recipe) assertNoneLeft(server string) {
 	}
 }
 
+// assertClosed fails the test if a server takes an update, or lets the zone be transferred,
+// without a key.
+func (r *recipe) assertClosed() {
+	r.t.Helper()
+	update, transfer := new(dns.Msg).SetUpdate(dns.Fqdn(r.zone.Name)), new(dns.Msg).SetAxfr(dns.Fqdn(r.zone.Name))
+	update.Insert([]dns.RR{harness.Must(dns.NewRR("stranger.example.com. 60 IN TXT x"))(r.t)})
+	client := &dns.Client{Net: "tcp", Timeout: harness.ExchangeTimeout}
+	for _, server := range r.zone.Primaries {
+		for _, m := range []*dns.Msg{update, transfer} {
+			answer, _, err := client.Exchange(m, server)
+			if err != nil || answer.Rcode == dns.RcodeSuccess {
+				r.t.Errorf("%s answers without a key: %v, %v", server, answer, err)
+			}
+		}
+	}
+}
+
 // startKnotExample runs both Knots of examples/knot.
-func (r *recipe) startKnotExample(more map[string]string) {
+func (r *recipe) startKnotExample() {
 	r.t.Helper()
 	rundirs := []string{r.t.TempDir(), r.t.TempDir()}
 	folders := func(i int) string {
 		return fmt.Sprintf("\n    rundir: %[1]s\n\ndatabase:\n    storage: %[1]s\n\ntemplate:\n  - id: default\n    storage: %[1]s\n", rundirs[i])
 	}
-	r.copy("knot", joined(map[string]string{
+	r.copy("knot", map[string]string{
 		"listen: [ 127.0.0.1@53, 192.0.2.1@53 ]\n": "listen: " + r.net53 + ".1@53" + folders(0),
 		"listen: 192.0.2.2@53\n":                   "listen: " + r.net53 + ".2@53" + folders(1),
 		"address: 192.0.2.1@53":                    "address: " + r.net53 + ".1@53",
@@ -127,7 +168,7 @@ func (r *recipe) startKnotExample(more map[string]string) {
 		"[ 192.0.2.1 ]":                            "[ 127.0.0.1 ]",
 		"primary 127.0.0.1:53 {":                   "primary " + r.net53 + ".1:53 {",
 		"notify 192.0.2.2\n":                       "notify " + r.net53 + ".2\n",
-	}, more))
+	})
 	moveFile(r.t, r.file("example.com.zone"), rundirs[0])
 	r.runs(
 		harness.StartServer(r.t, r.zone.Primaries[0], r.zone.Name, r.dir, "knot", "knotd", "-c", r.file("knot.conf")),
@@ -136,12 +177,12 @@ func (r *recipe) startKnotExample(more map[string]string) {
 }
 
 // startBINDExample runs BIND and NSD of examples/bind.
-func (r *recipe) startBINDExample(more map[string]string) {
+func (r *recipe) startBINDExample() {
 	r.t.Helper()
 	bind, nsd, listen := r.t.TempDir(), r.t.TempDir(), harness.FreeAddr(r.t)
 	// BIND listens only at addresses that an interface has.
 	harness.Relay(r.t, r.zone.Primaries[0], listen)
-	r.copy("bind", joined(map[string]string{
+	r.copy("bind", map[string]string{
 		"options {\n": "controls { };\noptions {\n\tpid-file none;\n\tsession-keyfile none;\n\tlock-file none;\n\tlisten-on-v6 { none; };\n",
 		"listen-on port 53 { 127.0.0.1; 192.0.2.1; };": "listen-on port " + harness.Port(r.t, listen) + " { 127.0.0.1; };",
 		`"/var/lib/bind"`:            `"` + bind + `"`,
@@ -151,7 +192,7 @@ func (r *recipe) startBINDExample(more map[string]string) {
 		"allow-notify: 192.0.2.1 ":   "allow-notify: 127.0.0.1 ",
 		"primary 127.0.0.1:53 {":     "primary " + r.net53 + ".1:53 {",
 		"notify 192.0.2.2\n":         "notify " + r.net53 + ".2\n",
-	}, more))
+	})
 	moveFile(r.t, r.file("example.com.zone"), bind)
 	r.runs(
 		harness.StartServer(r.t, listen, r.zone.Name, r.dir, "bind9", "named", "-g", "-n", "1", "-c", r.file("named.conf")),
@@ -170,18 +211,23 @@ const nsdFolders = `
     xfrdfile: "DIR/xfrd.state"
     xfrdir: "DIR"
     zonelistfile: "DIR/zone.list"
+
+remote-control:
+    control-enable: no
+
+server:
 `
 
 // startPowerDNSExample runs both PowerDNS of examples/powerdns.
-func (r *recipe) startPowerDNSExample(more map[string]string) {
+func (r *recipe) startPowerDNSExample() {
 	r.t.Helper()
 	database := harness.StartPowerDNSDatabase(r.t)
-	r.copy("powerdns", joined(map[string]string{
+	r.copy("powerdns", map[string]string{
 		"gpgsql-host=192.0.2.30\ngpgsql-dbname=pdns\ngpgsql-user=pdns\n": database + "\nsecurity-poll-suffix=\n",
 		"allow-dnsupdate-from=192.0.2.10":                                "allow-dnsupdate-from=127.0.0.1",
 		"primary 192.0.2.1 192.0.2.2 {":                                  "primary " + r.net53 + ".1 " + r.net53 + ".2 {",
 		"pdnsutil ":                                                      "pdnsutil --config-dir=. ",
-	}, more))
+	})
 	harness.Debian(r.t, "pdnsutil", "pdns-server")
 	harness.RunScript(r.t, "zone.sh", r.dir, harness.Env{"POWERDNS_KEY": exampleSecret})
 	var servers []*harness.Process
@@ -201,10 +247,11 @@ func moveFile(t testing.TB, file, dir string) {
 func TestExampleKnot(t *testing.T) {
 	t.Parallel()
 	r := newRecipe(t)
-	r.startKnotExample(nil)
+	r.startKnotExample()
 	r.startService(harness.Env{"KNOT_KEY": exampleSecret})
 	r.obtain(20)
 	r.assertNoneLeft(r.zone.Primaries[0])
+	r.assertClosed()
 	// lego asks its resolver without recursion, which one that keeps nothing cannot answer.
 	chain, log, err := r.RunLego(t, harness.Env{"UNCHECKED": "1"}, "web1.example.com")
 	if err != nil {
@@ -216,17 +263,18 @@ func TestExampleKnot(t *testing.T) {
 func TestExampleBIND(t *testing.T) {
 	t.Parallel()
 	r := newRecipe(t)
-	r.startBINDExample(nil)
+	r.startBINDExample()
 	r.startService(harness.Env{"BIND_KEY": exampleSecret})
 	r.obtain(20)
 	r.assertNoneLeft(r.zone.Primaries[0])
+	r.assertClosed()
 }
 
 // One of both PowerDNS is killed each second, and certificates do not notice.
 func TestExamplePowerDNS(t *testing.T) {
 	t.Parallel()
 	r := newRecipe(t)
-	r.startPowerDNSExample(nil)
+	r.startPowerDNSExample()
 	r.startService(harness.Env{"POWERDNS_KEY": exampleSecret})
 	// What a server was about to do when it was killed, its client asks for once more.
 	r.service.Accept(func(e harness.Entry) bool { return e.Logger == "bestdns.audit" && e.Message == "failed" })
@@ -243,6 +291,7 @@ func TestExamplePowerDNS(t *testing.T) {
 		t.Errorf("PowerDNS was killed %d times, too few to learn anything", kills)
 	}
 	r.assertNoneLeft(r.zone.Primaries[0])
+	r.assertClosed()
 }
 
 // killInTurn kills one server each second and starts it again, until the work is done. It

@@ -11,9 +11,10 @@ pdnsutil set-kind example.com primary
 # pdnsutil generate-tsig-key bestdns hmac-sha256
 pdnsutil import-tsig-key bestdns hmac-sha256 "$POWERDNS_KEY"
 
-# Without it, updates are refused: "write" in caddy bestdns check.
+# Without it, every program at an address of allow-dnsupdate-from may change the zone, with
+# no key at all. With another key in it, updates are refused.
 pdnsutil set-meta example.com TSIG-ALLOW-DNSUPDATE bestdns
-# Without it, BestDNS cannot read the zone: "read back" there.
+# Without it, BestDNS cannot read the zone, which deletions need.
 pdnsutil set-meta example.com TSIG-ALLOW-AXFR bestdns
 # The serial counts the changes. By default it is made of the date, and a hundred changes a
 # day are more than that has room for.
