@@ -190,6 +190,9 @@ func (a *App) provisionHosting(ctx caddy.Context) error {
 	if a.hosting, err = hosting.New(config); err != nil {
 		return err
 	}
+	if err := a.nameServerSettings().Validate(); err != nil {
+		return err
+	}
 	for client := range a.hosting.Clients().All() {
 		for _, rule := range client.IdleRules() {
 			why := "this right can never be used: its name is in no zone of this service"

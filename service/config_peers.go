@@ -60,12 +60,12 @@ func (k *TSIGKey) read() (tsig.Key, error) {
 
 // parseServerAddress reads the address of a name server or resolver.
 func parseServerAddress(text string) (netip.AddrPort, error) {
-	if address, err := netip.ParseAddr(text); err == nil {
-		return netip.AddrPortFrom(address.Unmap(), nsquery.Port), nil
+	if address, err := parseAddress(text); err == nil {
+		return netip.AddrPortFrom(address, nsquery.Port), nil
 	}
 	address, err := netip.ParseAddrPort(text)
-	if err != nil || address.Port() == 0 {
-		return address, fmt.Errorf("%q is not an IP address, with or without a port", text)
+	if err != nil || address.Port() == 0 || address.Addr().Zone() != "" {
+		return address, fmt.Errorf("%q is not an IP address, nor one with a port such as 192.0.2.1:53 or [2001:db8::1]:53", text)
 	}
 	return netip.AddrPortFrom(address.Addr().Unmap(), address.Port()), nil
 }

@@ -21,6 +21,12 @@ type Settings struct {
 	RateLimit int
 }
 
+// Validate returns why the settings cannot be served, whatever is in the store.
+func (s Settings) Validate() error {
+	_, err := newConfiguration(s)
+	return err
+}
+
 // configuration is Settings that have been checked. It never changes.
 type configuration struct {
 	zones     map[record.Name]*configRecords
