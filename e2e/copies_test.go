@@ -36,7 +36,7 @@ type copies struct {
 // newCopiesZone runs Knot with the example's zone.
 func newCopiesZone(t *testing.T) harness.Zone {
 	t.Helper()
-	z := harness.Zone{Name: "example.com", Key: harness.NewKey(), Primaries: []string{harness.FreeAddr(t)}}
+	z := harness.Zone{Name: "example.com", Key: harness.NewKey(), Primaries: []string{harness.NewLoopbackNet(t) + ".1:53"}}
 	harness.StartKnotPrimary(t, z)
 	return z
 }
@@ -50,7 +50,7 @@ func copiesReplacements(t *testing.T, w *harness.World, z harness.Zone, n int) (
 		"\ndns.example.com {\n":         "\nhttp://" + proxy + " {\n",
 		"http://:8080 {":                "http://:{$API_PORT} {",
 		"trusted_proxies static 10.":    "trusted_proxies static 127.0.0.1 10.",
-		"10.0.0.53:53":                  z.Primaries[0],
+		"primary 10.0.0.53 {\n":         "resolvers " + w.Resolver.Addr + "\n\t\t\tprimary " + z.Primaries[0] + " {\n",
 		webDigest:                       harness.Digest(w.Token),
 		"certificates web1.example.com": "certificates under example.com",
 	}
@@ -67,7 +67,10 @@ func startCopies(t *testing.T, w *harness.World, z harness.Zone, dir string, add
 	w.Resolver.Delegate(z.Name, z.Primaries[0])
 	c := &copies{t: t, w: w, zone: z, dir: dir, endpoint: "http://" + proxy}
 	for _, addr := range addrs {
-		c.env = append(c.env, harness.Env{"KNOT_KEY": z.Key.Secret, "PRIVATE_ADDRESS": "127.0.0.1", "API_PORT": harness.Port(t, addr)})
+		c.env = append(c.env, harness.Env{
+			"KNOT_KEY": z.Key.Secret, "PRIVATE_ADDRESS": "127.0.0.1", "API_PORT": harness.Port(t, addr),
+			"XDG_DATA_HOME": t.TempDir(), // it has its storage again when it is started again
+		})
 		c.services = append(c.services, nil)
 		c.start(len(c.services) - 1)
 	}
