@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"os/exec"
@@ -36,8 +37,8 @@ func (r *recipe) check(env harness.Env) (report checkReport, code int) {
 	if err := json.Unmarshal(out, &report); err != nil {
 		r.t.Fatalf("reading what check says: %v\n%s%s", err, out, stderr.Bytes())
 	}
-	for _, secret := range []string{exampleSecret, env["KNOT_KEY"], env["BIND_KEY"], env["POWERDNS_KEY"]} {
-		if secret != "" && bytes.Contains(out, []byte(secret)) {
+	for _, secret := range []string{exampleSecret, exampleSecondarySecret, otherSecret} {
+		if bytes.Contains(out, []byte(secret)) {
 			r.t.Error("a secret was printed")
 		}
 	}
@@ -103,6 +104,15 @@ var brokenExamples = []struct {
 		example: "bind", name: "another secret", secret: otherSecret,
 		step: "write", status: "wrong", says: []string{"the secret there is another than here"},
 	},
+	{example: "secondaries", name: "nothing"},
+	{
+		example: "secondaries", name: "NOTIFY not accepted", replace: map[string]string{"    acl: notify\n": ""},
+		step: "seen", status: "wrong", says: []string{"action: notify"},
+	},
+	{
+		example: "secondaries", name: "NSD as it comes", replace: map[string]string{"    xfrd-reload-timeout: 0\n": ""},
+		step: "again", orStep: "seen", status: "warning", says: []string{"xfrd-reload-timeout: 0"},
+	},
 	{example: "powerdns", name: "nothing"},
 	{
 		// It keeps that a name does not exist for as long as the zone's minimum says, too.
@@ -136,34 +146,21 @@ var brokenExamples = []struct {
 	},
 }
 
-// With one setting of an example left out, check names the step and has what to write.
+// With one setting of an example wrong, check names the step and has what to write.
 func TestExamplesBroken(t *testing.T) {
 	t.Parallel()
-	start := map[string]func(*recipe){
-		"knot": (*recipe).startKnotExample, "bind": (*recipe).startBINDExample, "powerdns": (*recipe).startPowerDNSExample,
-	}
-	variables := map[string]string{"knot": "KNOT_KEY", "bind": "BIND_KEY", "powerdns": "POWERDNS_KEY"}
 	for _, test := range brokenExamples {
 		t.Run(test.example+"/"+test.name, func(t *testing.T) {
 			t.Parallel()
-			r := newRecipe(t)
-			r.edits = joined(test.replace, map[string]string{siteOfExamples: ""}) // it would obtain a certificate
-			start[test.example](r)
-			env := harness.Env{variables[test.example]: exampleSecret}
-			if test.secret != "" {
-				env[variables[test.example]] = test.secret
-			}
-			r.startService(env)
+			r, env := startBroken(t, test.example, test.replace, test.secret)
 			r.service.Accept(func(e harness.Entry) bool {
 				return test.step != "" && (e.Logger == "bestdns.audit" || e.Message == "reading failed")
 			})
-			report, code := r.check(env)
 			if test.step == "" {
-				if code != 0 || slices.ContainsFunc(report.Steps, func(s checkStep) bool { return s.Status != "ok" && s.Status != "not checked" }) {
-					t.Errorf("exit code %d: %v", code, report)
-				}
+				r.assertChecksOK(env)
 				return
 			}
+			report, _ := r.check(env)
 			i := slices.IndexFunc(report.Steps, func(s checkStep) bool {
 				return (s.Step == test.step || s.Step == test.orStep) && s.Status == test.status
 			})
@@ -178,5 +175,52 @@ func TestExamplesBroken(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// startBroken runs an example with changes and without its site, which would obtain a
+// certificate, and with another secret in the service's environment unless that is "".
+func startBroken(t *testing.T, example string, changes map[string]string, secret string) (r *recipe, env harness.Env) {
+	t.Helper()
+	secretOr := func(right string) string { return cmp.Or(secret, right) }
+	edits := joined(changes, map[string]string{siteOfExamples: ""})
+	if example == "secondaries" {
+		r, env = newRecipe(t, 2), harness.Env{"TRANSFER_KEY": secretOr(exampleSecondarySecret)}
+		r.edits = edits
+		r.startSecondariesExample()
+		return r, env
+	}
+	r = newRecipe(t, 1)
+	r.edits = edits
+	switch example {
+	case "knot":
+		r.startKnotExample()
+		env = harness.Env{"KNOT_KEY": secretOr(exampleSecret)}
+	case "bind":
+		r.startBINDExample()
+		env = harness.Env{"BIND_KEY": secretOr(exampleSecret)}
+	case "powerdns":
+		r.startPowerDNSExample()
+		env = harness.Env{"POWERDNS_KEY": secretOr(exampleSecret)}
+	}
+	r.startService(env)
+	return r, env
+}
+
+// assertChecksOK fails the test unless check finds nothing to say, at one of some tries: on
+// a busy machine, a server may be late by itself.
+func (r *recipe) assertChecksOK(env harness.Env) {
+	r.t.Helper()
+	const tries = 3
+	for try := 1; ; try++ {
+		report, code := r.check(env)
+		found := slices.DeleteFunc(report.Steps, func(s checkStep) bool { return s.Status == "ok" || s.Status == "not checked" })
+		if code == 0 && len(found) == 0 {
+			return
+		}
+		if try == tries {
+			r.t.Errorf("exit code %d: %v", code, found)
+			return
+		}
 	}
 }

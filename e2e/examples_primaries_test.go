@@ -40,19 +40,22 @@ const (
 	exampleSecondarySecret = "0ulkRXUzJDwoR4cBvOKDBudBqOAHX0DPgRSmCOH9WyA="
 )
 
-// newRecipe makes the world, before any name server of the zone runs.
-func newRecipe(t *testing.T) *recipe {
+// newRecipe makes the world, in which no name server of the zone runs yet. ns1 is the example's
+// 192.0.2.1, or another one that is given by its last number, and ns2 is the next.
+func newRecipe(t *testing.T, ns1 int) *recipe {
 	t.Helper()
 	r := &recipe{World: harness.NewWorld(t), t: t, net53: harness.NewLoopbackNet(t)}
 	r.zone = harness.Zone{Name: "example.com", Key: harness.Key{Name: "bestdns", Secret: exampleSecret}}
 	for i := range 2 {
-		r.zone.Primaries = append(r.zone.Primaries, fmt.Sprintf("%s.%d:53", r.net53, 1+i))
+		r.zone.Primaries = append(r.zone.Primaries, fmt.Sprintf("%s.%d:53", r.net53, ns1+i))
 	}
 	root := r.net53 + ".53"
 	above := make(harness.Authority)
 	above.Host(t, ".", ". 3600 NS root.invalid.", "root.invalid. 3600 A "+root, "com. 3600 NS ns.com.", "ns.com. 3600 A "+root)
 	above.Host(t, "com", append(r.zone.Delegation(), "com. 3600 NS ns.com.", "ns.com. 3600 A "+root)...)
 	above.Serve(t, root+":53")
+	r.Resolver.Addr = harness.Caches[0].Start(t, root, "", "com")
+	r.Pebble = harness.NewPebble(t, r.Resolver.Addr)
 	return r
 }
 
@@ -62,10 +65,7 @@ func (r *recipe) copy(name string, replace map[string]string) {
 	r.t.Helper()
 	r.dir = copyExample(r.t, r.World, name, joined(withAPI(r.t, r.World, "dns.example.com"), map[string]string{
 		"dns bestdns\n":                 "dns bestdns\n\t\tresolvers {$RESOLVER}\n",
-		"zone example.com {\n\t":        "zone example.com {\n\t\t\tresolvers {$RESOLVER}\n\t",
 		"certificates web1.example.com": "certificates under example.com",
-		"ns1  A    192.0.2.1":           "ns1 A " + r.net53 + ".1",
-		"ns2  A    192.0.2.2":           "ns2 A " + r.net53 + ".2",
 	}, replace))
 	for old, new := range r.edits {
 		r.edit(strings.ReplaceAll(old, "NET53", r.net53), strings.ReplaceAll(new, "NET53", r.net53))
@@ -92,14 +92,6 @@ func (r *recipe) edit(old, new string) {
 
 // file returns the path of a file of the copy.
 func (r *recipe) file(name string) string { return filepath.Join(r.dir, name) }
-
-// runs notes the name servers, and starts the resolver and a CA that asks it.
-func (r *recipe) runs(servers ...*harness.Process) {
-	r.t.Helper()
-	r.servers = servers
-	r.Resolver.Addr = harness.Caches[0].Start(r.t, r.net53+".53", "", r.zone.Name)
-	r.Pebble = harness.NewPebble(r.t, r.Resolver.Addr)
-}
 
 // startService runs the example's Caddyfile.
 func (r *recipe) startService(env harness.Env) {
@@ -157,12 +149,13 @@ func (r *recipe) assertClosed() {
 func (r *recipe) startKnotExample() {
 	r.t.Helper()
 	rundirs := []string{r.t.TempDir(), r.t.TempDir()}
-	folders := func(i int) string {
-		return fmt.Sprintf("\n    rundir: %[1]s\n\ndatabase:\n    storage: %[1]s\n\ntemplate:\n  - id: default\n    storage: %[1]s\n", rundirs[i])
-	}
+	folders := func(i int) string { return strings.ReplaceAll(knotFolders, "DIR", rundirs[i]) }
 	r.copy("knot", map[string]string{
-		"listen: [ 127.0.0.1@53, 192.0.2.1@53 ]\n": "listen: " + r.net53 + ".1@53" + folders(0),
-		"listen: 192.0.2.2@53\n":                   "listen: " + r.net53 + ".2@53" + folders(1),
+		"zone example.com {\n":                     "zone example.com {\n\t\t\tresolvers {$RESOLVER}\n",
+		"ns1  A    192.0.2.1":                      "ns1 A " + r.net53 + ".1",
+		"ns2  A    192.0.2.2":                      "ns2 A " + r.net53 + ".2",
+		"listen: [ 127.0.0.1@53, 192.0.2.1@53 ]\n": "listen: " + r.net53 + ".1@53\n" + folders(0),
+		"listen: 192.0.2.2@53\n":                   "listen: " + r.net53 + ".2@53\n" + folders(1),
 		"address: 192.0.2.1@53":                    "address: " + r.net53 + ".1@53",
 		"address: 192.0.2.2@53":                    "address: " + r.net53 + ".2@53",
 		"[ 192.0.2.1 ]":                            "[ 127.0.0.1 ]",
@@ -170,11 +163,23 @@ func (r *recipe) startKnotExample() {
 		"notify 192.0.2.2\n":                       "notify " + r.net53 + ".2\n",
 	})
 	moveFile(r.t, r.file("example.com.zone"), rundirs[0])
-	r.runs(
+	r.servers = append(r.servers,
 		harness.StartServer(r.t, r.zone.Primaries[0], r.zone.Name, r.dir, "knot", "knotd", "-c", r.file("knot.conf")),
 		harness.StartServer(r.t, r.zone.Primaries[1], r.zone.Name, r.dir, "knot", "knotd", "-c", r.file("secondary.conf")),
 	)
 }
+
+// knotFolders are settings with which Knot runs beside others.
+const knotFolders = `
+    rundir: "DIR"
+
+database:
+    storage: "DIR"
+
+template:
+  - id: default
+    storage: "DIR"
+`
 
 // startBINDExample runs BIND and NSD of examples/bind.
 func (r *recipe) startBINDExample() {
@@ -183,18 +188,21 @@ func (r *recipe) startBINDExample() {
 	// BIND listens only at addresses that an interface has.
 	harness.Relay(r.t, r.zone.Primaries[0], listen)
 	r.copy("bind", map[string]string{
-		"options {\n": "controls { };\noptions {\n\tpid-file none;\n\tsession-keyfile none;\n\tlock-file none;\n\tlisten-on-v6 { none; };\n",
+		"zone example.com {\n":                         "zone example.com {\n\t\t\tresolvers {$RESOLVER}\n",
+		"ns1  A    192.0.2.1":                          "ns1 A " + r.net53 + ".1",
+		"ns2  A    192.0.2.2":                          "ns2 A " + r.net53 + ".2",
+		"options {\n":                                  "controls { };\noptions {\n\tpid-file none;\n\tsession-keyfile none;\n\tlock-file none;\n\tlisten-on-v6 { none; };\n",
 		"listen-on port 53 { 127.0.0.1; 192.0.2.1; };": "listen-on port " + harness.Port(r.t, listen) + " { 127.0.0.1; };",
-		`"/var/lib/bind"`:            `"` + bind + `"`,
-		"also-notify { 192.0.2.2 ":   "also-notify { " + r.net53 + ".2 ",
-		"ip-address: 192.0.2.2@53\n": "ip-address: " + r.net53 + ".2@53" + strings.ReplaceAll(nsdFolders, "DIR", nsd),
-		"request-xfr: 192.0.2.1@53":  "request-xfr: " + r.net53 + ".1@53",
-		"allow-notify: 192.0.2.1 ":   "allow-notify: 127.0.0.1 ",
-		"primary 127.0.0.1:53 {":     "primary " + r.net53 + ".1:53 {",
-		"notify 192.0.2.2\n":         "notify " + r.net53 + ".2\n",
+		`"/var/lib/bind"`:                              `"` + bind + `"`,
+		"also-notify { 192.0.2.2 ":                     "also-notify { " + r.net53 + ".2 ",
+		"ip-address: 192.0.2.2@53\n":                   "ip-address: " + r.net53 + ".2@53" + strings.ReplaceAll(nsdFolders, "DIR", nsd),
+		"request-xfr: 192.0.2.1@53":                    "request-xfr: " + r.net53 + ".1@53",
+		"allow-notify: 192.0.2.1 ":                     "allow-notify: 127.0.0.1 ",
+		"primary 127.0.0.1:53 {":                       "primary " + r.net53 + ".1:53 {",
+		"notify 192.0.2.2\n":                           "notify " + r.net53 + ".2\n",
 	})
 	moveFile(r.t, r.file("example.com.zone"), bind)
-	r.runs(
+	r.servers = append(r.servers,
 		harness.StartServer(r.t, listen, r.zone.Name, r.dir, "bind9", "named", "-g", "-n", "1", "-c", r.file("named.conf")),
 		harness.StartServer(r.t, r.zone.Primaries[1], r.zone.Name, r.dir, "nsd", "nsd", "-d", "-c", r.file("nsd.conf")),
 	)
@@ -223,6 +231,9 @@ func (r *recipe) startPowerDNSExample() {
 	r.t.Helper()
 	database := harness.StartPowerDNSDatabase(r.t)
 	r.copy("powerdns", map[string]string{
+		"zone example.com {\n": "zone example.com {\n\t\t\tresolvers {$RESOLVER}\n",
+		"ns1  A    192.0.2.1":  "ns1 A " + r.net53 + ".1",
+		"ns2  A    192.0.2.2":  "ns2 A " + r.net53 + ".2",
 		"gpgsql-host=192.0.2.30\ngpgsql-dbname=pdns\ngpgsql-user=pdns\n": database + "\nsecurity-poll-suffix=\n",
 		"allow-dnsupdate-from=192.0.2.10":                                "allow-dnsupdate-from=127.0.0.1",
 		"primary 192.0.2.1 192.0.2.2 {":                                  "primary " + r.net53 + ".1 " + r.net53 + ".2 {",
@@ -230,13 +241,11 @@ func (r *recipe) startPowerDNSExample() {
 	})
 	harness.Debian(r.t, "pdnsutil", "pdns-server")
 	harness.RunScript(r.t, "zone.sh", r.dir, harness.Env{"POWERDNS_KEY": exampleSecret})
-	var servers []*harness.Process
 	for _, addr := range r.zone.Primaries {
-		servers = append(servers, harness.StartServer(r.t, addr, r.zone.Name, r.dir, "pdns-server", "pdns_server",
+		r.servers = append(r.servers, harness.StartServer(r.t, addr, r.zone.Name, r.dir, "pdns-server", "pdns_server",
 			"--config-dir=.", "--local-address="+strings.TrimSuffix(addr, ":53"), "--socket-dir="+r.t.TempDir(),
 			"--daemon=no", "--guardian=no", "--disable-syslog", "--write-pid=no"))
 	}
-	r.runs(servers...)
 }
 
 func moveFile(t testing.TB, file, dir string) {
@@ -246,7 +255,7 @@ func moveFile(t testing.TB, file, dir string) {
 
 func TestExampleKnot(t *testing.T) {
 	t.Parallel()
-	r := newRecipe(t)
+	r := newRecipe(t, 1)
 	r.startKnotExample()
 	r.startService(harness.Env{"KNOT_KEY": exampleSecret})
 	r.obtain(20)
@@ -262,7 +271,7 @@ func TestExampleKnot(t *testing.T) {
 
 func TestExampleBIND(t *testing.T) {
 	t.Parallel()
-	r := newRecipe(t)
+	r := newRecipe(t, 1)
 	r.startBINDExample()
 	r.startService(harness.Env{"BIND_KEY": exampleSecret})
 	r.obtain(20)
@@ -273,7 +282,7 @@ func TestExampleBIND(t *testing.T) {
 // One of both PowerDNS is killed each second, and certificates do not notice.
 func TestExamplePowerDNS(t *testing.T) {
 	t.Parallel()
-	r := newRecipe(t)
+	r := newRecipe(t, 1)
 	r.startPowerDNSExample()
 	r.startService(harness.Env{"POWERDNS_KEY": exampleSecret})
 	// What a server was about to do when it was killed, its client asks for once more.
