@@ -214,7 +214,7 @@ func TestCheck(t *testing.T) {
 	}
 	report, code = w.checkJSON(t, "*."+harness.HostedZone, "--address", w.caddy.Admin)
 	want = slices.Concat([]string{"resolver: ok", "service: ok", "write: ok", "cname: ok", "caa: ok"}, checkedZone,
-		[]string{"seen: ok", "resolved: ok", "account: note", "removed: ok"})
+		[]string{"read back: ok", "seen: ok", "resolved: ok", "account: note", "removed: ok"})
 	if diff := cmp.Diff(want, report.summary()); diff != "" || code != 0 {
 		t.Errorf("a hosted domain in process: exit code %d (-want +got):\n%s", code, diff)
 	}

@@ -71,6 +71,13 @@ func startInThisProcess(t *testing.T, token string) string {
 		zones = append(zones, object{"name": name + ".example", "provider": object{"name": "e2e_" + name}})
 		allowed = append(allowed, "under "+name+".example")
 	}
+	others, othersAt := make(harness.Authority), harness.FreeAddr(t)
+	others.Host(t, "lags.example")
+	others.Serve(t, othersAt)
+	zones = append(zones,
+		object{"name": "lags.example", "provider": object{"name": "e2e_works"}, "servers": []string{othersAt}, "wait": "1s"},
+		object{"name": "refuses.example", "primary": object{"addresses": []string{othersAt}}})
+	allowed = append(allowed, "under lags.example", "under refuses.example")
 	config, err := json.Marshal(object{
 		"admin":   object{"disabled": true, "config": object{"persist": false}},
 		"logging": object{"logs": object{"default": object{"writer": object{"output": "discard"}}}},
@@ -114,6 +121,7 @@ func TestDefinition(t *testing.T) {
 	type header = map[string]string
 	right := header{"Authorization": "Bearer " + token, "Content-Type": "application/json"}
 	early := header{"Authorization": right["Authorization"], "Content-Type": "application/json", "Early-Data": "1"}
+	hurry := header{"Authorization": right["Authorization"], "Content-Type": "application/json", "Prefer": "wait=0"}
 	steps := []struct {
 		method, path, body string
 		header             header
@@ -132,6 +140,14 @@ func TestDefinition(t *testing.T) {
 		{"PATCH", records(harness.Elsewhere), `{"append":[{"name":"_acme-challenge","type":"TXT","data":"LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"}]}`, right, "200"},
 		{"PATCH", records(harness.HostedZone), `{"delete":[{"name":"x"},{"name":"y","data":"z"}]}`, right, "200"},
 		{"PATCH", records("works.example"), `{"append":` + txt + `}`, right, "200"},
+		{"PATCH", records("lags.example"), `{"append":` + txt + `}`, right, "200"},
+		{"PATCH", records("lags.example"), `{"append":` + txt + `}`, hurry, "200"},
+		{"POST", "/v1/zones/lags.example/wait", `{"append":` + txt + `}`, hurry, "200"},
+		{"POST", "/v1/zones/works.example/wait", `{"set":` + txt + `}`, right, "200"},
+		{"POST", "/v1/zones/works.example/wait", `{}`, right, "400 bad-request"},
+		{"POST", "/v1/zones/example.net/wait", `{"append":` + txt + `}`, right, "404 zone-not-found"},
+		{"POST", "/v1/zones/works.example/wait", `{"append":` + txt + `}`, nil, "401 unauthorized"},
+		{"PATCH", records("refuses.example"), `{"append":` + txt + `}`, right, "502 primary-refuses"},
 		{"GET", records(harness.HostedZone) + "?colour=blue", "", right, "400 bad-request"},
 		{"PATCH", records(harness.HostedZone), `{"Append":` + txt + `}`, right, "400 bad-request"},
 		{"PATCH", records(harness.HostedZone), `{"append":` + txt + `,"delete":[]}`, right, "400 bad-request"},

@@ -54,16 +54,26 @@ func StartMonitored(t testing.TB) *Monitored {
 	return m
 }
 
-// startPartner runs a DNS server that takes updates, and as long as it is told to
-// fail answers SERVFAIL.
+// startPartner runs a DNS server that takes updates, and serves the last TXT record that one had. As
+// long as it is told to fail it answers SERVFAIL.
 func startPartner(t testing.TB, fails *atomic.Bool) (addr, key string) {
 	t.Helper()
 	secret := make([]byte, 32)
 	rand.Read(secret)
 	key = base64.StdEncoding.EncodeToString(secret)
 	listener, packets := harness.ListenBoth(t)
+	var last atomic.Pointer[dns.TXT]
 	handle := func(w dns.ResponseWriter, q *dns.Msg) {
 		answer := new(dns.Msg).SetReply(q)
+		answer.Authoritative = true
+		for _, rr := range q.Ns {
+			if txt, ok := rr.(*dns.TXT); ok && q.Opcode == dns.OpcodeUpdate {
+				last.Store(txt)
+			}
+		}
+		if txt := last.Load(); txt != nil && q.Opcode == dns.OpcodeQuery && txt.Hdr.Name == q.Question[0].Name {
+			answer.Answer = []dns.RR{txt}
+		}
 		if fails.Load() {
 			answer.Rcode = dns.RcodeServerFailure
 		}

@@ -149,6 +149,7 @@ func TestMonitoringNames(t *testing.T) {
 	m := StartMonitored(t)
 	m.renew(t, "web", "www", "acme.example", 0)
 	m.change(t, "web", "acme.example", api.Change{Append: []api.Record{harness.Text("_acme-challenge.left", strings.Repeat("x", 43))}})
+	m.change(t, "partner", "partner.example", api.Change{Append: []api.Record{harness.Text("served", "text")}})
 	metrics := m.exposed(t)
 
 	used := make(map[string]bool)

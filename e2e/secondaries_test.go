@@ -114,14 +114,14 @@ func (p *primary) waitStatus(t *testing.T, what string, good func(nameserver.Sec
 	}
 }
 
-func transferKey(t *testing.T, secret string) (tsig.Key, harness.SecondaryKey) {
+func transferKey(t *testing.T, secret string) (tsig.Key, harness.FollowerKey) {
 	t.Helper()
 	octets := base64.StdEncoding.EncodeToString([]byte("32 octets of a secret, " + secret))
 	key, err := tsig.NewKey("transfer.key", dns.HmacSHA256, octets)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return key, harness.SecondaryKey{Name: "transfer.key", Secret: octets}
+	return key, harness.FollowerKey{Name: "transfer.key", Secret: octets}
 }
 
 // late is how long a change may take to be at a secondary on a machine that does other things
@@ -134,7 +134,7 @@ const late = 700 * time.Millisecond
 // that was changed.
 func TestSecondaries(t *testing.T) {
 	t.Parallel()
-	for _, kind := range harness.SecondaryKinds {
+	for _, kind := range harness.FollowerKinds {
 		for _, signed := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, signed %v", kind, signed), func(t *testing.T) { followPrimary(t, kind, signed) })
 		}
@@ -143,13 +143,13 @@ func TestSecondaries(t *testing.T) {
 
 func followPrimary(t *testing.T, kind string, signed bool) {
 	var key tsig.Key
-	var theirs harness.SecondaryKey
+	var theirs harness.FollowerKey
 	if signed {
 		key, theirs = transferKey(t, "the first")
 	}
 	p := newPrimary(t)
 	addr := harness.FreeAddr(t)
-	s := harness.NewSecondary(t, kind, addr, transferredZone, p.addr, theirs)
+	s := harness.NewFollower(t, kind, addr, transferredZone, p.addr, theirs)
 	to := nameserver.Transfer{Address: netip.MustParseAddrPort(addr), Key: key}
 	p.serve(t, to)
 	p.change(t, "first")
@@ -206,7 +206,7 @@ func followPrimary(t *testing.T, kind string, signed bool) {
 
 // changeKey gives the primary another secret: the secondary gets nothing until it has the same
 // again, and both sides say why.
-func changeKey(t *testing.T, p *primary, s *harness.Secondary, to nameserver.Transfer) {
+func changeKey(t *testing.T, p *primary, s *harness.Follower, to nameserver.Transfer) {
 	t.Helper()
 	other := to
 	other.Key, _ = transferKey(t, "another")
@@ -223,7 +223,7 @@ func changeKey(t *testing.T, p *primary, s *harness.Secondary, to nameserver.Tra
 }
 
 // compareZones compares what both have.
-func compareZones(t *testing.T, p *primary, addr string, s *harness.Secondary) {
+func compareZones(t *testing.T, p *primary, addr string, s *harness.Follower) {
 	t.Helper()
 	s.WaitSerial(p.serial(t))
 	z, _ := p.Snapshot(p.zone.Name)
@@ -274,7 +274,7 @@ func TestLargeZoneAtSecondaries(t *testing.T) {
 			}
 			key, theirs := transferKey(t, "of many records")
 			addr := harness.FreeAddr(t)
-			s := harness.NewSecondary(t, kind, addr, transferredZone, p.addr, theirs)
+			s := harness.NewFollower(t, kind, addr, transferredZone, p.addr, theirs)
 			p.serve(t, nameserver.Transfer{Address: netip.MustParseAddrPort(addr), Key: key})
 			s.Start()
 			t.Logf("%d records are served %v after the start", names, s.WaitSerial(p.serial(t)).Round(time.Millisecond))

@@ -13,9 +13,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Secondary is a name server of others that has one zone from a primary. It can be stopped
+// Follower is a name server of others that has one zone from a primary. It can be stopped
 // and started again.
-type Secondary struct {
+type Follower struct {
 	Name, Addr string
 
 	t       testing.TB
@@ -27,14 +27,14 @@ type Secondary struct {
 	log     LockedBuffer
 }
 
-// SecondaryKey is a TSIG key of hmac-sha256; the zero value is none.
-type SecondaryKey struct{ Name, Secret string }
+// FollowerKey is a TSIG key of hmac-sha256; the zero value is none.
+type FollowerKey struct{ Name, Secret string }
 
 // secondaryZone is what a configuration is made of.
 type secondaryZone struct {
 	dir, addr     string
 	zone, primary string // name without a final dot, address
-	key           SecondaryKey
+	key           FollowerKey
 }
 
 // secondaryProgram is how one kind of server is run.
@@ -44,8 +44,8 @@ type secondaryProgram struct {
 	args      func(z secondaryZone, config string) []string
 }
 
-// SecondaryKinds are the servers that can be secondaries.
-var SecondaryKinds = []string{"Knot", "NSD", "BIND", "PowerDNS"}
+// FollowerKinds are the servers that can be secondaries.
+var FollowerKinds = []string{"Knot", "NSD", "BIND", "PowerDNS"}
 
 var secondaryPrograms = map[string]secondaryProgram{
 	"Knot": {
@@ -72,12 +72,12 @@ var secondaryPrograms = map[string]secondaryProgram{
 	},
 }
 
-// NewSecondary prepares a secondary of a kind for a zone of the primary at an address. It is
+// NewFollower prepares a secondary of a kind for a zone of the primary at an address. It is
 // yet to be started.
-func NewSecondary(t testing.TB, kind, addr, zone, primary string, key SecondaryKey) *Secondary {
+func NewFollower(t testing.TB, kind, addr, zone, primary string, key FollowerKey) *Follower {
 	t.Helper()
 	program := secondaryPrograms[kind]
-	s := &Secondary{
+	s := &Follower{
 		Name: kind, Addr: addr, t: t, program: program,
 		zone: secondaryZone{dir: t.TempDir(), addr: addr, zone: strings.TrimSuffix(zone, "."), primary: primary, key: key},
 	}
@@ -98,7 +98,7 @@ func NewSecondary(t testing.TB, kind, addr, zone, primary string, key SecondaryK
 }
 
 // Start starts it, and returns before it answers.
-func (s *Secondary) Start() {
+func (s *Follower) Start() {
 	s.t.Helper()
 	s.cmd = exec.Command(s.program.binary(s.t), s.program.args(s.zone, s.config)...)
 	s.cmd.Dir = s.zone.dir
@@ -114,7 +114,7 @@ func (s *Secondary) Start() {
 }
 
 // Stop ends it, if it runs.
-func (s *Secondary) Stop() {
+func (s *Follower) Stop() {
 	if s.cmd == nil {
 		return
 	}
@@ -131,14 +131,14 @@ func (s *Secondary) Stop() {
 }
 
 // Pause has it do nothing until Resume.
-func (s *Secondary) Pause()  { s.signal(syscall.SIGSTOP) }
-func (s *Secondary) Resume() { s.signal(syscall.SIGCONT) }
+func (s *Follower) Pause()  { s.signal(syscall.SIGSTOP) }
+func (s *Follower) Resume() { s.signal(syscall.SIGCONT) }
 
-func (s *Secondary) signal(sig syscall.Signal) { _ = syscall.Kill(-s.cmd.Process.Pid, sig) }
+func (s *Follower) signal(sig syscall.Signal) { _ = syscall.Kill(-s.cmd.Process.Pid, sig) }
 
 // WaitSerial waits until it serves the zone with a serial, or a later one, and returns how long
 // that took.
-func (s *Secondary) WaitSerial(serial uint32) time.Duration {
+func (s *Follower) WaitSerial(serial uint32) time.Duration {
 	s.t.Helper()
 	question := new(dns.Msg).SetQuestion(dns.Fqdn(s.zone.zone), dns.TypeSOA)
 	return s.wait(question, func(m *dns.Msg) bool {
@@ -151,7 +151,7 @@ func (s *Secondary) WaitSerial(serial uint32) time.Duration {
 }
 
 // WaitText waits until it serves a text at a name of the zone, and returns how long that took.
-func (s *Secondary) WaitText(name, text string) time.Duration {
+func (s *Follower) WaitText(name, text string) time.Duration {
 	s.t.Helper()
 	question := new(dns.Msg).SetQuestion(dns.Fqdn(name+"."+s.zone.zone), dns.TypeTXT)
 	return s.wait(question, func(m *dns.Msg) bool {
@@ -165,7 +165,7 @@ func (s *Secondary) WaitText(name, text string) time.Duration {
 }
 
 // Serial returns that of the zone as it serves it.
-func (s *Secondary) Serial() uint32 {
+func (s *Follower) Serial() uint32 {
 	s.t.Helper()
 	question := new(dns.Msg).SetQuestion(dns.Fqdn(s.zone.zone), dns.TypeSOA)
 	answer, _, err := new(dns.Client).Exchange(question, s.Addr)
@@ -176,13 +176,13 @@ func (s *Secondary) Serial() uint32 {
 }
 
 // Answers reports whether it answers for the zone, right or wrong.
-func (s *Secondary) Answers() bool {
+func (s *Follower) Answers() bool {
 	question := new(dns.Msg).SetQuestion(dns.Fqdn(s.zone.zone), dns.TypeSOA)
 	_, _, err := (&dns.Client{Timeout: time.Second}).Exchange(question, s.Addr)
 	return err == nil
 }
 
-func (s *Secondary) wait(question *dns.Msg, good func(*dns.Msg) bool) time.Duration {
+func (s *Follower) wait(question *dns.Msg, good func(*dns.Msg) bool) time.Duration {
 	s.t.Helper()
 	began := time.Now()
 	client := &dns.Client{Timeout: 500 * time.Millisecond}
