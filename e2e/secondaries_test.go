@@ -114,14 +114,14 @@ func (p *primary) waitStatus(t *testing.T, what string, good func(nameserver.Sec
 	}
 }
 
-func transferKey(t *testing.T, secret string) (tsig.Key, harness.FollowerKey) {
+func transferKey(t *testing.T, secret string) (tsig.Key, harness.Key) {
 	t.Helper()
 	octets := base64.StdEncoding.EncodeToString([]byte("32 octets of a secret, " + secret))
 	key, err := tsig.NewKey("transfer.key", dns.HmacSHA256, octets)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return key, harness.FollowerKey{Name: "transfer.key", Secret: octets}
+	return key, harness.Key{Name: "transfer.key", Secret: octets}
 }
 
 // late is how long a change may take to be at a secondary on a machine that does other things
@@ -143,17 +143,17 @@ func TestSecondaries(t *testing.T) {
 
 func followPrimary(t *testing.T, kind string, signed bool) {
 	var key tsig.Key
-	var theirs harness.FollowerKey
+	var theirs harness.Key
 	if signed {
 		key, theirs = transferKey(t, "the first")
 	}
 	p := newPrimary(t)
 	addr := harness.FreeAddr(t)
-	s := harness.NewFollower(t, kind, addr, transferredZone, p.addr, theirs)
+	s := harness.NewFollower(t, kind, harness.Secondary{Zone: transferredZone, Addr: addr, Primary: p.addr, Key: theirs})
 	to := nameserver.Transfer{Address: netip.MustParseAddrPort(addr), Key: key}
 	p.serve(t, to)
 	p.change(t, "first")
-	s.Start()
+	s.Launch()
 	t.Logf("first served after %v", s.WaitSerial(p.serial(t)).Round(time.Millisecond))
 	p.waitStatus(t, "told of it", func(s nameserver.SecondaryStatus) bool { return s.Known && s.Waiting.IsZero() })
 
@@ -189,7 +189,7 @@ func followPrimary(t *testing.T, kind string, signed bool) {
 	s.Stop()
 	text, _ = p.change(t, "stopped")
 	p.waitStatus(t, "gone", func(s nameserver.SecondaryStatus) bool { return !s.Silent.IsZero() })
-	s.Start()
+	s.Launch()
 	for !s.Answers() {
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -274,9 +274,9 @@ func TestLargeZoneAtSecondaries(t *testing.T) {
 			}
 			key, theirs := transferKey(t, "of many records")
 			addr := harness.FreeAddr(t)
-			s := harness.NewFollower(t, kind, addr, transferredZone, p.addr, theirs)
+			s := harness.NewFollower(t, kind, harness.Secondary{Zone: transferredZone, Addr: addr, Primary: p.addr, Key: theirs})
 			p.serve(t, nameserver.Transfer{Address: netip.MustParseAddrPort(addr), Key: key})
-			s.Start()
+			s.Launch()
 			t.Logf("%d records are served %v after the start", names, s.WaitSerial(p.serial(t)).Round(time.Millisecond))
 			s.WaitText("_acme-challenge.n99999", fmt.Sprintf("gfj9Xq-Rg85nM-%029d", 99_999))
 			before := p.counts()

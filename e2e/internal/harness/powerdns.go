@@ -52,9 +52,9 @@ func (p powerDNS) util(args ...string) {
 	}
 }
 
-func (p powerDNS) start(name, zone string) *Process {
+func (p powerDNS) process(name, zone string) *Process {
 	p.t.Helper()
-	return startProcess(p.t, name, func() *exec.Cmd { return exec.Command(p.binary, "--config-dir="+p.dir) }, serves(p.addr, zone))
+	return newProcess(p.t, name, func() *exec.Cmd { return exec.Command(p.binary, "--config-dir="+p.dir) }, serves(p.addr, zone))
 }
 
 // StartPowerDNSDatabase runs PostgreSQL with the empty tables of PowerDNS, and returns the
@@ -93,7 +93,7 @@ allow-axfr-ips=%s
 				p.fill(zone)
 			}
 		}
-		processes = append(processes, p.start(fmt.Sprintf("PowerDNS %d of %d", i+1, len(z.Primaries)), z.Name))
+		processes = append(processes, started(p.process(fmt.Sprintf("PowerDNS %d of %d", i+1, len(z.Primaries)), z.Name)))
 	}
 	return processes
 }

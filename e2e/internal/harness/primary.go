@@ -86,7 +86,7 @@ func StartBINDPrimary(t testing.TB, z Zone, notifyDelay time.Duration) *Process 
 	also-notify { %s };
 };
 `, z.Name, file, z.Key.Name, transfer, int(notifyDelay.Seconds()), bindServers(z.Secondaries, Key{}))
-	return startBIND(t, "BIND as primary", dir, z.Primaries[0], z.Name, z.Key, c.String())
+	return started(newBIND(t, "BIND as primary", dir, z.Primaries[0], z.Name, z.Key, c.String()))
 }
 
 // bindServers is a list of servers as BIND has them, each asked with the key if there is one.
@@ -103,11 +103,11 @@ func bindServers(addrs []string, key Key) string {
 	return c.String()
 }
 
-// startBIND runs BIND with a zone, and with what tests need that it refuses by default: names
+// newBIND prepares BIND with a zone, and with what tests need that it refuses by default: names
 // with "_" of addresses, MX records without the address of the target, more than 100 records
 // of a name and type. It listens at a port of 127.0.0.1, and is relayed to from any other
 // address, where its end therefore looks like lost packets.
-func startBIND(t testing.TB, name, dir, addr, zone string, key Key, config string) *Process {
+func newBIND(t testing.TB, name, dir, addr, zone string, key Key, config string) *Process {
 	t.Helper()
 	binary, listen := Debian(t, "named", "bind9"), addr
 	if host, _ := splitAddr(addr); host != "127.0.0.1" {
@@ -138,7 +138,7 @@ controls { };
 	}
 	c.WriteString(config)
 	write(t, dir, "named.conf", c.String())
-	return startProcess(t, name, func() *exec.Cmd {
+	return newProcess(t, name, func() *exec.Cmd {
 		return exec.Command(binary, "-g", "-n", "1", "-c", filepath.Join(dir, "named.conf"))
 	}, serves(listen, zone))
 }

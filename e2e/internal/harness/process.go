@@ -26,27 +26,35 @@ type Process struct {
 	log   LockedBuffer
 }
 
-// startProcess runs it, and returns when it is up.
-func startProcess(t testing.TB, name string, command func() *exec.Cmd, up func(testing.TB, <-chan struct{})) *Process {
+// newProcess prepares it. It is yet to be started.
+func newProcess(t testing.TB, name string, command func() *exec.Cmd, up func(testing.TB, <-chan struct{})) *Process {
 	t.Helper()
 	p := &Process{name: name, command: command, up: up, t: t}
 	t.Cleanup(func() {
-		p.end(syscall.SIGTERM)
+		p.Stop()
 		if t.Failed() {
 			t.Logf("%s's log:\n%s", name, p.log.String())
 		}
 	})
+	return p
+}
+
+// startProcess runs it, and returns when it is up.
+func startProcess(t testing.TB, name string, command func() *exec.Cmd, up func(testing.TB, <-chan struct{})) *Process {
+	t.Helper()
+	p := newProcess(t, name, command, up)
 	p.Start()
 	return p
 }
 
-// Start runs a process that was killed, and waits until it is up.
+// Start runs a process that does not run, and waits until it is up.
 func (p *Process) Start() {
 	p.t.Helper()
-	p.up(p.t, p.launch())
+	p.up(p.t, p.Launch())
 }
 
-func (p *Process) launch() (ended <-chan struct{}) {
+// Launch does the same without waiting. The channel is closed when it has ended.
+func (p *Process) Launch() (ended <-chan struct{}) {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,7 +63,8 @@ func (p *Process) launch() (ended <-chan struct{}) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = new(syscall.SysProcAttr)
 	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	// Some are several processes, which are paused and killed together.
+	cmd.SysProcAttr.Setpgid, cmd.SysProcAttr.Pdeathsig = true, syscall.SIGKILL
 	if err := cmd.Start(); err != nil {
 		p.t.Fatalf("starting %s: %v", p.name, err)
 	}
@@ -65,19 +74,55 @@ func (p *Process) launch() (ended <-chan struct{}) {
 	return end
 }
 
-// Kill ends it as a failing machine does.
-func (p *Process) Kill() { p.end(syscall.SIGKILL) }
+// Kill ends it as a failing machine does, if it runs.
+func (p *Process) Kill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.kill()
+}
 
-func (p *Process) end(signal syscall.Signal) {
+func (p *Process) kill() {
+	if p.cmd == nil {
+		return
+	}
+	p.signalAll(syscall.SIGKILL)
+	<-p.ended
+	p.cmd = nil
+}
+
+// Stop ends it as a service manager does, if it runs.
+func (p *Process) Stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd == nil {
 		return
 	}
-	_ = p.cmd.Process.Signal(signal) // it may be gone
-	<-p.ended
-	p.cmd = nil
+	p.signalAll(syscall.SIGCONT)
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may be gone
+	select {
+	case <-p.ended:
+	case <-time.After(stopTimeout):
+		p.t.Errorf("%s did not end within %s", p.name, stopTimeout)
+	}
+	p.kill() // what is left of it
 }
+
+// Pause has it do nothing until Resume.
+func (p *Process) Pause() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.signalAll(syscall.SIGSTOP)
+}
+
+// Resume has it go on after Pause.
+func (p *Process) Resume() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.signalAll(syscall.SIGCONT)
+}
+
+// signalAll signals all of its processes, of which none may be left. p.mu is held.
+func (p *Process) signalAll(signal syscall.Signal) { _ = syscall.Kill(-p.cmd.Process.Pid, signal) }
 
 // write makes a file that only this user reads, and returns its path.
 func write(t testing.TB, dir, file, text string) string {

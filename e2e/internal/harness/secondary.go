@@ -43,6 +43,17 @@ func (z Zone) Secondary(n int) Secondary {
 // StartKnotSecondary runs Debian's Knot, and returns when it has the zone.
 func StartKnotSecondary(t testing.TB, s Secondary) *Process {
 	t.Helper()
+	return started(newKnotSecondary(t, s))
+}
+
+func started(p *Process) *Process {
+	p.t.Helper()
+	p.Start()
+	return p
+}
+
+func newKnotSecondary(t testing.TB, s Secondary) *Process {
+	t.Helper()
 	binary, dir := Debian(t, "knotd", "knot"), t.TempDir()
 	var c strings.Builder
 	knotServer(&c, s.Addr, dir)
@@ -59,9 +70,9 @@ func StartKnotSecondary(t testing.TB, s Secondary) *Process {
 	if s.signed() {
 		fmt.Fprintf(&c, "  - id: key\n    address: [%s]\n    key: %s\n    action: notify\n", from, s.Key.Name)
 	}
-	fmt.Fprintf(&c, "zone:\n  - domain: %s\n    storage: %q\n    zonefile-sync: -1\n    master: primary\n    acl: [%s]\n", s.Zone, dir, acls)
+	fmt.Fprintf(&c, "zone:\n  - domain: %s\n    storage: %q\n    zonefile-sync: -1\n    zonefile-load: none\n    journal-content: all\n    master: primary\n    acl: [%s]\n", s.Zone, dir, acls)
 	config := write(t, dir, "knot.conf", c.String())
-	return startProcess(t, "Knot as secondary", func() *exec.Cmd { return exec.Command(binary, "-c", config) }, serves(s.Addr, s.Zone))
+	return newProcess(t, "Knot as secondary", func() *exec.Cmd { return exec.Command(binary, "-c", config) }, serves(s.Addr, s.Zone))
 }
 
 // NSDReload is NSD's default for xfrd-reload-timeout.
@@ -70,6 +81,11 @@ const NSDReload = time.Second
 // StartNSDSecondary runs Debian's NSD, and returns when it has the zone. It serves what it
 // has transferred at most once in so long, in whole seconds.
 func StartNSDSecondary(t testing.TB, s Secondary, reload time.Duration) *Process {
+	t.Helper()
+	return started(newNSDSecondary(t, s, reload))
+}
+
+func newNSDSecondary(t testing.TB, s Secondary, reload time.Duration) *Process {
 	t.Helper()
 	binary, dir := Debian(t, "nsd", "nsd"), t.TempDir()
 	var c strings.Builder
@@ -105,15 +121,20 @@ remote-control:
 		}
 	}
 	config := write(t, dir, "nsd.conf", c.String())
-	return startProcess(t, "NSD as secondary", func() *exec.Cmd { return exec.Command(binary, "-d", "-c", config) }, serves(s.Addr, s.Zone))
+	return newProcess(t, "NSD as secondary", func() *exec.Cmd { return exec.Command(binary, "-d", "-c", config) }, serves(s.Addr, s.Zone))
 }
 
 // StartBINDSecondary runs Debian's BIND, and returns when it has the zone.
 func StartBINDSecondary(t testing.TB, s Secondary) *Process {
 	t.Helper()
+	return started(newBINDSecondary(t, s))
+}
+
+func newBINDSecondary(t testing.TB, s Secondary) *Process {
+	t.Helper()
 	dir := t.TempDir()
 	host, _ := splitAddr(s.Addr)
-	return startBIND(t, "BIND as secondary", dir, s.Addr, s.Zone, s.Key, fmt.Sprintf(`zone %q {
+	return newBIND(t, "BIND as secondary", dir, s.Addr, s.Zone, s.Key, fmt.Sprintf(`zone %q {
 	type secondary;
 	file "zone";
 	primaries { %s };
@@ -127,6 +148,11 @@ func StartBINDSecondary(t testing.TB, s Secondary) *Process {
 // StartPowerDNSSecondary runs Debian's PowerDNS with an SQLite database, and returns when
 // it has the zone.
 func StartPowerDNSSecondary(t testing.TB, s Secondary) *Process {
+	t.Helper()
+	return started(newPowerDNSSecondary(t, s))
+}
+
+func newPowerDNSSecondary(t testing.TB, s Secondary) *Process {
 	t.Helper()
 	sqlite, dir := Debian(t, "sqlite3", "sqlite3"), t.TempDir()
 	schema := debianFile(t, "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql", "pdns-backend-sqlite3")
@@ -146,9 +172,10 @@ query-local-address=%s
 `, dir, from, from, own))
 	host, port := splitAddr(s.Primary)
 	p.util("create-secondary-zone", s.Zone, host+":"+port)
+	p.util("set-meta", s.Zone, "IXFR", "1")
 	if s.signed() {
 		p.util("import-tsig-key", s.Key.Name, "hmac-sha256", s.Key.Secret)
 		p.util("activate-tsig-key", s.Zone, s.Key.Name, "secondary")
 	}
-	return p.start("PowerDNS as secondary", s.Zone)
+	return p.process("PowerDNS as secondary", s.Zone)
 }
