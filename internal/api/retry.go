@@ -268,7 +268,7 @@ func problem(resp *http.Response) *failure {
 	if f.Kind() == PrimaryRefuses {
 		f.temporary = false
 	}
-	if f.Status < 500 {
+	if f.Status < 500 && f.Status != http.StatusConflict { // which may be found only when it was made
 		f.Unchanged = true // it refuses before it begins
 	}
 	return f

@@ -217,6 +217,8 @@ func (z *Zone) composeDelete(j *job, found []record.Record, knows func(question)
 	servers, deleted := 0, 0
 	takes := z.taker(j.matches)
 	had := make(map[record.Record]bool)
+	services := make(map[question][]record.Record) // that go
+	left := make(map[question]bool)                // of services
 	for _, r := range found {
 		apexNS := z.isApexNS(r.Name, r.Type)
 		if apexNS {
@@ -224,13 +226,18 @@ func (z *Zone) composeDelete(j *job, found []record.Record, knows func(question)
 		}
 		i := takes(r)
 		if i < 0 {
+			left[question{r.Name, r.Type}] = true
 			continue
 		}
 		if apexNS {
 			deleted++
 		}
 		all = append(all, taken{i, r})
-		j.update = append(j.update, deleteRR(r))
+		if q := (question{r.Name, r.Type}); isService(r.Type) {
+			services[q] = append(services[q], r)
+		} else {
+			j.update = append(j.update, deleteRR(r))
+		}
 		r.TTL = 0
 		had[r] = true
 	}
@@ -238,6 +245,15 @@ func (z *Zone) composeDelete(j *job, found []record.Record, knows func(question)
 		return &record.RuleError{
 			Rule: record.RuleApexNS, Conflict: true, Name: z.Zone, Type: record.TypeNS,
 			Reason: "this would delete the zone's last NS record; append the new ones first",
+		}
+	}
+	for q, records := range services {
+		if !left[q] {
+			j.update = append(j.update, deleteRRset(q))
+			continue
+		}
+		for _, r := range records {
+			j.update = append(j.update, deleteRR(r))
 		}
 	}
 	for i, m := range j.matches {
@@ -275,6 +291,10 @@ func (z *Zone) taker(matches []record.Match) func(record.Record) int {
 		return all.First(r)
 	}
 }
+
+// isService reports whether a type is SVCB or HTTPS. PowerDNS (4.7) ignores the deletion of one of
+// their records by its data, and deletes them by RRset.
+func isService(t record.Type) bool { return uint16(t) == dns.TypeSVCB || uint16(t) == dns.TypeHTTPS }
 
 // isSignature reports whether records of a type are made by what signs a zone, at each change.
 func isSignature(t record.Type) bool {

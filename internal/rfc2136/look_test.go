@@ -264,6 +264,42 @@ func TestDeletes(t *testing.T) {
 	})
 }
 
+// The last service records of a name are deleted as an RRset: PowerDNS ignores it by data.
+func TestDeletesOfServices(t *testing.T) {
+	const h2, h3, svcb = `s.zone.test. 60 IN HTTPS 1 svc.test. alpn="h2"`, `s.zone.test. 60 IN HTTPS 2 svc.test. alpn="h3"`, "s.zone.test. 60 IN SVCB 1 svc.test."
+	for _, test := range []struct {
+		name    string
+		matches []record.Match
+		want    []string
+		classes []uint16 // of what is sent
+	}{
+		{"one of two", []record.Match{matching("s", "HTTPS", `1 svc.test. alpn="h2"`)}, []string{h2}, []uint16{dns.ClassNONE}},
+		{"both", []record.Match{matching("s", "HTTPS", "")}, []string{h2, h3}, []uint16{dns.ClassANY}},
+		{"the only one", []record.Match{matching("s", "SVCB", "1 svc.test.")}, []string{svcb}, []uint16{dns.ClassANY}},
+		{"one that is not there", []record.Match{matching("s", "SVCB", "2 svc.test.")}, nil, []uint16{dns.ClassNONE}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				f := (&fake{key: testKey}).lines(soaLine, zoneName+" 60 IN NS ns.a.test.", h2, h3, svcb)
+				result, err := f.zone(t, Config{}).Change(t.Context(), "a", deleting(test.matches...), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				assertRecords(t, result.Records, test.want...)
+				var classes []uint16
+				for _, update := range f.updates {
+					for _, rr := range update {
+						classes = append(classes, rr.Header().Class)
+					}
+				}
+				if !slices.Equal(classes, test.classes) {
+					t.Errorf("classes %v, want %v", classes, test.classes)
+				}
+			})
+		})
+	}
+}
+
 // A set at the apex adds servers before it deletes others, for the last one cannot be deleted.
 func TestSetServers(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
