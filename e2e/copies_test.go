@@ -110,7 +110,7 @@ func (c *copies) obtain(ctx context.Context, names []string) {
 
 // obtainAtFirstTry has certmagic obtain a certificate for each name through the service at an
 // endpoint, some at once, and fails the test if one takes more than one order.
-func obtainAtFirstTry(ctx context.Context, t *testing.T, w *harness.World, endpoint string, names []string) {
+func obtainAtFirstTry(ctx context.Context, t testing.TB, w *harness.World, endpoint string, names []string) {
 	const atOnce = 8
 	issuer := w.Issuer()
 	issuer.DNS01Solver = &certmagic.DNS01Solver{DNSManager: certmagic.DNSManager{

@@ -180,7 +180,7 @@ func TestExamplesBroken(t *testing.T) {
 
 // startBroken runs an example with changes and without its site, which would obtain a
 // certificate, and with another secret in the service's environment unless that is "".
-func startBroken(t *testing.T, example string, changes map[string]string, secret string) (r *recipe, env harness.Env) {
+func startBroken(t testing.TB, example string, changes map[string]string, secret string) (r *recipe, env harness.Env) {
 	t.Helper()
 	secretOr := func(right string) string { return cmp.Or(secret, right) }
 	edits := joined(changes, map[string]string{siteOfExamples: ""})

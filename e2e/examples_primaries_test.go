@@ -21,7 +21,7 @@ import (
 // that the example names, each at port 53 of an address of its own.
 type recipe struct {
 	*harness.World
-	t   *testing.T
+	t   testing.TB
 	dir string // the copy of the example
 	// net53 is the beginning of the addresses. The example's 192.0.2.1 is net53.1 here.
 	net53 string
@@ -42,7 +42,7 @@ const (
 
 // newRecipe makes the world, in which no name server of the zone runs yet. ns1 is the example's
 // 192.0.2.1, or another one that is given by its last number, and ns2 is the next.
-func newRecipe(t *testing.T, ns1 int) *recipe {
+func newRecipe(t testing.TB, ns1 int) *recipe {
 	t.Helper()
 	r := &recipe{World: harness.NewWorld(t), t: t, net53: harness.NewLoopbackNet(t)}
 	r.zone = harness.Zone{Name: "example.com", Key: harness.Key{Name: "bestdns", Secret: exampleSecret}}
