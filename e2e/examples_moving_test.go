@@ -110,7 +110,7 @@ func newMoving(t *testing.T) *moving {
 	return m
 }
 
-// editFile puts one text in the place of another in one file of the copy.
+// editFile replaces a text in one file of the copy, which has to have it.
 func (m *moving) editFile(name, old, new string) {
 	m.t.Helper()
 	text, err := os.ReadFile(m.file(name))

@@ -27,8 +27,7 @@ type recipe struct {
 	net53 string
 	// zone has the key that the example shows.
 	zone harness.Zone
-	// edits are what else is different in the copy: one text in the place of another, in
-	// which NET53 is net53. Each has to be somewhere.
+	// edits are more texts of the copy, and what they are replaced by. NET53 in them is net53.
 	edits   map[string]string
 	servers []*harness.Process
 	service *harness.Caddy
@@ -59,8 +58,8 @@ func newRecipe(t testing.TB, ns1 int) *recipe {
 	return r
 }
 
-// copy makes the copy of an example, with this text in the place of that besides what each
-// of these examples needs.
+// copy makes the copy of an example, with more texts replaced than each
+// of these examples needs to have replaced.
 func (r *recipe) copy(name string, replace map[string]string) {
 	r.t.Helper()
 	r.dir = copyExample(r.t, r.World, name, joined(withAPI(r.t, r.World, "dns.example.com"), map[string]string{
@@ -72,7 +71,7 @@ func (r *recipe) copy(name string, replace map[string]string) {
 	}
 }
 
-// edit puts one text in the place of another in all files of the copy.
+// edit replaces a text in all files of the copy, of which one has to have it.
 func (r *recipe) edit(old, new string) {
 	r.t.Helper()
 	files, err := os.ReadDir(r.dir)

@@ -44,7 +44,7 @@ func allowByACL(key string) []string {
 	}
 }
 
-// acceptNotify returns what has a secondary believe in a NOTIFY from the primaries and from the
+// acceptNotify returns what has a secondary accept NOTIFY from the primaries and from the
 // service.
 func acceptNotify(primaries []string) []string {
 	var from []string
