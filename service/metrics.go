@@ -37,7 +37,7 @@ var (
 		"Failures of the DNS providers of zones: failed (an answer that is an error), timeout, unreachable.", "zone", "kind")
 	waitsDesc = desc("bestdns_change_waits_total",
 		"Changes that have waited until the zone's name servers serve them, by outcome: served (all do), silent (all but some that do not answer), "+
-			"pending (some that answer do not yet).", "zone", "outcome")
+			"pending (some that answer do not yet), unknown (did not wait, since the name servers were not found).", "zone", "outcome")
 	waitDesc = desc("bestdns_change_wait_seconds",
 		"Time from the end of a change until all name servers of its zone served it. Of waits that ended otherwise there is none.", "zone")
 	deniedDesc = desc("bestdns_denied_requests_total",

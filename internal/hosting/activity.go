@@ -57,7 +57,7 @@ type ZoneActivity struct {
 }
 
 // WaitLabels are how waiting for name servers ends.
-var WaitLabels = [...]string{"served", "silent", "pending"}
+var WaitLabels = [...]string{"served", "silent", "pending", "unknown"}
 
 // Verdict is what became of a change.
 type Verdict uint8
@@ -134,6 +134,13 @@ func (a *Activity) wait(zone *Zone, made *Result, took time.Duration) {
 		z.Waits[0]++
 		z.Waited.add(took)
 	}
+}
+
+// waitUnknown takes note of a change that did not wait, since the zone's name servers are not known.
+func (a *Activity) waitUnknown(zone *Zone) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.zone(zone.Apex).Waits[3]++
 }
 
 // zone returns what happened to a zone. The caller holds the lock.

@@ -12,6 +12,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/caddy-dns/bestdns/internal/text"
 )
@@ -43,9 +45,9 @@ type leftovers struct {
 	mu sync.Mutex // guards what follows
 	// known are the keys of the storage, as far as this process has seen them.
 	known map[string]knownKey
-	// clients counts known by client.
-	clients map[string]int
-	zones   map[record.Name]zoneRetry // of those that the sweep failed in
+	// clients counts known by client, names by zone and name as keys begin.
+	clients, names map[string]int
+	zones          map[record.Name]zoneRetry // of those that the sweep failed in
 
 	unremembered, failing rareLine
 }
@@ -70,7 +72,7 @@ func newLeftovers(s *Service) *leftovers {
 		if !zone.Builtin() {
 			return &leftovers{
 				service: s, storage: newGuardedStorage(s.config.Storage), log: s.config.Logger,
-				known: make(map[string]knownKey), clients: make(map[string]int), zones: make(map[record.Name]zoneRetry),
+				known: make(map[string]knownKey), clients: make(map[string]int), names: make(map[string]int), zones: make(map[record.Name]zoneRetry),
 			}
 		}
 	}
@@ -83,10 +85,47 @@ func (s *Service) changeRemembered(ctx context.Context, zone *Zone, client strin
 	if s.leftovers == nil || zone.Builtin() {
 		return zone.backend.change(ctx, client, change)
 	}
+	if err := s.leftovers.refuse(zone, change); err != nil {
+		return outcome{}, err
+	}
 	noted := s.leftovers.before(ctx, zone, client, change)
 	done, err := zone.backend.change(ctx, client, change)
 	s.leftovers.after(ctx, zone, noted, change, done, err)
 	return done, err
+}
+
+// mostChallengesOfChange is how many challenges one change may append in a zone that is not built in:
+// each is written to the storage by itself, and others wait for that.
+const mostChallengesOfChange = 100
+
+// refuse returns why a change has more challenges than it may, by itself or with those at its names
+// that are remembered: nil if it has not. Name servers refuse zones that have more at one name (BIND
+// has 100 records of a type by default), and not the record alone.
+func (l *leftovers) refuse(zone *Zone, change record.Change) error {
+	if change.Op == record.Delete {
+		return nil
+	}
+	n := 0
+	fresh := make(map[string]int) // by name
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range change.Records {
+		if r.Expires == 0 {
+			continue
+		}
+		if n++; n > mostChallengesOfChange {
+			return Errorf(api.TooLarge, "zone %q: a change may have %d challenges there: make several", zone.Apex, mostChallengesOfChange)
+		}
+		at := writtenAt(zone.Apex, r.Name)
+		if _, known := l.known[writtenKey(zone.Apex, r.Name, record.JoinStrings(r.Data))]; known {
+			continue
+		}
+		fresh[at]++
+		if most := l.service.config.DomainChallenges; most > 0 && l.names[at]+fresh[at] > most {
+			return record.OverLimit(nameserver.LimitChallenges, most, "%q has %d challenges that were not removed", r.Name, l.names[at])
+		}
+	}
+	return nil
 }
 
 // notedChange is what the storage was told before a change.
@@ -196,6 +235,7 @@ func (l *leftovers) know(key string, k knownKey) {
 		k.seen = time.Now()
 		l.known[key] = k
 		l.clients[k.client]++
+		l.names[nameOfKey(key)]++
 	}
 }
 
@@ -206,10 +246,16 @@ func (l *leftovers) drop(key string) {
 		return
 	}
 	delete(l.known, key)
+	if l.names[nameOfKey(key)]--; l.names[nameOfKey(key)] == 0 {
+		delete(l.names, nameOfKey(key))
+	}
 	if l.clients[k.client]--; l.clients[k.client] == 0 {
 		delete(l.clients, k.client)
 	}
 }
+
+// nameOfKey returns what the keys of one name have in common.
+func nameOfKey(key string) string { return key[:strings.LastIndexByte(key, '-')+1] }
 
 // forget takes a key out of the storage.
 func (l *leftovers) forget(ctx context.Context, key string) error {

@@ -12,6 +12,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/miekg/dns"
+
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/nsquery"
@@ -40,9 +42,9 @@ const (
 	oneLook = 500 * time.Millisecond
 	// silentFor is how long a server that was silent is not waited for.
 	silentFor = time.Minute
-	// mostWaits is how many changes of one client wait at the same time. Each has a socket for
-	// each server.
-	mostWaits = 64
+	// mostAsked is how many servers are asked at the same time for the changes of one client that
+	// wait. Each has a socket.
+	mostAsked = 256
 	// mostQueued is how many more of them wait until they may wait. What is beyond is answered at
 	// once, and can ask again.
 	mostQueued = 256
@@ -67,15 +69,18 @@ type watch struct {
 
 	mu      sync.Mutex // guards what follows
 	waiting map[*access.Client]rooms
-	silent  map[netip.AddrPort]time.Time // since when
-	noticed map[record.Name]time.Time    // when the log had a line about a zone
+	silent  map[netip.AddrPort]silence
+	noticed map[record.Name]time.Time // when the log had a line about a zone
 }
+
+// silence is that of a server: since when, and when it was last looked whether it is over.
+type silence struct{ since, looked time.Time }
 
 func newWatch() *watch {
 	ended, end := context.WithCancel(context.Background())
 	return &watch{
 		found: newFoundServers(), ended: ended, end: end,
-		waiting: make(map[*access.Client]rooms), silent: make(map[netip.AddrPort]time.Time), noticed: make(map[record.Name]time.Time),
+		waiting: make(map[*access.Client]rooms), silent: make(map[netip.AddrPort]silence), noticed: make(map[record.Name]time.Time),
 	}
 }
 
@@ -97,13 +102,11 @@ func (s *Service) Served(ctx context.Context, who Caller, made *Result, within t
 	if within == ZoneWait {
 		within = zone.Wait
 	}
-	within -= time.Since(made.began)
-	if made.before { // a caller that has no time to wait wants to know how it is
-		within = max(within, oneLook)
-	}
-	if within <= 0 {
+	if within <= 0 && !made.before {
 		return nil
 	}
+	// Who has no time left, after a change that took long, still wants to know how it is.
+	within = max(within-time.Since(made.began), oneLook)
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -114,15 +117,16 @@ func (s *Service) Served(ctx context.Context, who Caller, made *Result, within t
 		made.Pending = []string{"the name servers of " + zone.Apex.Plain()}
 		return nil
 	case len(servers) == 0:
+		s.config.Activity.waitUnknown(zone)
 		return nil
 	}
-	leave, ok := s.watch.enter(ctx, who.Client, isLarge(made.change.Records))
+	leave, ok := s.watch.enter(ctx, who.Client, len(servers), isLarge(made.change.Records))
 	if !ok {
 		made.Pending = namesOfServers(servers)
 		return nil
 	}
 	defer leave()
-	wait := waiting{watch: s.watch, servers: servers, wanted: wantedOf(zone.Apex, made.change.Records)}
+	wait := waiting{watch: s.watch, client: who.name(), zone: zone.Apex, servers: servers, wanted: wantedOf(zone.Apex, made.change.Records)}
 	outcomes := wait.until(ctx, min(within, readBack))
 	if ctx.Err() == nil && someLag(outcomes) {
 		if !made.before && isNowhere(outcomes) {
@@ -165,58 +169,82 @@ func isLarge(records []record.Record) bool {
 
 // room bounds the changes of one client that wait at the same time.
 type room struct {
-	places chan struct{}
+	places chan struct{} // one for each server that is asked
+	turn   chan struct{} // held by who takes places
 	queued atomic.Int32
 	most   int32 // that may be queued
+}
+
+func newRoom(places int, most int32) *room {
+	return &room{places: make(chan struct{}, places), turn: make(chan struct{}, 1), most: most}
 }
 
 // rooms are those of one client.
 type rooms struct{ usual, large *room }
 
-// enter waits until one more change of a client may wait. It returns false when ctx ends, or if too
-// many are queued; of large ones, which keep what is in them in memory, none is.
-func (w *watch) enter(ctx context.Context, client *access.Client, large bool) (leave func(), ok bool) {
+// enter waits until one more change of a client may wait for so many servers. It returns false when
+// ctx ends, or if too many are queued; of large ones, which keep what is in them in memory, few are
+// let in, and none is queued.
+func (w *watch) enter(ctx context.Context, client *access.Client, servers int, large bool) (leave func(), ok bool) {
 	w.mu.Lock()
 	of, known := w.waiting[client]
 	if !known { // one for each client of the configuration
-		of = rooms{
-			usual: &room{places: make(chan struct{}, mostWaits), most: mostQueued},
-			large: &room{places: make(chan struct{}, mostLargeWaits)},
-		}
+		of = rooms{usual: newRoom(mostAsked, mostQueued), large: newRoom(mostLargeWaits, 0)}
 		if client == w.local { // which does not ask again
 			of.usual.most = math.MaxInt32
 		}
 		w.waiting[client] = of
 	}
 	w.mu.Unlock()
-	if large && client != w.local {
-		return of.large.enter(ctx)
+	if !large || client == w.local {
+		return of.usual.enter(ctx, min(servers, mostAsked))
 	}
-	return of.usual.enter(ctx)
+	leaveLarge, ok := of.large.enter(ctx, 1)
+	if !ok {
+		return nil, false
+	}
+	leaveUsual, ok := of.usual.enter(ctx, min(servers, mostAsked))
+	if !ok {
+		leaveLarge()
+		return nil, false
+	}
+	return func() { leaveUsual(); leaveLarge() }, true
 }
 
-func (r *room) enter(ctx context.Context) (leave func(), ok bool) {
-	leave = func() { <-r.places }
-	select {
-	case r.places <- struct{}{}:
-		return leave, true
-	default:
-	}
+// enter takes so many places.
+func (r *room) enter(ctx context.Context, n int) (leave func(), ok bool) {
 	defer r.queued.Add(-1)
-	if r.queued.Add(1) > r.most {
+	if r.queued.Add(1) > r.most && len(r.places)+n > cap(r.places) {
 		return nil, false
 	}
 	select {
-	case r.places <- struct{}{}:
-		return leave, true
+	case r.turn <- struct{}{}:
 	case <-ctx.Done():
 		return nil, false
+	}
+	defer func() { <-r.turn }()
+	for taken := range n {
+		select {
+		case r.places <- struct{}{}:
+		case <-ctx.Done():
+			r.free(taken)
+			return nil, false
+		}
+	}
+	return func() { r.free(n) }, true
+}
+
+func (r *room) free(n int) {
+	for range n {
+		<-r.places
 	}
 }
 
 // waiting is the waiting for one change.
 type waiting struct {
 	watch   *watch
+	client  string
+	zone    record.Name
 	servers []nsquery.Server
 	wanted  []nsquery.Wanted
 }
@@ -227,9 +255,18 @@ func (w *waiting) until(ctx context.Context, within time.Duration) []nsquery.Out
 	defer cancel()
 	silent := make(map[netip.AddrPort]bool)
 	for _, server := range w.servers {
-		silent[server.Address] = w.watch.isSilent(server.Address)
+		if w.watch.isSilent(server.Address) {
+			silent[server.Address] = true
+			w.watch.lookAgain(server.Address, w.zone)
+		}
 	}
-	outcomes := w.watch.client.Until(ctx, w.servers, w.wanted, func(server nsquery.Server) bool { return !silent[server.Address] })
+	isAwaited := func(server nsquery.Server) bool { return !silent[server.Address] }
+	if !slices.ContainsFunc(w.servers, isAwaited) {
+		ctx, cancel = context.WithTimeout(ctx, oneLook)
+		defer cancel()
+		isAwaited = nil
+	}
+	outcomes := w.watch.client.Until(ctx, w.client, w.servers, w.wanted, isAwaited)
 	for i := range outcomes {
 		if o := &outcomes[i]; silent[o.Server.Address] && o.State == nsquery.Lags && o.Last.Err != nil {
 			o.State = nsquery.Silent // it had little time to answer, and did not before either
@@ -242,7 +279,30 @@ func (w *waiting) until(ctx context.Context, within time.Duration) []nsquery.Out
 func (w *watch) isSilent(server netip.AddrPort) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return time.Since(w.silent[server]) < silentFor
+	return time.Since(w.silent[server].since) < silentFor
+}
+
+// lookAgain has a silent server be asked for the zone, once a second at most, so that it is waited for
+// again when it is back.
+func (w *watch) lookAgain(server netip.AddrPort, zone record.Name) {
+	const between = time.Second
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	known := w.silent[server]
+	if time.Since(known.looked) < between {
+		return
+	}
+	known.looked = time.Now()
+	w.silent[server] = known
+	go func() {
+		ctx, cancel := context.WithTimeout(w.ended, silentFor)
+		defer cancel()
+		if w.client.Ask(ctx, server.String(), nsquery.Question{Name: zone, Type: dns.TypeSOA}).SOA() != nil {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			delete(w.silent, server)
+		}
+	}()
 }
 
 // note remembers which servers were silent. Those that were not waited for may have had no time
@@ -254,14 +314,14 @@ func (w *watch) note(outcomes []nsquery.Outcome) {
 		switch known := w.silent[o.Server.Address]; {
 		case o.State != nsquery.Silent:
 			delete(w.silent, o.Server.Address)
-		case time.Since(known) >= silentFor:
-			w.silent[o.Server.Address] = time.Now()
+		case time.Since(known.since) >= silentFor:
+			w.silent[o.Server.Address] = silence{since: time.Now()}
 		}
 	}
 	const many = 1000 // more than zones have at a time, as a rule
 	if len(w.silent) > many {
-		for server, since := range w.silent {
-			if time.Since(since) >= silentFor {
+		for server, known := range w.silent {
+			if time.Since(known.since) >= silentFor {
 				delete(w.silent, server)
 			}
 		}

@@ -70,7 +70,13 @@ func (f *foundServers) look(s *Service, zone *Zone, known *zoneServers) {
 	ctx, cancel := context.WithTimeout(context.Background(), serversTimeout)
 	defer cancel()
 	servers, err := s.findServers(ctx, zone)
-	if err != nil {
+	switch known := zone.configuredServers(); {
+	case err == nil:
+	case len(known) > 0:
+		s.config.Logger.Warn("the name servers of a zone were not found by its NS records, so changes wait for its primary and those that are notified alone; name them all by servers, or by resolvers who finds them",
+			zap.String("zone", zone.Apex.String()), CauseField(err))
+		servers, err = known, nil
+	default:
 		s.config.Logger.Warn("the name servers of a zone were not found, so changes do not wait until they serve them; name them by servers, or by resolvers who finds them, or say wait off",
 			zap.String("zone", zone.Apex.String()), CauseField(err))
 	}
@@ -84,6 +90,20 @@ func (f *foundServers) look(s *Service, zone *Zone, known *zoneServers) {
 	default:
 		close(known.first)
 	}
+}
+
+// configuredServers returns the name servers that the configuration of a zone on a primary knows of.
+func (z *Zone) configuredServers() (servers []nsquery.Server) {
+	if z.Primary == nil {
+		return nil
+	}
+	for _, address := range z.Primary.Primaries {
+		servers = append(servers, nsquery.Server{Address: address})
+	}
+	for _, secondary := range z.Primary.Notify {
+		servers = append(servers, nsquery.Server{Address: secondary.Address})
+	}
+	return servers
 }
 
 // findServers returns the name servers of a zone by its NS records, as resolvers have them.

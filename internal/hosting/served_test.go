@@ -168,9 +168,41 @@ func TestServedKnowsSilent(t *testing.T) {
 		}
 	}
 	counts := p.service.config.Activity.Counts().Zones[mustName(t, servedZone)]
-	if diff := cmp.Diff([...]uint64{0, 3, 0}, counts.Waits); diff != "" {
+	if diff := cmp.Diff([...]uint64{0, 3, 0, 0}, counts.Waits); diff != "" {
 		t.Errorf("waits (-want +got):\n%s", diff)
 	}
+}
+
+// TestServedWaitsAgain has a server that was silent come back: it is waited for a second later, and not
+// only after the minute for which a dead one is not.
+func TestServedWaitsAgain(t *testing.T) {
+	t.Parallel()
+	var back atomic.Bool
+	lags := always()
+	p := newProvided(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		switch {
+		case !back.Load():
+		case q.Question[0].Qtype == dns.TypeSOA:
+			w.WriteMsg(soaAnswer(q, 1))
+		default:
+			lags(w, q)
+		}
+	})
+	made := p.change(t, record.Append)
+	if err := p.service.Served(t.Context(), p.who, &made, ZoneWait); err != nil || len(made.Silent) != 1 {
+		t.Fatalf("pending %q, silent %q, %v", made.Pending, made.Silent, err)
+	}
+	back.Store(true)
+	for began := time.Now(); time.Since(began) < 20*time.Second; {
+		made = p.change(t, record.Append)
+		if err := p.service.Served(t.Context(), p.who, &made, time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if len(made.Pending) == 1 {
+			return
+		}
+	}
+	t.Errorf("it is not waited for: pending %q, silent %q", made.Pending, made.Silent)
 }
 
 // TestServedEnds ends a wait from outside.
@@ -298,9 +330,12 @@ func TestServedFinds(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	block := make(chan struct{})
-	defer close(block)
 	lookUp = blockingLookUp{fakeLookUp{}, block}
 	q := newProvided(t)
+	defer func() {
+		close(block)
+		q.service.watch.serversOf(t.Context(), q.service, q.service.zones[0]) // waits for the look to end
+	}()
 	if _, known := q.service.watch.serversOf(ended, q.service, q.service.zones[0]); known {
 		t.Error("known")
 	}
@@ -335,14 +370,17 @@ func (l blockingLookUp) LookupNS(context.Context, string) ([]*net.NS, error) {
 func TestWaitsAreBounded(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
+	const servers = 4
 	for _, test := range []struct {
 		name                 string
 		large, local         bool
+		servers              int
 		most, queued, beyond int
 	}{
-		{"usual", false, false, mostWaits, mostQueued, 10},
-		{"large", true, false, mostLargeWaits, 0, 10},
-		{"of the same process", true, true, mostWaits, 2 * mostQueued, 0},
+		{"usual", false, false, servers, mostAsked / servers, mostQueued, 10},
+		{"of many servers", false, false, 3 * mostAsked, 1, mostQueued, 10},
+		{"large", true, false, servers, mostLargeWaits, 0, 10},
+		{"of the same process", true, true, servers, mostAsked / servers, 2 * mostQueued, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -353,20 +391,20 @@ func TestWaitsAreBounded(t *testing.T) {
 				}
 				var leaves []func()
 				for range test.most {
-					leave, ok := w.enter(t.Context(), client, test.large)
+					leave, ok := w.enter(t.Context(), client, test.servers, test.large)
 					if !ok {
 						t.Fatalf("%d did not get in", len(leaves))
 					}
 					leaves = append(leaves, leave)
 				}
-				if _, ok := w.enter(ended, client, test.large); ok {
+				if _, ok := w.enter(ended, client, test.servers, test.large); ok {
 					t.Errorf("more than %d got in", test.most)
 				}
 				var in, out atomic.Int32
 				var all sync.WaitGroup
 				for range test.queued + test.beyond {
 					all.Go(func() {
-						if leave, ok := w.enter(t.Context(), client, test.large); ok {
+						if leave, ok := w.enter(t.Context(), client, test.servers, test.large); ok {
 							in.Add(1)
 							leave()
 						} else {
@@ -385,6 +423,11 @@ func TestWaitsAreBounded(t *testing.T) {
 				if got := int(in.Load()); got != test.queued {
 					t.Errorf("%d came in from the queue", got)
 				}
+				leave, ok := w.enter(t.Context(), client, mostAsked, false)
+				if !ok {
+					t.Fatal("places are lost")
+				}
+				leave()
 			})
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -69,20 +70,24 @@ const (
 	// is known. It doubles.
 	resend = 50 * time.Millisecond
 
-	// serverPause bounds what is sent to one server by all who wait: one datagram in so much
-	// time.
+	// serverPause bounds what is sent to one server by those who wait under one name: one
+	// datagram in so much time. Others do not wait longer for that.
 	serverPause = time.Millisecond
+	// connectionPause bounds the connections to one server by all who wait: one in so much time.
+	// Each takes a port of this machine for a minute.
+	connectionPause = 20 * time.Millisecond
 	// mostPolls is how many servers are asked at the same time by all who wait. Each has a
 	// socket.
-	mostPolls = 2048
+	mostPolls = 8192
 )
 
 // Until asks each server for what is wanted, one RRset after the other, until all servers have
 // all of it, or ctx ends; a server that is silent for two seconds is not waited for. Those of
-// which isAwaited says no are asked too, but not waited for. nil awaits all.
+// which isAwaited says no are asked too, but not waited for. nil awaits all. Waits for one client,
+// whose name may be empty, are asked less often the more of them there are.
 //
 // The outcomes are in the order of the servers.
-func (c *Client) Until(ctx context.Context, servers []Server, wanted []Wanted, isAwaited func(Server) bool) []Outcome {
+func (c *Client) Until(ctx context.Context, client string, servers []Server, wanted []Wanted, isAwaited func(Server) bool) []Outcome {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	outcomes := make([]Outcome, len(servers))
@@ -100,7 +105,7 @@ func (c *Client) Until(ctx context.Context, servers []Server, wanted []Wanted, i
 				}
 			}()
 			began := time.Now()
-			outcomes[i] = c.poll(ctx, s, wanted)
+			outcomes[i] = c.poll(ctx, client, s, wanted)
 			outcomes[i].Took = time.Since(began)
 		})
 	}
@@ -114,16 +119,17 @@ func (c *Client) Until(ctx context.Context, servers []Server, wanted []Wanted, i
 }
 
 // poll asks one server until it has all that is wanted, is silent, or ctx ends.
-func (c *Client) poll(ctx context.Context, s Server, wanted []Wanted) Outcome {
+func (c *Client) poll(ctx context.Context, name string, s Server, wanted []Wanted) Outcome {
 	none := Answer{Err: context.DeadlineExceeded}
 	if !s.Address.IsValid() {
 		return Outcome{Server: s, State: Silent, Last: Answer{Err: ErrNoAddress}}
 	}
-	if !c.polls.begin(ctx, s.Address) {
+	of := polled{s.Address, name}
+	if !c.polls.begin(ctx, of) {
 		return Outcome{Server: s, Last: none}
 	}
-	defer c.polls.end(s.Address)
-	p := &poll{client: c, server: s, good: time.Now(), last: none}
+	defer c.polls.end(of)
+	p := &poll{client: c, of: of, good: time.Now(), last: none}
 	conn, err := c.dial(ctx, "udp", s.Address.String())
 	switch {
 	case err == nil:
@@ -141,7 +147,7 @@ func (c *Client) poll(ctx context.Context, s Server, wanted []Wanted) Outcome {
 		if state == Serves {
 			continue
 		}
-		if !p.isGood() && time.Since(p.good) > refusal { // up to the end, and it had some time
+		if p.last.Err != nil && time.Since(p.good) > refusal { // up to the end, and it had some time
 			state = Silent
 		}
 		return Outcome{Server: s, State: state, Last: p.last, Unreachable: IsUnreachable(p.last.Err)}
@@ -152,7 +158,7 @@ func (c *Client) poll(ctx context.Context, s Server, wanted []Wanted) Outcome {
 // poll is one server that is being asked.
 type poll struct {
 	client *Client
-	server Server
+	of     polled
 	conn   net.Conn      // nil where there is only TCP
 	zone   record.Name   // of what is asked for
 	good   time.Time     // when the last good answer came, or the asking began
@@ -182,18 +188,20 @@ func (p *poll) ask(ctx context.Context, w Wanted) State {
 			return Serves
 		case err == nil && p.isGood():
 			p.good, p.rtt, again = time.Now(), time.Since(sent), resend
+		case errors.Is(err, errNoConnection):
+			again = min(2*again, silence/2)
 		case err != nil && ctx.Err() == nil && !IsTimeout(err):
-			p.last.Err = err
+			p.last = Answer{Question: w.Question, Err: err}
 			if time.Since(p.good) > refusal && errors.Is(err, syscall.ECONNREFUSED) || IsUnreachable(err) {
 				return Silent
 			}
 		default:
 			again = min(2*again, silence/2)
 		}
-		if time.Since(p.good) > silence {
+		if time.Since(p.good) > silence && !p.hasZone(ctx) {
 			return Silent
 		}
-		next := max(pause, p.rtt, p.client.polls.pause(p.server.Address))
+		next := max(pause, p.rtt, p.client.polls.pause(p.of))
 		if p.large {
 			next = max(next, tcpPause)
 		}
@@ -230,20 +238,41 @@ func (p *poll) askUDP(ctx context.Context, question *dns.Msg, q Question, wire [
 		if m.Unpack(buf[:n]) != nil || !isTo(&m, question) {
 			continue
 		}
-		if m.Truncated {
+		if p.last, p.large = newAnswer(q, &m), false; m.Truncated {
 			return p.askTCP(ctx, q)
 		}
-		p.last, p.large = newAnswer(q, &m), false
 		return nil
 	}
 }
 
+// errNoConnection is a question that could not be asked over TCP. It may be this machine that has
+// no port or no room.
+var errNoConnection = errors.New("no answer over TCP")
+
 func (p *poll) askTCP(ctx context.Context, q Question) error {
-	answer := p.client.AskOver(ctx, "tcp", p.server.Address.String(), q)
-	if answer.Err == nil {
-		p.last, p.large = answer, true
+	if !p.client.polls.mayConnect(p.of.server, time.Now()) {
+		return os.ErrDeadlineExceeded // the next time, perhaps
 	}
-	return answer.Err
+	answer := p.client.AskOver(ctx, "tcp", p.of.server.String(), q)
+	if answer.Err != nil {
+		return errNoConnection
+	}
+	p.last, p.large = answer, true
+	return nil
+}
+
+// hasZone reports whether a server that did answer, though not well, has the zone all the same: what
+// it says of one name, which clients may have brought about, does not make it silent.
+func (p *poll) hasZone(ctx context.Context) bool {
+	if p.last.Err != nil || p.zone == "" {
+		return false
+	}
+	soa := p.client.AskOver(ctx, "udp", p.of.server.String(), Question{Name: p.zone, Type: dns.TypeSOA})
+	if soa.SOA() == nil && ctx.Err() == nil {
+		return false
+	}
+	p.good = time.Now()
+	return true
 }
 
 // isGood reports whether the last answer is one of a server that has the zone. Resolvers pass
@@ -256,18 +285,27 @@ func (p *poll) isGood() bool {
 	return cut != "" && p.zone != "" && cut != p.zone && cut.In(p.zone)
 }
 
+// polled is a server that is asked under the name of a client.
+type polled struct {
+	server netip.AddrPort
+	client string
+}
+
 // polls counts the servers that are being asked, by all who wait.
 type polls struct {
 	mu    sync.Mutex
-	at    map[netip.AddrPort]int
+	at    map[polled]int
 	slots chan struct{}
+	// connected is when a connection to a server was last made, of those that were asked lately.
+	connected map[netip.AddrPort]time.Time
 }
 
 // begin waits until there is room for another one. It returns false if ctx ends before.
-func (p *polls) begin(ctx context.Context, server netip.AddrPort) bool {
+func (p *polls) begin(ctx context.Context, of polled) bool {
 	p.mu.Lock()
 	if p.at == nil {
-		p.at, p.slots = make(map[netip.AddrPort]int), make(chan struct{}, mostPolls)
+		p.at, p.slots = make(map[polled]int), make(chan struct{}, mostPolls)
+		p.connected = make(map[netip.AddrPort]time.Time)
 	}
 	p.mu.Unlock()
 	select {
@@ -281,22 +319,36 @@ func (p *polls) begin(ctx context.Context, server netip.AddrPort) bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.at[server]++
+	p.at[of]++
 	return true
 }
 
-func (p *polls) end(server netip.AddrPort) {
+func (p *polls) end(of polled) {
 	<-p.slots
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.at[server]--; p.at[server] == 0 {
-		delete(p.at, server)
+	if p.at[of]--; p.at[of] == 0 {
+		delete(p.at, of)
+	}
+	if len(p.at) == 0 {
+		clear(p.connected)
 	}
 }
 
-// pause returns the least time between two datagrams of one poll of a server.
-func (p *polls) pause(server netip.AddrPort) time.Duration {
+// pause returns the least time between two datagrams of one poll.
+func (p *polls) pause(of polled) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return time.Duration(p.at[server]) * serverPause
+	return time.Duration(p.at[of]) * serverPause
+}
+
+// mayConnect reports whether a connection to a server may be made, which then counts.
+func (p *polls) mayConnect(server netip.AddrPort, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Sub(p.connected[server]) < connectionPause {
+		return false
+	}
+	p.connected[server] = now
+	return true
 }

@@ -31,6 +31,23 @@ func has(q *dns.Msg, _ string) *dns.Msg {
 }
 func lacks(q *dns.Msg, _ string) *dns.Msg { return reply(q) }
 func silent(*dns.Msg, string) *dns.Msg    { return nil }
+func failing(q *dns.Msg, _ string) *dns.Msg { // for the name, and not for the zone
+	if q.Question[0].Qtype == dns.TypeSOA {
+		return reply(q, "test. 60 IN SOA ns. m. 1 1 1 1 1")
+	}
+	return new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
+}
+
+// tooLong has answers that fit in no datagram, and none over TCP.
+func tooLong(q *dns.Msg, network string) *dns.Msg {
+	if network == "tcp" && q.Question[0].Qtype == dns.TypeTXT {
+		return nil
+	}
+	m := failing(q, "")
+	m.Rcode, m.Authoritative, m.Truncated = dns.RcodeSuccess, true, q.Question[0].Qtype == dns.TypeTXT
+	return m
+}
+
 func rcode(rcode int) func(*dns.Msg, string) *dns.Msg {
 	return func(q *dns.Msg, _ string) *dns.Msg { return new(dns.Msg).SetRcode(q, rcode) }
 }
@@ -73,6 +90,9 @@ func TestUntil(t *testing.T) {
 		{"silent, and no time to tell", []func(*dns.Msg, string) *dns.Msg{silent}, 100 * time.Millisecond, Lags, 1},
 		{"silent from now on", []func(*dns.Msg, string) *dns.Msg{lacks, silent}, 0, Silent, 3},
 		{"starting", []func(*dns.Msg, string) *dns.Msg{rcode(dns.RcodeServerFailure), rcode(dns.RcodeRefused), has}, 0, Serves, 3},
+		{"fails for the name alone", []func(*dns.Msg, string) *dns.Msg{failing}, 3 * time.Second, Lags, 3},
+		{"fails, and no time to tell", []func(*dns.Msg, string) *dns.Msg{rcode(dns.RcodeServerFailure)}, time.Second, Lags, 3},
+		{"has what fits nowhere", []func(*dns.Msg, string) *dns.Msg{tooLong}, 3 * time.Second, Lags, 2},
 		{"refuses", []func(*dns.Msg, string) *dns.Msg{rcode(dns.RcodeRefused)}, 0, Silent, 3},
 		{"does not have the name yet", []func(*dns.Msg, string) *dns.Msg{func(q *dns.Msg, _ string) *dns.Msg {
 			m := lacks(q, "")
@@ -112,7 +132,7 @@ func TestUntil(t *testing.T) {
 				ctx, cancel = context.WithTimeout(ctx, test.within)
 				defer cancel()
 			}
-			got := new(Client).Until(ctx, []Server{server}, want(t, "asked.test"), nil)
+			got := new(Client).Until(ctx, "", []Server{server}, want(t, "asked.test"), nil)
 			if len(got) != 1 || got[0].State != test.want || got[0].Server != server || asked.Load() < test.asked {
 				t.Errorf("%+v after %d questions, want state %d", got, asked.Load(), test.want)
 			}
@@ -126,7 +146,7 @@ func TestUntilUnreachable(t *testing.T) {
 	t.Run("a server that goes", func(t *testing.T) { closed, _ = script(t, has) })
 	began := time.Now()
 	servers := []Server{closed, {Name: name(t, "none.test")}}
-	got := new(Client).Until(t.Context(), servers, want(t, "asked.test"), nil)
+	got := new(Client).Until(t.Context(), "", servers, want(t, "asked.test"), nil)
 	if got[0].State != Silent || got[1].State != Silent || got[1].Server != servers[1] {
 		t.Errorf("%+v", got)
 	}
@@ -141,7 +161,7 @@ func TestUntilWaitsForSome(t *testing.T) {
 	dead, _ := script(t, silent)
 	old, _ := script(t, lacks)
 	wanted := want(t, "a.test", "b.test", "c.test")
-	got := new(Client).Until(t.Context(), []Server{dead, prompt, old}, wanted, func(s Server) bool { return s == prompt })
+	got := new(Client).Until(t.Context(), "", []Server{dead, prompt, old}, wanted, func(s Server) bool { return s == prompt })
 	if got[1].State != Serves || got[0].State != Lags || got[0].Last.Err == nil || got[2].State == Serves || asked.Load() != 4 {
 		t.Errorf("%+v after %d questions", got, asked.Load())
 	}
@@ -149,7 +169,7 @@ func TestUntilWaitsForSome(t *testing.T) {
 	half, _ := script(t, has, has, lacks)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if got := new(Client).Until(ctx, []Server{half}, wanted, nil); got[0].State != Lags || got[0].Last.Question.Name != wanted[2].Question.Name {
+	if got := new(Client).Until(ctx, "", []Server{half}, wanted, nil); got[0].State != Lags || got[0].Last.Question.Name != wanted[2].Question.Name {
 		t.Errorf("%+v", got)
 	}
 	// A panic of the caller's function is the caller's.
@@ -159,7 +179,7 @@ func TestUntilWaitsForSome(t *testing.T) {
 		}
 	}()
 	wanted[0].Has = func(Answer) bool { panic("mine") }
-	new(Client).Until(t.Context(), []Server{prompt}, wanted, nil)
+	new(Client).Until(t.Context(), "", []Server{prompt}, wanted, nil)
 }
 
 // TestUntilIsBounded has many wait for one server, which is asked no more often for that.
@@ -171,8 +191,15 @@ func TestUntilIsBounded(t *testing.T) {
 	client := new(Client)
 	var all sync.WaitGroup
 	for i := range waiting {
-		all.Go(func() { client.Until(ctx, []Server{old}, want(t, fmt.Sprintf("n%d.test", i)), nil) })
+		all.Go(func() { client.Until(ctx, "many", []Server{old}, want(t, fmt.Sprintf("n%d.test", i)), nil) })
 	}
+	prompt, _ := script(t, lacks, lacks, lacks, has)
+	prompt.Address = old.Address // another client's wait for the same server is not held up by theirs
+	client.polls.begin(ctx, polled{old.Address, "other"})
+	if pause := client.polls.pause(polled{old.Address, "other"}); pause > mostPause {
+		t.Errorf("another client waits %s between two questions", pause)
+	}
+	client.polls.end(polled{old.Address, "other"})
 	all.Wait()
 	if most := waiting + int32(2*within/serverPause); asked.Load() > most {
 		t.Errorf("%d questions in %s, most are %d", asked.Load(), within, most)
@@ -195,7 +222,7 @@ func BenchmarkUntil(b *testing.B) {
 	for b.Loop() {
 		c := time.Now().Add(300 * time.Millisecond)
 		changed.Store(&c)
-		new(Client).Until(b.Context(), []Server{{Address: at}}, want(b, "asked.test"), nil)
+		new(Client).Until(b.Context(), "", []Server{{Address: at}}, want(b, "asked.test"), nil)
 		total += time.Since(c)
 	}
 	b.ReportMetric(float64(total.Microseconds())/1000/float64(b.N), "ms-late")
@@ -210,7 +237,7 @@ func FuzzUntil(f *testing.F) {
 		client := &Client{Dial: dialTo(answer)}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
-		client.Until(ctx, []Server{server}, want(t, "asked.test"), nil)
+		client.Until(ctx, "", []Server{server}, want(t, "asked.test"), nil)
 	})
 }
 

@@ -131,7 +131,18 @@ func CanonicalData(t Type, wire string) (string, error) {
 	if !isLowered(data, wire) {
 		return "", fmt.Errorf("%s data of %d octets: not what the type holds: cut short, a name in it is compressed, or bits are set that mean nothing", t, len(wire))
 	}
+	if least := leastData[uint16(t)]; len(wire) < least {
+		return "", fmt.Errorf("%s data of %d octets: digest or key is missing, and other name servers refuse the whole zone for that", t, len(wire))
+	}
 	return data, nil
+}
+
+// leastData is how many octets there are before what must not be empty, and one more, in types whose
+// last field miekg/dns takes empty.
+var leastData = map[uint16]int{
+	dns.TypeDS: 5, dns.TypeCDS: 5, dns.TypeDLV: 5, dns.TypeTA: 5,
+	dns.TypeDNSKEY: 5, dns.TypeCDNSKEY: 5, dns.TypeKEY: 5, dns.TypeRKEY: 5,
+	dns.TypeSSHFP: 3, dns.TypeTLSA: 4, dns.TypeSMIMEA: 4,
 }
 
 // isLowered reports whether lower is s but for letters in lower case.

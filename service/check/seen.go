@@ -82,7 +82,7 @@ func notSeenAdvice(zone HostedZone, all bool) (do string, lines []string) {
 func (c *checker) untilIn(ctx context.Context, p *probe, servers []nsquery.Server) []nsquery.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, c.arrivalTimeout)
 	defer cancel()
-	return c.client.Until(ctx, servers, []nsquery.Wanted{{Question: nsquery.Question{Name: p.at, Type: dns.TypeTXT}, Has: p.isIn}}, nil)
+	return c.client.Until(ctx, "", servers, []nsquery.Wanted{{Question: nsquery.Question{Name: p.at, Type: dns.TypeTXT}, Has: p.isIn}}, nil)
 }
 
 func notServing(outcomes []nsquery.Outcome) (missing []nsquery.Server) {
