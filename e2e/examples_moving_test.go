@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -83,15 +84,15 @@ func newMoving(t *testing.T) *moving {
 	m.dir = copyExample(t, w, "to-knot", map[string]string{
 		"listen: 192.0.2.2@53\n":         "listen: " + host(2) + "@53\n" + strings.ReplaceAll(knotFolders, "DIR", knot),
 		"listen: 192.0.2.3@53\n":         "listen: " + host(3) + "@53\n" + strings.ReplaceAll(knotFolders, "DIR", peer),
-		"ssh root@192.0.2.2 \"":          "KNOT=knot.conf; sh -c \"",
-		"ssh root@192.0.2.3 \"":          "KNOT=peer.conf; sh -c \"",
-		"knotc ":                         "knotc -c $KNOT ",
+		`ssh "root@$knot" `:              "knotconf=knot.conf; sh -c ",
+		`ssh "root@$peer" `:              "knotconf=peer.conf; sh -c ",
+		"knotc ":                         "knotc -c $knotconf ",
 		"/etc/knot/":                     "",
 		"/var/lib/knot/":                 knot + "/",
 		"192.0.2.1@53":                   host(1) + "@53",
 		"192.0.2.2@53\n    key":          host(2) + "@53\n    key",
 		"192.0.2.3@53\n    key":          host(3) + "@53\n    key",
-		"serial 192.0.2.":                "serial " + m.net53 + ".",
+		"=192.0.2.":                      "=" + m.net53 + ".",
 		"listen 192.0.2.1:53\n":          "listen " + host(1) + ":53\n\t\tstore " + w.Store + "\n",
 		"ttl 1m\n":                       fmt.Sprintf("ttl %s\n", movingTTL),
 		".example.com 192.0.2.":          ".example.com " + m.net53 + ".",
@@ -105,6 +106,7 @@ func newMoving(t *testing.T) *moving {
 	for file, addr := range map[string]string{"knot.conf": host(2), "peer.conf": host(3)} {
 		m.editFile(file, "address: "+host(1)+"@53\n", "address: "+host(1)+"@53\n    via: "+addr+"\n")
 	}
+	harness.NoError(t, os.WriteFile(m.file("www.zone"), []byte("www.example.com. 60 IN A 192.0.2.80\n"), 0o600))
 	harness.NoError(t, os.Mkdir(m.file("bin"), 0o700))
 	harness.NoError(t, os.Symlink(harness.CaddyBinary, m.file("bin/caddy")))
 	return m
@@ -149,14 +151,19 @@ func (m *moving) reload(file string) {
 // script runs what an operator types, or one of the example's scripts.
 func (m *moving) script(text string) {
 	m.t.Helper()
-	env := joined(m.Env(m.t), m.env, map[string]string{
+	harness.NoError(m.t, os.WriteFile(m.file("typed.sh"), []byte(text+"\n"), 0o600))
+	began := time.Now()
+	harness.RunScript(m.t, "typed.sh", m.dir, m.scriptEnv())
+	m.t.Logf("%s: %s", text, time.Since(began).Round(time.Millisecond))
+}
+
+// scriptEnv is the environment of the operator's shell.
+func (m *moving) scriptEnv() harness.Env {
+	m.t.Helper()
+	return joined(m.Env(m.t), m.env, map[string]string{
 		"PATH": m.file("bin") + ":/usr/sbin:" + os.Getenv("PATH"), "HOME": m.t.TempDir(), "ADMIN": m.service.Admin,
 		"HTTP_PORT": m.httpPort, "HTTPS_PORT": harness.Port(m.t, m.service.HTTPS),
 	})
-	harness.NoError(m.t, os.WriteFile(m.file("typed.sh"), []byte(text+"\n"), 0o600))
-	began := time.Now()
-	harness.RunScript(m.t, "typed.sh", m.dir, env)
-	m.t.Logf("%s: %s", text, time.Since(began).Round(time.Millisecond))
 }
 
 // startKnot runs Knot and its peer.
@@ -226,7 +233,6 @@ func TestExampleToKnot(t *testing.T) {
 	t.Parallel()
 	m := newMoving(t)
 	m.start()
-	harness.NoError(t, os.WriteFile(m.file("www.zone"), []byte("www.example.com. 60 IN A 192.0.2.80\n"), 0o600))
 	m.script("caddy bestdns import example.com www.zone --config 1-one-server.caddyfile")
 
 	ctx, end := context.WithCancel(t.Context())
@@ -265,4 +271,38 @@ func TestExampleToKnot(t *testing.T) {
 	load.Wait()
 	t.Logf("%d certificates, %d answers", m.certificates.Load(), m.answers.Load())
 	m.waitExportedWithout("TXT")
+}
+
+// Where Knot or its peer does not have the zone, the scripts change nothing, and the API is
+// open after them.
+func TestExampleToKnotNotReady(t *testing.T) {
+	t.Parallel()
+	m := newMoving(t)
+	m.start()
+	m.reload("4-hidden.caddyfile")
+	m.startKnot()
+	assertFails := func(script string) {
+		t.Helper()
+		out, err := harness.TryScript(script, m.dir, m.scriptEnv())
+		if err == nil || !strings.Contains(string(out), "nothing was changed") {
+			t.Errorf("%s: %v\n%s", script, err, out)
+		}
+		resp, err := http.Get("http://" + m.API + "/v1/health")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("after %s, the API answers %s", script, resp.Status)
+		}
+	}
+	m.servers[1].Kill()
+	assertFails("to-knot.sh")
+	// It answers, but does not get changes any more.
+	m.editFile("peer.conf", "address: ", "address: 127.0.0.9 # ")
+	m.servers[1].Start()
+	m.script("caddy bestdns import example.com www.zone --config 4-hidden.caddyfile")
+	assertFails("to-knot.sh")
+	m.servers[0].Kill()
+	assertFails("back.sh")
 }

@@ -22,12 +22,17 @@ func StartServer(t testing.TB, addr, zone, dir, debianPackage, program string, a
 // RunScript runs a shell script in a folder, with variables besides those of the test.
 func RunScript(t testing.TB, script, dir string, env Env) {
 	t.Helper()
+	if out, err := TryScript(script, dir, env); err != nil {
+		t.Fatalf("running %s: %v\n%s", script, err, out)
+	}
+}
+
+// TryScript does the same, and returns what the script has printed, and how it has failed.
+func TryScript(script, dir string, env Env) (out []byte, err error) {
 	cmd := exec.Command("/bin/sh", script)
 	cmd.Dir, cmd.Env = dir, os.Environ()
 	for name, value := range env {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("running %s: %v\n%s", script, err, out)
-	}
+	return cmd.CombinedOutput()
 }
