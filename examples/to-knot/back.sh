@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes BestDNS the primary again, hidden as before. The API takes no changes for a second or
-# two, as in to-knot.sh.
+# Makes BestDNS the primary again, hidden as before. The API takes no changes for three
+# seconds, as in to-knot.sh.
 set -eu
 . ./functions.sh
 if [ -z "$(serial "$knot")" ]; then
@@ -10,7 +10,8 @@ fi
 trap 'if [ $? -ne 0 ]; then echo "this was not finished, and the API may be closed: if Knot is still the primary load 6-knot.caddyfile, and else 4-hidden.caddyfile" >&2; fi' EXIT
 
 caddy reload --force --config 7-import.caddyfile
-if ! settled "$knot"; then
+# Knot may hold an update up for a second, while it notifies its peer.
+if ! settled "$knot" 5; then
 	caddy reload --force --config 6-knot.caddyfile
 	trap - EXIT
 	echo "the zone still changes at Knot, and not by BestDNS; nothing was changed" >&2

@@ -16,15 +16,24 @@ all_answer() {
 	done
 }
 
-# settled waits until a server's zone has been the same for half a second. Caddy's reload does not
-# wait for requests that are under way: what they change is to be in the zone.
+# settled waits until a server's zone has been the same for so many quarters of a second.
+# Caddy's reload does not wait for requests that are under way: what they change is to be in
+# the zone. Five seconds at most.
 settled() {
-	for try in 1 2 3 4 5 6; do
-		before=$(serial "$1")
-		sleep 0.5
-		if [ "$(serial "$1")" = "$before" ]; then
+	same=0
+	before=
+	for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+		now=$(serial "$1")
+		if [ "$now" = "$before" ]; then
+			same=$((same + 1))
+		else
+			same=0
+			before=$now
+		fi
+		if [ "$same" -ge "$2" ]; then
 			return 0
 		fi
+		sleep 0.25
 	done
 	return 1
 }
