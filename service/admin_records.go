@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/internal/protocol"
+	"github.com/caddy-dns/bestdns/internal/tsig"
 	"github.com/caddy-dns/bestdns/service/check"
 )
 
@@ -57,10 +59,15 @@ func hostedZone(zone *hosting.Zone) check.HostedZone {
 		}
 		for _, secondary := range zone.Primary.Notify {
 			hosted.Notify = append(hosted.Notify, serverText(secondary.Address))
+			hosted.NotifyKey = cmp.Or(hosted.NotifyKey, plainKey(secondary.Key))
 		}
 	}
 	for _, secondary := range zone.Transfers {
 		hosted.Notify = append(hosted.Notify, serverText(secondary.Address))
+		hosted.NotifyKey = cmp.Or(hosted.NotifyKey, plainKey(secondary.Key))
+	}
+	for _, server := range zone.Servers {
+		hosted.Servers = append(hosted.Servers, serverText(server.Address))
 	}
 	hosted.NoWait = zone.Wait == 0
 	for _, ns := range zone.NameServers {
@@ -71,6 +78,14 @@ func hostedZone(zone *hosting.Zone) check.HostedZone {
 		hosted.NameServers = append(hosted.NameServers, server)
 	}
 	return hosted
+}
+
+// plainKey returns the name of a key, "" for none.
+func plainKey(key tsig.Key) string {
+	if key.IsZero() {
+		return ""
+	}
+	return key.Name.Plain()
 }
 
 func serveAdminRecords(w http.ResponseWriter, r *http.Request) error {

@@ -30,7 +30,12 @@ func At(name record.Name, address netip.Addr) Server {
 // Addr returns the address without the port.
 func (s Server) Addr() netip.Addr { return s.Address.Addr() }
 
-func (s Server) String() string { return fmt.Sprintf("%s (%s)", s.Name.Plain(), s.Addr()) }
+func (s Server) String() string {
+	if s.Name == "" {
+		return s.Address.String()
+	}
+	return fmt.Sprintf("%s (%s)", s.Name.Plain(), s.Addr())
+}
 
 // ErrNoAddress is the answer of a server of which no address is known.
 var ErrNoAddress = errors.New("no address found")

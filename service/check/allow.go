@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"net/netip"
 	"strings"
 
@@ -46,7 +47,7 @@ func allowByACL(key string) []string {
 
 // acceptNotify returns what has a secondary accept NOTIFY from the primaries and from the
 // service.
-func acceptNotify(primaries []string) []string {
+func acceptNotify(primaries []string, key string) []string {
 	var from []string
 	for _, primary := range primaries {
 		if address := addressOf(primary); !address.IsLoopback() {
@@ -59,13 +60,22 @@ func acceptNotify(primaries []string) []string {
 		"acl:",
 		"  - id: notify",
 		"    address: [ " + strings.Join(from, ", ") + " ]",
+	}
+	if key != "" {
+		lines = append(lines, "    key: "+key)
+	}
+	lines = append(lines,
 		"    action: notify",
 		"// named.conf, in the zone",
-		"allow-notify { " + strings.Join(from, "; ") + "; };",
-		"# nsd.conf, in the zone",
+	)
+	if key != "" {
+		lines = append(lines, "allow-notify { key "+key+"; };")
+	} else {
+		lines = append(lines, "allow-notify { "+strings.Join(from, "; ")+"; };")
 	}
+	lines = append(lines, "# nsd.conf, in the zone")
 	for _, address := range from {
-		lines = append(lines, "allow-notify: "+address+" NOKEY")
+		lines = append(lines, "allow-notify: "+address+" "+cmp.Or(key, "NOKEY"))
 	}
 	return lines
 }

@@ -81,6 +81,10 @@ type HostedZone struct {
 	// secondaries that the service tells of changes, each with its port if that is not 53.
 	Primary []string `json:"primary,omitempty"`
 	Notify  []string `json:"notify,omitempty"`
+	// NotifyKey is the name of the key with which it tells them, without final dot.
+	NotifyKey string `json:"notify_key,omitempty"`
+	// Servers are those that changes wait for, where the configuration names them.
+	Servers []string `json:"servers,omitempty"`
 	// Key is the name of the key with which the service changes it at its primary, without
 	// final dot.
 	Key string `json:"key,omitempty"`

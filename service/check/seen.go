@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -34,17 +35,18 @@ func (c *checker) checkSeen(ctx context.Context, p *probe, servers []nsquery.Ser
 		c.emit(step)
 		return false
 	}
+	hosted, _ := c.hostedZone(zone)
+	servers = hosted.withWaited(servers)
 	began := time.Now()
 	outcomes := c.untilIn(ctx, p, servers)
 	if ctx.Err() != nil {
 		return false
 	}
-	hosted, _ := c.hostedZone(zone)
 	missing, took := notServing(outcomes), time.Since(began)
 	if len(missing) > 0 {
 		step.Status = Wrong
 		step.Found = fmt.Sprintf("what was written is not served by %s, %s later", joinServers(missing), took.Round(time.Second))
-		step.Do, step.Lines = notSeenAdvice(hosted, len(missing) == len(servers))
+		step.Do, step.Lines = notSeenAdvice(hosted, missing, len(missing) == len(servers))
 		c.emit(step)
 		return false
 	}
@@ -63,19 +65,47 @@ func (c *checker) checkSeen(ctx context.Context, p *probe, servers []nsquery.Ser
 	return true
 }
 
-// notSeenAdvice says what to do about some or all servers of a zone that do not have what was
-// written.
-func notSeenAdvice(zone HostedZone, all bool) (do string, lines []string) {
-	const until = "; certificates are tried too early for as long as it is so, unless clients wait, beside propagation_timeout -1:"
+// notSeenAdvice says what may be wrong where servers do not have what was written.
+func notSeenAdvice(zone HostedZone, missing []nsquery.Server, all bool) (do string, lines []string) {
+	const old = "those servers have an old copy of the zone: see that the primary lets them copy it (AXFR), and "
 	switch {
 	case all:
-		do = "the service writes to other servers than those to which the zone is delegated, or its provider is slow: compare them" + until
+		do = "the service writes to other servers than those to which the zone is delegated, or its provider is slow: compare them; "
 	case len(zone.Notify) > 0:
-		return "those servers have an old copy of the zone: see that the primary lets them copy it (AXFR), and that they accept NOTIFY from it and from this machine; what of this is for them does:", acceptNotify(zone.Primary)
+		do = old + "that they accept NOTIFY from it and from this machine"
+		if zone.NotifyKey != "" {
+			do += " with the key, which has the same secret on both sides"
+		}
+		return do + "; what of this is for them does:", acceptNotify(zone.Primary, zone.NotifyKey)
+	case len(zone.Primary) > 0:
+		return old + "have the service tell them of changes, by this line in its block of the zone; they have to accept NOTIFY from its address:",
+			[]string{"notify " + strings.Join(addressesOf(missing), " ")}
 	default:
-		do = "those servers have an old copy of the zone: see that the primary notifies them (NOTIFY) and lets them copy it (AXFR)" + until
+		do = old + "tells them of changes (NOTIFY); "
 	}
-	return do, []string{"propagation_delay 30s"}
+	if !zone.NoWait {
+		return do + "changes wait eight seconds for that, and clients of BestDNS two minutes; other clients are to wait by themselves", nil
+	}
+	return do + "until then, let clients wait, beside propagation_timeout -1:", []string{"propagation_delay 30s"}
+}
+
+// withWaited adds the servers that changes wait for to those that the zone is delegated to.
+func (z HostedZone) withWaited(servers []nsquery.Server) []nsquery.Server {
+	servers = slices.Clone(servers)
+	for _, text := range z.Servers {
+		address, err := netip.ParseAddrPort(text)
+		if err != nil {
+			address = netip.AddrPortFrom(addressOf(text), nsquery.Port)
+		}
+		if address.IsValid() && !slices.ContainsFunc(servers, func(s nsquery.Server) bool { return s.Address == address }) {
+			servers = append(servers, nsquery.Server{Address: address})
+		}
+	}
+	return servers
+}
+
+func addressesOf(servers []nsquery.Server) []string {
+	return textsOf(servers, func(s nsquery.Server) string { return s.Addr().String() })
 }
 
 // untilIn asks the servers until they have the probe, or have had the time for it.
