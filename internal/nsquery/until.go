@@ -268,7 +268,10 @@ func (p *poll) hasZone(ctx context.Context) bool {
 		return false
 	}
 	soa := p.client.AskOver(ctx, "udp", p.of.server.String(), Question{Name: p.zone, Type: dns.TypeSOA})
-	if soa.SOA() == nil && ctx.Err() == nil {
+	// Where the time is over, whether it has the zone is not known, and the connection's deadline may
+	// have come before that of ctx.
+	deadline, limited := ctx.Deadline()
+	if soa.SOA() == nil && ctx.Err() == nil && !(limited && IsTimeout(soa.Err) && !time.Now().Before(deadline)) {
 		return false
 	}
 	p.good = time.Now()
