@@ -95,7 +95,7 @@ func (z updated) must(records []record.Record, err error) []record.Record {
 func (z updated) assertAt(name string, want ...string) {
 	z.Helper()
 	owner := harness.Must(record.ParseOwner(name, z.Config.Zone))(z)
-	all := harness.Must(z.Records(z.Context()))(z)
+	all := harness.Must(z.Records(z.Context(), ""))(z)
 	slices.Sort(want)
 	if got := texts(all, owner); !slices.Equal(got, want) {
 		z.Errorf("at %q there are %q, want %q", name, got, want)
@@ -214,7 +214,7 @@ func testUpdatedApex(z updated) {
 	if rule := (*record.RuleError)(nil); !errors.As(err, &rule) || rule.Rule != record.RuleSOA {
 		z.Errorf("deleting the SOA record: %v", err)
 	}
-	for _, r := range harness.Must(z.Records(z.Context()))(z) {
+	for _, r := range harness.Must(z.Records(z.Context(), ""))(z) {
 		if r.Name == z.Config.Zone && r.Type != record.TypeSOA && r.Type != record.TypeNS {
 			z.Errorf("at the apex there is %s", r)
 		}
@@ -232,7 +232,7 @@ func testUpdatedOddData(z updated) {
 		z.in("odd", "TLSA", "3 1 1 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"),
 	}
 	z.must(z.write(record.Append, odd...))
-	all := harness.Must(z.Records(z.Context()))(z)
+	all := harness.Must(z.Records(z.Context(), ""))(z)
 	for _, r := range odd {
 		if !slices.ContainsFunc(all, r.Same) {
 			z.Errorf("not there: %s", r)
@@ -342,7 +342,7 @@ func TestRFC2136Refused(t *testing.T) {
 					defer z.Close()
 					_, appended := z.write(record.Append, z.in("a", "TXT", "text"))
 					_, deleted := z.remove(z.match("a", "TXT", "text"))
-					_, read := z.Records(t.Context())
+					_, read := z.Records(t.Context(), "")
 					for _, err := range []error{appended, deleted, read} {
 						var e *rfc2136.Error
 						if !errors.As(err, &e) || e.Kind != rfc2136.KeyRefused && e.Kind != rfc2136.Refused || !e.Unchanged {

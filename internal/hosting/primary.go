@@ -32,8 +32,8 @@ func (z primaryZone) change(ctx context.Context, client string, change record.Ch
 	return outcome{entries: entries}, nil
 }
 
-func (z primaryZone) list(ctx context.Context, _ string, s selection) (iter.Seq[Entry], error) {
-	records, err := z.zone.Records(ctx)
+func (z primaryZone) list(ctx context.Context, client string, s selection) (iter.Seq[Entry], error) {
+	records, err := z.zone.Records(ctx, client)
 	if err != nil {
 		return nil, err
 	}

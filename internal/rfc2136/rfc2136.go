@@ -71,8 +71,8 @@ type Zone struct {
 	Config
 
 	dial      func(ctx context.Context, network, address string) (net.Conn, error)
-	preferred atomic.Int64  // index of the primary to be tried first
-	transfers chan struct{} // a token for each zone transfer under way
+	preferred atomic.Int64 // index of the primary to be tried first
+	transfers fair.Locks   // one transfer at a time: each holds the zone in memory
 	notifiers []*notifier
 
 	mu      sync.Mutex
@@ -91,10 +91,9 @@ func New(config Config) *Zone {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
 	z := &Zone{
-		Config:    config,
-		dial:      new(net.Dialer).DialContext,
-		transfers: make(chan struct{}, mostTransfers),
-		wake:      make(chan struct{}, 1),
+		Config: config,
+		dial:   new(net.Dialer).DialContext,
+		wake:   make(chan struct{}, 1),
 	}
 	for _, secondary := range config.Notify {
 		z.notifiers = append(z.notifiers, newNotifier(z, secondary))

@@ -456,7 +456,7 @@ func TestPrimaries(t *testing.T) {
 		})
 		_, err := z.Change(t.Context(), "a", appending(text("a", "x")), nil)
 		assertError(t, err, Unreachable, true, "192.0.2.1:53 (refused the connection), 192.0.2.2:53 (no answer)")
-		_, err = z.Records(t.Context())
+		_, err = z.Records(t.Context(), "")
 		assertError(t, err, Unreachable, true, "none of its primary name servers")
 		// One that takes connections and does not answer is tried last from then on.
 		f.set(func() { f.down, f.on = nil, func(int) action { return isDropped } })

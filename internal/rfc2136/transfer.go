@@ -15,9 +15,6 @@ import (
 )
 
 const (
-	// mostTransfers is how many transfers of a zone run at once. Each holds the zone in
-	// memory.
-	mostTransfers = 2
 	// transferTimeout is how long a transfer may take, and transferPause how long the server
 	// may be silent in it.
 	transferTimeout = 2 * time.Minute
@@ -32,9 +29,10 @@ const (
 
 // Records returns all records of the zone as its primary has them, the SOA record once. It
 // reads them by zone transfer (AXFR, RFC 5936) over a connection of its own, with the zone's
-// key. It is an *[Error] if there are more than 5 million, or more than 256 MB.
-func (z *Zone) Records(ctx context.Context) ([]record.Record, error) {
-	return z.transfer(ctx, nil, func(record.Record) bool { return true })
+// key, one transfer at a time, in the client's turn. It is an *[Error] if there are more than 5
+// million, or more than 256 MB.
+func (z *Zone) Records(ctx context.Context, client string) ([]record.Record, error) {
+	return z.transfer(ctx, client, nil, func(record.Record) bool { return true })
 }
 
 // readForDelete reads the zone for what a delete takes, and returns the job for it.
@@ -48,7 +46,7 @@ func (z *Zone) readForDelete(ctx context.Context, j *job, arrived time.Time) (*j
 		apexNS = apexNS || m.Name == z.Zone
 	}
 	takes := z.taker(j.matches)
-	found, err := z.transfer(ctx, names, func(r record.Record) bool {
+	found, err := z.transfer(ctx, j.client, names, func(r record.Record) bool {
 		return takes(r) >= 0 || apexNS && z.isApexNS(r.Name, r.Type)
 	})
 	if err != nil {
@@ -63,13 +61,12 @@ func (z *Zone) readForDelete(ctx context.Context, j *job, arrived time.Time) (*j
 }
 
 // transfer returns the records of the zone that are wanted, of those at some names; nil is any.
-func (z *Zone) transfer(ctx context.Context, names map[record.Name]bool, wanted func(record.Record) bool) ([]record.Record, error) {
-	select {
-	case z.transfers <- struct{}{}:
-		defer func() { <-z.transfers }()
-	case <-ctx.Done():
+func (z *Zone) transfer(ctx context.Context, client string, names map[record.Name]bool, wanted func(record.Record) bool) ([]record.Record, error) {
+	release, err := z.transfers.Acquire(ctx, "", client)
+	if err != nil {
 		return nil, z.busy("earlier transfers of the zone have not ended in time", context.Cause(ctx))
 	}
+	defer release()
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
 	defer cancel()
 	c, err := z.connect(ctx)
