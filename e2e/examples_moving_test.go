@@ -36,8 +36,10 @@ type moving struct {
 
 	env      harness.Env
 	httpPort string
+	walks    bool // the resolver is the one that walks down from the root
 
 	certificates, answers atomic.Int64
+	obtained              chan struct{} // has room for one: there are more certificates
 }
 
 // delegate has the zone above name these servers, and those before until the TTL is over.
@@ -52,8 +54,28 @@ func (m *moving) delegate(hosts ...int) {
 	}
 	m.parent.Store(&above)
 	m.setAsked(append(hosts, m.hosts()...)...)
-	time.Sleep(2 * movingTTL) // that of the zone's own records follows that of those above
+	if m.walks {
+		harness.Eventually(m.t, 10*movingTTL, fmt.Sprintf("the resolver asks %v alone", hosts), func() bool { return m.resolved() == fmt.Sprint(hosts) })
+	}
 	m.setAsked(hosts...)
+}
+
+// resolved returns the hosts of the name servers that the resolver knows.
+func (m *moving) resolved() string {
+	answer, _, err := new(dns.Client).Exchange(new(dns.Msg).SetQuestion("example.com.", dns.TypeNS), m.Resolver.Addr)
+	if err != nil {
+		return err.Error()
+	}
+	var hosts []int
+	for _, rr := range answer.Answer {
+		var host int
+		if ns, ok := rr.(*dns.NS); ok {
+			_, _ = fmt.Sscanf(ns.Ns, "ns%d.example.com.", &host) // 0 is no host's
+			hosts = append(hosts, host)
+		}
+	}
+	slices.Sort(hosts)
+	return fmt.Sprint(hosts)
 }
 
 func (m *moving) setAsked(hosts ...int) {
@@ -75,7 +97,7 @@ func (m *moving) ServeDNS(w dns.ResponseWriter, query *dns.Msg) { m.parent.Load(
 func newMoving(t *testing.T) *moving {
 	t.Helper()
 	w := harness.NewWorld(t)
-	m := &moving{recipe: &recipe{World: w, t: t, net53: harness.NewLoopbackNet(t)}}
+	m := &moving{recipe: &recipe{World: w, t: t, net53: harness.NewLoopbackNet(t)}, obtained: make(chan struct{}, 1)}
 	for _, program := range [][2]string{{"dig", "bind9-dnsutils"}, {"knotc", "knot"}} {
 		harness.Debian(t, program[0], program[1])
 	}
@@ -138,7 +160,7 @@ func (m *moving) start() {
 	m.env = harness.Env{"TRANSFER_KEY": exampleSecondarySecret, "KNOT_KEY": exampleSecret}
 	m.service = harness.StartCaddy(m.t, harness.CaddyBinary, m.file("1-one-server.caddyfile"), m.Env(m.t), m.env)
 	m.delegate(1)
-	m.Resolver.Addr = harness.Caches[0].Start(m.t, m.net53+".53", "", "example.com")
+	m.Resolver.Addr, m.walks = harness.Caches[0].Start(m.t, m.net53+".53", "", "example.com"), true
 	m.Pebble = harness.NewPebble(m.t, m.Resolver.Addr)
 }
 
@@ -195,6 +217,10 @@ func (m *moving) obtainUntil(ctx context.Context, worker int) {
 			m.t.Errorf("%d orders for %s", orders, name)
 		}
 		m.certificates.Add(1)
+		select {
+		case m.obtained <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -220,12 +246,13 @@ func (m *moving) askUntil(ctx context.Context) {
 // waitCertificates waits until so many more were obtained.
 func (m *moving) waitCertificates(n int64) {
 	m.t.Helper()
-	want, deadline := m.certificates.Load()+n, time.Now().Add(harness.ObtainTimeout)
+	want, deadline := m.certificates.Load()+n, time.After(harness.ObtainTimeout)
 	for m.certificates.Load() < want {
-		if time.Now().After(deadline) {
+		select {
+		case <-m.obtained:
+		case <-deadline:
 			m.t.Fatalf("%d certificates were obtained, want %d", m.certificates.Load(), want)
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 

@@ -103,15 +103,7 @@ func (p *primary) counts() nameserver.TransferCount { return p.TransferCounts()[
 // status waits until the secondary's status is as wanted.
 func (p *primary) waitStatus(t *testing.T, what string, good func(nameserver.SecondaryStatus) bool) {
 	t.Helper()
-	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		status := p.Secondaries(p.zone.Name)[0]
-		if good(status) {
-			return
-		}
-		if time.Since(began) > harness.StartTimeout {
-			t.Fatalf("the secondary is never %s: %+v", what, status)
-		}
-	}
+	harness.Eventually(t, harness.StartTimeout, "the secondary is "+what, func() bool { return good(p.Secondaries(p.zone.Name)[0]) })
 }
 
 func transferKey(t *testing.T, secret string) (tsig.Key, harness.Key) {
@@ -190,9 +182,7 @@ func followPrimary(t *testing.T, kind string, signed bool) {
 	text, _ = p.change(t, "stopped")
 	p.waitStatus(t, "gone", func(s nameserver.SecondaryStatus) bool { return !s.Silent.IsZero() })
 	s.Launch()
-	for !s.Answers() {
-		time.Sleep(5 * time.Millisecond)
-	}
+	harness.Eventually(t, harness.StartTimeout, "the secondary answers", s.Answers)
 	took := s.WaitText("stopped", text)
 	t.Logf("served %v after it answers again", took.Round(time.Millisecond))
 	if took > time.Second+late {

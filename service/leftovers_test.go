@@ -31,11 +31,15 @@ func (s *service) remembered(t *testing.T) (files []string) {
 // waitFor waits until something is so.
 func waitFor(t *testing.T, what string, isSo func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !isSo(); {
-		if time.Now().After(end) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(time.Minute)
+	for !isSo() {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			t.Fatalf("not so within a minute: %s", what)
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }
 

@@ -157,7 +157,7 @@ func (l *leftovers) forgetUnlessMoved(ctx context.Context, w written) error {
 	return nil
 }
 
-// errMoved is a left-over that is none any more: it was appended again, or deleted.
+// errMoved is a record that is no left-over any more: it was appended again, or deleted.
 var errMoved = errors.New("the record was appended again or deleted since it was found to be left over")
 
 // unmoved returns errMoved unless a record is remembered as it was read.
@@ -260,7 +260,7 @@ func (l *leftovers) forgetDeleted(ctx context.Context, batch []written) {
 }
 
 // deleteBatch has the zone's backend delete left-overs, as a client would. The error is that
-// they are none any more, or that the storage does not say so; nothing was deleted then.
+// they are no left-overs any more, or that the storage does not say so; nothing was deleted then.
 func (l *leftovers) deleteBatch(ctx context.Context, zone *Zone, batch []written) (failure *Error, err error) {
 	change := Change{Zone: zone.Apex, Change: record.Change{Op: record.Delete}}
 	for _, w := range batch {

@@ -25,7 +25,7 @@ import (
 type Wanted struct {
 	Question Question
 	// Zone is the zone that the servers have. A referral to one below it is an answer without
-	// what is wanted; any other is none.
+	// what is wanted; any other is no answer.
 	Zone record.Name
 	// Has reports whether an answer has what is wanted.
 	Has func(Answer) bool

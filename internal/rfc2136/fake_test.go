@@ -140,7 +140,7 @@ func (f *fake) closeAll() {
 
 func (f *fake) serve(c net.Conn) {
 	defer c.Close()
-	in := make(chan []byte, 1024) // so that whoever sends need not wait until we do
+	in := make(chan []byte, 1024) // so that the client need not wait until we read
 	go func() {
 		defer close(in)
 		r := bufio.NewReader(c)

@@ -121,7 +121,7 @@ func readReferral(zone record.Name, q question, m *dns.Msg, l look) look {
 	return l
 }
 
-// recordOf returns a record of a message; ok is false if it is none that a zone holds.
+// recordOf returns a record of a message; ok is false if no zone can hold it.
 func recordOf(rr dns.RR) (r record.Record, ok bool) {
 	if rr.Header().Class != dns.ClassINET || rr.Header().Rrtype == dns.TypeTSIG {
 		return record.Record{}, false
