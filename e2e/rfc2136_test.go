@@ -91,7 +91,7 @@ func (z updated) must(records []record.Record, err error) []record.Record {
 	return records
 }
 
-// assertZone compares what is at a name with lines "TYPE data".
+// assertAt compares what is at a name with lines "TYPE data".
 func (z updated) assertAt(name string, want ...string) {
 	z.Helper()
 	owner := harness.Must(record.ParseOwner(name, z.Config.Zone))(z)

@@ -134,8 +134,9 @@ func (s *Service) Served(ctx context.Context, who Caller, made *Result, within t
 		}
 		outcomes = wait.until(ctx, within)
 	}
-	if why := neverServed(outcomes); why != "" {
-		return s.notServed(ctx, who, made, why)
+	// What a set replaces may only be late to go.
+	if q, why := neverServed(zone.Apex, outcomes); why != "" && made.change.Op == record.Append {
+		return s.notServed(ctx, who, made, q, why)
 	}
 	made.Pending, made.Silent = pendingOf(outcomes)
 	s.noteWait(zone, made, time.Since(began))
@@ -374,27 +375,30 @@ func isNowhere(outcomes []nsquery.Outcome) bool {
 // neverServed returns why no server will serve a change, if each of those that answer says the
 // same: a CNAME or a delegation is in the way. Servers and providers accept such records, and
 // tell no one.
-func neverServed(outcomes []nsquery.Outcome) (why string) {
+func neverServed(zone record.Name, outcomes []nsquery.Outcome) (q nsquery.Question, why string) {
 	for _, o := range outcomes {
 		if o.State == nsquery.Silent {
 			continue
 		}
-		this := inTheWay(o.Last)
-		if o.State == nsquery.Serves || this == "" || why != "" && why != this {
-			return ""
+		this := inTheWay(zone, o.Last)
+		if o.State == nsquery.Serves || this == "" || why != "" && (why != this || q != o.Last.Question) {
+			return q, ""
 		}
-		why = this
+		q, why = o.Last.Question, this
 	}
-	return why
+	return q, why
 }
 
-// inTheWay says what keeps an RRset from being served, by an answer without it; "" if nothing
-// does.
-func inTheWay(a nsquery.Answer) string {
-	if cut := a.Referral(); cut != "" {
+// inTheWay says what keeps an RRset of a zone from being served, by an answer without it; "" if
+// nothing does, or that cannot be told. A delegation has NS records and addresses of its own, and an
+// old CNAME may only be late to go.
+func inTheWay(zone record.Name, a nsquery.Answer) string {
+	cut, target := a.Referral(), a.CNAME()
+	switch typ := a.Question.Type; {
+	case a.Failed(), typ == dns.TypeCNAME:
+	case cut != "" && cut != zone && cut.In(zone) && typ != dns.TypeNS && typ != dns.TypeA && typ != dns.TypeAAAA:
 		return fmt.Sprintf("it is below %q, which is delegated to other name servers", cut)
-	}
-	if target := a.CNAME(); target != "" && !a.Failed() {
+	case target != "":
 		return fmt.Sprintf("there is a CNAME record to %q, beside which there can be no other records", target)
 	}
 	return ""
@@ -444,22 +448,22 @@ func (s *Service) lost(ctx context.Context, made *Result) (lost []record.Record,
 	return lost, nil
 }
 
-// notServed returns the error of a change that no name server will serve, and undoes it if it was
-// an append.
-func (s *Service) notServed(ctx context.Context, who Caller, made *Result, why string) error {
-	failure := Errorf(api.Conflict, "zone %q accepts the record at %q, and no name server serves it: %s", made.zone.Apex, made.change.Records[0].Name, why)
+// notServed returns the error of an append of which no name server will serve an RRset, and takes the
+// records of that back. Others stay: they may have been there before.
+func (s *Service) notServed(ctx context.Context, who Caller, made *Result, q nsquery.Question, why string) error {
+	failure := Errorf(api.Conflict, "zone %q accepts the record at %q, and no name server serves it: %s", made.zone.Apex, q.Name, why)
 	failure.Unchanged = false
 	if made.before {
 		return failure
 	}
-	if made.change.Op == record.Append {
-		var matches []record.Match
-		for _, r := range made.change.Records {
+	var matches []record.Match
+	for _, r := range made.change.Records {
+		if r.Name == q.Name && uint16(r.Type) == q.Type {
 			matches = append(matches, record.MatchOf(r))
 		}
-		_, err := s.changeRemembered(context.WithoutCancel(ctx), made.zone, who.Client.Name(), record.Change{Op: record.Delete, Matches: matches})
-		failure.Unchanged = err == nil
 	}
+	_, err := s.changeRemembered(context.WithoutCancel(ctx), made.zone, who.Client.Name(), record.Change{Op: record.Delete, Matches: matches})
+	failure.Unchanged = err == nil && len(matches) == len(made.change.Records)
 	s.note(who, made.zone, ChangeSeen{Zone: made.zone.Apex.String(), Op: "undo", Records: namesOf(&Change{Change: made.change})}, 0, failure)
 	return failure
 }

@@ -279,6 +279,83 @@ func TestServedByNoOne(t *testing.T) {
 	}
 }
 
+// TestServedTakesBackOnlyThat appends two records, of which one is never served.
+func TestServedTakesBackOnlyThat(t *testing.T) {
+	t.Parallel()
+	p := newProvided(t, answering(func() []string { return nil }))
+	port := serveDNS(t, "127.0.0.1:0", func(w dns.ResponseWriter, q *dns.Msg) {
+		if strings.HasPrefix(q.Question[0].Name, "x.") {
+			always(there)(w, q)
+		} else {
+			always(q.Question[0].Name+" 60 IN CNAME elsewhere.test.")(w, q)
+		}
+	})
+	p.service.zones[0].Servers[0].Address = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+	var records []record.Record
+	for _, name := range []string{"x.", "y."} {
+		r, err := record.At(mustName(t, name+servedZone), "TXT", 60, "mine")
+		if err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, r)
+	}
+	made, err := p.service.Change(t.Context(), p.who, Change{Zone: mustName(t, servedZone), Change: record.Change{Op: record.Append, Records: records}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	failure := AsError(p.service.Served(t.Context(), p.who, &made, time.Second), "")
+	if failure.Status != 409 || failure.Unchanged || !strings.Contains(failure.Detail, `"y.served.test."`) {
+		t.Errorf("%+v", failure)
+	}
+	if left := p.texts(); !slices.Equal(left, []string{"mine"}) {
+		t.Errorf("at x is %q", left)
+	}
+	if p.provider.rrsets[rrsetKey{servedZone, "y", "TXT"}] != nil {
+		t.Error("what is never served is left")
+	}
+}
+
+// TestInTheWay tells what keeps a record from being served from a server that is late.
+func TestInTheWay(t *testing.T) {
+	zone, x := mustName(t, servedZone), mustName(t, "x.sub."+servedZone)
+	answer := func(name record.Name, typ uint16, authoritative bool, records ...string) nsquery.Answer {
+		a := nsquery.Answer{Question: nsquery.Question{Name: name, Type: typ}, Authoritative: authoritative}
+		for _, text := range records {
+			rr, err := dns.NewRR(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rr.Header().Rrtype == dns.TypeNS {
+				a.Authority = append(a.Authority, rr)
+			} else {
+				a.Records = append(a.Records, rr)
+			}
+		}
+		return a
+	}
+	const cut, above, alias = "sub." + servedZone + " 60 IN NS ns.test.", "test. 60 IN NS ns.test.", "x.sub." + servedZone + " 60 IN CNAME y.test."
+	for _, test := range []struct {
+		name   string
+		answer nsquery.Answer
+		is     bool
+	}{
+		{"nothing", answer(x, dns.TypeTXT, true), false},
+		{"below a delegation", answer(x, dns.TypeTXT, false, cut), true},
+		{"a referral upwards", answer(x, dns.TypeTXT, false, above), false},
+		{"the old NS records of a delegation", answer(mustName(t, "sub."+servedZone), dns.TypeNS, false, cut), false},
+		{"an address of its servers", answer(x, dns.TypeA, false, cut), false},
+		{"beside a CNAME", answer(x, dns.TypeTXT, true, alias), true},
+		{"the old CNAME", answer(x, dns.TypeCNAME, true, alias), false},
+	} {
+		for range 2 { // to look changes nothing
+			test.answer.RRset()
+			if why := inTheWay(zone, test.answer); (why != "") != test.is {
+				t.Errorf("%s: %q", test.name, why)
+			}
+		}
+	}
+}
+
 // TestServedAppendsOnceMore loses a value to another writer.
 func TestServedAppendsOnceMore(t *testing.T) {
 	t.Parallel()

@@ -79,7 +79,7 @@ func (a Answer) RRset() (records []record.Record) {
 		if rr.Header().Rrtype != a.Question.Type || nameOf(rr.Header().Name) != a.Question.Name {
 			continue
 		}
-		if r, err := record.FromRR(rr); err == nil {
+		if r, err := record.FromRR(dns.Copy(rr)); err == nil { // which changes what it reads
 			records = append(records, r)
 		}
 	}
@@ -192,14 +192,6 @@ func first[T any](list []*T) *T {
 
 // nameOf returns a name as the DNS library has it, "" if it is invalid.
 func nameOf(text string) record.Name {
-	wire := make([]byte, 256)
-	n, err := dns.PackDomainName(text, wire, 0, nil, false)
-	if err != nil {
-		return ""
-	}
-	name, err := record.NameFromWire(wire[:n])
-	if err != nil {
-		return ""
-	}
+	name, _ := record.NameFromLibrary(text)
 	return name
 }

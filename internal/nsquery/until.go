@@ -3,6 +3,7 @@ package nsquery
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -25,7 +26,7 @@ import (
 type Wanted struct {
 	Question Question
 	// Zone is the zone that the servers have. A referral to one below it is an answer without
-	// what is wanted; any other is no answer.
+	// what is wanted; any other referral is not an answer.
 	Zone record.Name
 	// Has reports whether an answer has what is wanted.
 	Has func(Answer) bool
@@ -188,8 +189,6 @@ func (p *poll) ask(ctx context.Context, w Wanted) State {
 			return Serves
 		case err == nil && p.isGood():
 			p.good, p.rtt, again = time.Now(), time.Since(sent), resend
-		case errors.Is(err, errNoConnection):
-			again = min(2*again, silence/2)
 		case err != nil && ctx.Err() == nil && !IsTimeout(err):
 			p.last = Answer{Question: w.Question, Err: err}
 			if time.Since(p.good) > refusal && errors.Is(err, syscall.ECONNREFUSED) || IsUnreachable(err) {
@@ -245,17 +244,15 @@ func (p *poll) askUDP(ctx context.Context, question *dns.Msg, q Question, wire [
 	}
 }
 
-// errNoConnection is a question that could not be asked over TCP. It may be this machine that has
-// no port or no room.
-var errNoConnection = errors.New("no answer over TCP")
-
+// askTCP asks over TCP, where that may be. That it cannot may be for want of a port or of room on this
+// machine, so it says no more than that there is no answer yet.
 func (p *poll) askTCP(ctx context.Context, q Question) error {
 	if !p.client.polls.mayConnect(p.of.server, time.Now()) {
 		return os.ErrDeadlineExceeded // the next time, perhaps
 	}
 	answer := p.client.AskOver(ctx, "tcp", p.of.server.String(), q)
 	if answer.Err != nil {
-		return errNoConnection
+		return os.ErrDeadlineExceeded
 	}
 	p.last, p.large = answer, true
 	return nil
@@ -333,9 +330,6 @@ func (p *polls) end(of polled) {
 	if p.at[of]--; p.at[of] == 0 {
 		delete(p.at, of)
 	}
-	if len(p.at) == 0 {
-		clear(p.connected)
-	}
 }
 
 // pause returns the least time between two datagrams of one poll.
@@ -351,6 +345,10 @@ func (p *polls) mayConnect(server netip.AddrPort, now time.Time) bool {
 	defer p.mu.Unlock()
 	if now.Sub(p.connected[server]) < connectionPause {
 		return false
+	}
+	const many = 1000 // more than connectionPause lets one client be at
+	if len(p.connected) >= many {
+		maps.DeleteFunc(p.connected, func(_ netip.AddrPort, at time.Time) bool { return now.Sub(at) >= connectionPause })
 	}
 	p.connected[server] = now
 	return true

@@ -491,15 +491,16 @@ func lowerName(name string) (string, error) {
 	if !strings.ContainsAny(name, `\ABCDEFGHIJKLMNOPQRSTUVWXYZ`) {
 		return name, nil
 	}
-	lower, err := libraryName(name)
+	lower, err := NameFromLibrary(name)
 	if err != nil {
 		return "", fmt.Errorf("name %q: %w", shorten(name), err)
 	}
 	return lower.String(), nil
 }
 
-// libraryName reads a name as miekg/dns has it.
-func libraryName(name string) (Name, error) {
+// NameFromLibrary reads a name as miekg/dns has it, which may be with other escapes than ours. With
+// an error, the name is "".
+func NameFromLibrary(name string) (Name, error) {
 	var wire [maxNameLen + 1]byte
 	end, err := dns.PackDomainName(name, wire[:], 0, nil, false)
 	if err != nil {

@@ -142,7 +142,7 @@ func FromRR(rr dns.RR) (Record, error) {
 	if header.Class != dns.ClassINET {
 		return Record{}, fmt.Errorf("%s: class %s, and there is only IN here", header.Name, dns.ClassToString[header.Class])
 	}
-	owner, err := libraryName(header.Name)
+	owner, err := NameFromLibrary(header.Name)
 	if err != nil {
 		return Record{}, fmt.Errorf("%s: %w", header.Name, err)
 	}

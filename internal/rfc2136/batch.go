@@ -119,7 +119,7 @@ func (z *Zone) updateOrDivide(jobs []*job) (made []*job) {
 // was changed.
 func mayBeOfOne(err error) bool {
 	var e *Error
-	if !errors.As(err, &e) || e.Kind == KeyRefused {
+	if !errors.As(err, &e) || e.Kind == KeyRefused || !e.Unchanged {
 		return false
 	}
 	return e.Rcode != dns.RcodeSuccess && e.Rcode != dns.RcodeNotAuth && e.Rcode != dns.RcodeNotImplemented

@@ -107,12 +107,17 @@ func (c *conn) exchangeWindow(requests []request) ([]reply, error) {
 			return nil, err
 		}
 		m := new(dns.Msg)
-		if err := m.Unpack(wire); err != nil {
-			return nil, fmt.Errorf("reading an answer: %w", err)
+		unread := m.Unpack(wire) // header and question are there all the same
+		if unread != nil && m.Opcode != dns.OpcodeQuery {
+			return nil, fmt.Errorf("reading an answer: %w", unread)
 		}
 		i := int(m.Id - first)
 		if i >= len(requests) || replies[i].Msg != nil || !answers(m, requests[i].Msg) {
 			return nil, errAnswer
+		}
+		if unread != nil { // what is at one name must not end the changes of all
+			replies[i] = reply{m, unread}
+			continue
 		}
 		replies[i] = reply{m, verify(wire, m, requests[i].key, macs[i], false, nil)}
 	}
@@ -131,18 +136,9 @@ func answers(answer, m *dns.Msg) bool {
 	return a.Qtype == q.Qtype && a.Qclass == q.Qclass && nameOf(a.Name) == nameOf(q.Name)
 }
 
-// nameOf returns a name as the DNS library has it, which may be with other escapes than ours;
-// "" if it is invalid.
+// nameOf returns a name as the DNS library has it, "" if it is invalid.
 func nameOf(text string) record.Name {
-	var wire [256]byte
-	n, err := dns.PackDomainName(text, wire[:], 0, nil, false)
-	if err != nil {
-		return ""
-	}
-	name, err := record.NameFromWire(wire[:n])
-	if err != nil {
-		return ""
-	}
+	name, _ := record.NameFromLibrary(text)
 	return name
 }
 

@@ -150,6 +150,9 @@ func (z *Zone) refused(server netip.AddrPort, what string, answer *dns.Msg, inva
 		}
 	default:
 		e.Kind, e.Reason = z.rcodeAdvice(server, what, answer.Rcode)
+		if what == forUpdate && !e.Unchanged {
+			e.Reason += unknownOutcome
+		}
 	}
 	return e
 }

@@ -218,7 +218,7 @@ func (z *Zone) composeDelete(j *job, found []record.Record, knows func(question)
 	takes := z.taker(j.matches)
 	had := make(map[record.Record]bool)
 	services := make(map[question][]record.Record) // that go
-	left := make(map[question]bool)                // of services
+	left := make(map[question]bool)                // of which some stay
 	for _, r := range found {
 		apexNS := z.isApexNS(r.Name, r.Type)
 		if apexNS {

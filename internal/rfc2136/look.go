@@ -62,7 +62,7 @@ func (l *look) missing(q question, records []record.Record) (missing []record.Re
 // readLook reads the answer to a question about a zone.
 func readLook(zone record.Name, q question, m *dns.Msg) look {
 	l := look{answered: m.Rcode == dns.RcodeSuccess || m.Rcode == dns.RcodeNameError, exists: m.Rcode == dns.RcodeSuccess}
-	if !l.answered {
+	if !l.answered || m.Truncated { // of what fits in no message, only a transfer tells all
 		return look{}
 	}
 	for _, rr := range m.Answer {
@@ -166,7 +166,7 @@ type signing struct {
 // signingTime is how long it is known whether questions have to be signed.
 const signingTime = time.Minute
 
-// questionKey returns the key with which questions are signed. Servers do without: Knot takes
+// questionKey returns the key with which questions are signed. Servers need no signature on questions: Knot takes
 // signed questions only of keys with an action query, and PowerDNS reads the key from its
 // database each time. But the key may choose the view that is asked, and is changed, or who
 // may ask at all. So both ways are tried: if the SOA record is the same, the key is not needed.

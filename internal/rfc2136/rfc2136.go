@@ -9,7 +9,7 @@
 // PowerDNS serves 20), and an update costs them a write to disk, or more. So each [Zone] has
 // one connection, and all changes that wait share one UPDATE message: the update section is
 // processed in order (RFC 2136 §3.4), and the whole message is applied or nothing of it.
-// While it is on its way the next changes gather. See run.go.
+// While it is on its way the next changes gather. See sender.go.
 //
 // # Fairness
 //
