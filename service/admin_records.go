@@ -16,8 +16,8 @@ import (
 
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/hosting"
+	"github.com/caddy-dns/bestdns/internal/nsquery"
 	"github.com/caddy-dns/bestdns/internal/protocol"
-	"github.com/caddy-dns/bestdns/internal/tsig"
 	"github.com/caddy-dns/bestdns/service/check"
 )
 
@@ -55,19 +55,19 @@ func hostedZone(zone *hosting.Zone) check.HostedZone {
 		hosted.Provider = "primary " + zone.Primary.Primaries[0].Addr().String()
 		hosted.Key = zone.Primary.Key.Name.Plain()
 		for _, address := range zone.Primary.Primaries {
-			hosted.Primary = append(hosted.Primary, serverText(address))
+			hosted.Primary = append(hosted.Primary, nsquery.AddressText(address))
 		}
 		for _, secondary := range zone.Primary.Notify {
-			hosted.Notify = append(hosted.Notify, serverText(secondary.Address))
-			hosted.NotifyKey = cmp.Or(hosted.NotifyKey, plainKey(secondary.Key))
+			hosted.Notify = append(hosted.Notify, nsquery.AddressText(secondary.Address))
+			hosted.NotifyKey = cmp.Or(hosted.NotifyKey, secondary.Key.Name.Plain())
 		}
 	}
 	for _, secondary := range zone.Transfers {
-		hosted.Notify = append(hosted.Notify, serverText(secondary.Address))
-		hosted.NotifyKey = cmp.Or(hosted.NotifyKey, plainKey(secondary.Key))
+		hosted.Notify = append(hosted.Notify, nsquery.AddressText(secondary.Address))
+		hosted.NotifyKey = cmp.Or(hosted.NotifyKey, secondary.Key.Name.Plain())
 	}
 	for _, server := range zone.Servers {
-		hosted.Servers = append(hosted.Servers, serverText(server.Address))
+		hosted.Servers = append(hosted.Servers, nsquery.AddressText(server.Address))
 	}
 	hosted.NoWait = zone.Wait == 0
 	for _, ns := range zone.NameServers {
@@ -78,14 +78,6 @@ func hostedZone(zone *hosting.Zone) check.HostedZone {
 		hosted.NameServers = append(hosted.NameServers, server)
 	}
 	return hosted
-}
-
-// plainKey returns the name of a key, "" for none.
-func plainKey(key tsig.Key) string {
-	if key.IsZero() {
-		return ""
-	}
-	return key.Name.Plain()
 }
 
 func serveAdminRecords(w http.ResponseWriter, r *http.Request) error {
@@ -130,7 +122,7 @@ func (a *App) adminChange(w http.ResponseWriter, r *http.Request, who hosting.Ca
 	if err != nil {
 		return api.Records{}, err
 	}
-	made, err := a.hosting.Change(r.Context(), who, protocol.Change(asked, change)) // who calls asks the name servers
+	made, err := a.hosting.Change(r.Context(), who, protocol.Change(asked, change)) // the caller asks the name servers
 	if err != nil {
 		return api.Records{}, err
 	}

@@ -79,14 +79,6 @@ func peers(list *[]*Peers) func(*caddyfile.Dispenser) error {
 	}
 }
 
-// serverText returns the address of a name server as the configuration has it.
-func serverText(address netip.AddrPort) string {
-	if address.Port() == nsquery.Port {
-		return address.Addr().String()
-	}
-	return address.String()
-}
-
 // unmarshalPeers reads what follows an option about other name servers:
 //
 //	<address>... {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-dns/bestdns/internal/nsquery"
 )
 
 // TestPeersConfig reads the other name servers of zones, from a Caddyfile and from JSON alike.
@@ -96,7 +98,7 @@ func peersOf(t *testing.T, zone *Zone, secret string) (list []string) {
 		}
 	}
 	for _, server := range hosted.Servers {
-		add("waits for %s", serverText(server.Address))
+		add("waits for %s", nsquery.AddressText(server.Address))
 	}
 	for _, resolver := range hosted.Resolvers {
 		add("asks %s", resolver)

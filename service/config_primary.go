@@ -8,9 +8,6 @@ import (
 	"github.com/caddy-dns/bestdns/internal/rfc2136"
 )
 
-// mostNotified is how many secondaries of a zone are told of changes.
-const mostNotified = hosting.MostServers
-
 // readPrimary reads on which primary the zone is, if it is on one.
 func (z *Zone) readPrimary(zone *hosting.Zone) error {
 	switch {
@@ -35,8 +32,8 @@ func (z *Zone) readPrimary(zone *hosting.Zone) error {
 			primary.Notify = append(primary.Notify, rfc2136.Secondary{Address: address, Key: key})
 		}
 	}
-	if n := max(len(primary.Primaries), len(primary.Notify)); n > mostNotified {
-		return fmt.Errorf("%d addresses of other name servers are given, and %d are the most", n, mostNotified)
+	if n := max(len(primary.Primaries), len(primary.Notify)); n > hosting.MostServers {
+		return fmt.Errorf("%d addresses of other name servers are given, and %d are the most", n, hosting.MostServers)
 	}
 	zone.Primary = primary
 	return nil

@@ -71,6 +71,7 @@ func TestBadConfig(t *testing.T) {
 		{"key of an unset variable", "zone example.test {\nprimary 192.0.2.1 {\nkey k hmac-sha256 {env.BESTDNS_NOT_SET}\n}\n}", []string{"primary", "key", "env.BESTDNS_NOT_SET"}},
 		{"unknown option of a primary", "zone example.test {\nprimary 192.0.2.1 {\nsecret x\n}\n}", []string{"Caddyfile:13", `unknown option "secret" of other name servers; there are key`}},
 		{"notify without a primary", "zone example.test {\nprovider test_memory\nnotify 192.0.2.1\n}", []string{"notify is for zones with a primary"}},
+		{"notify in a built-in zone", "zone example.test {\nns ns1.example.net\nnotify 192.0.2.1\n}", []string{"told by transfer"}},
 		{"notify a name", "zone example.test {\nprimary 192.0.2.1\nnotify ns1\n}", []string{"notify", "not an IP address"}},
 		{"ns with a primary", "zone example.test {\nns ns1.example.net\nprimary 192.0.2.1\n}", []string{"ns lines are for built-in zones"}},
 		{"two keys of one name", "zone example.test {\nns ns1.example.net\ntransfer 192.0.2.1 {\nkey k hmac-sha256 c2l4dGVlbiBvY3RldHMuLg==\n}\ntransfer 192.0.2.2 {\nkey k hmac-sha512 c2l4dGVlbiBvY3RldHMuLg==\n}\n}", []string{`zone "example.test."`, "transfer to 192.0.2.2:53", "another key of that name"}},

@@ -231,6 +231,9 @@ func (z *Zone) readBuiltin(zone *hosting.Zone) (err error) {
 			return err
 		}
 	}
+	if len(z.Notify) > 0 {
+		return errors.New("notify is for zones with a primary; the secondaries of a built-in zone are told by transfer")
+	}
 	if err := z.readTransfers(zone); err != nil {
 		return err
 	}

@@ -36,10 +36,10 @@ var (
 	providerDesc = desc("bestdns_provider_errors_total",
 		"Failures of the DNS providers of zones: failed (an answer that is an error), timeout, unreachable.", "zone", "kind")
 	waitsDesc = desc("bestdns_change_waits_total",
-		"Changes that have waited until the zone's name servers serve them, by outcome: served (all do), silent (all but some that do not answer), "+
+		"Changes by how the wait for the zone's name servers had ended when they were answered: served (all do), silent (all but some that do not answer), "+
 			"pending (some that answer do not yet), unknown (did not wait, since the name servers were not found).", "zone", "outcome")
 	waitDesc = desc("bestdns_change_wait_seconds",
-		"Time from the end of a change until all name servers of its zone served it. Of waits that ended otherwise there is none.", "zone")
+		"Time from the end of a change until all name servers of its zone served it, of those that were answered then.", "zone")
 	deniedDesc = desc("bestdns_denied_requests_total",
 		"Requests that were not let in: no_token, wrong_token, throttled (after too many wrong tokens from one address), "+
 			"unknown_certificate, expired, network (a client outside of its networks), busy (a client with more under way than it may have at once).", "reason")

@@ -53,10 +53,21 @@ type ZoneActivity struct {
 	ProviderErrors [len(ProviderErrorLabels)]uint64
 	Took           Latency // of the changes that were made
 	Waits          [len(WaitLabels)]uint64
-	Waited         Latency // for name servers, until all of them had a change
+	Waited         Latency // of changes that were answered when all name servers had them
 }
 
-// WaitLabels are how waiting for name servers ends.
+// WaitEnd is how waiting for name servers ended when a change was answered.
+type WaitEnd uint8
+
+// The ends.
+const (
+	WaitServed  WaitEnd = iota // all have it
+	WaitSilent                 // all but some that do not answer
+	WaitPending                // some that answer do not have it yet
+	WaitUnknown                // the name servers were not found
+)
+
+// WaitLabels are what the metrics call them.
 var WaitLabels = [...]string{"served", "silent", "pending", "unknown"}
 
 // Verdict is what became of a change.
@@ -120,27 +131,15 @@ func (a *Activity) change(zone *Zone, c ChangeSeen, what Verdict, took time.Dura
 	}
 }
 
-// wait takes note of how a wait for name servers has ended.
-func (a *Activity) wait(zone *Zone, made *Result, took time.Duration) {
+// wait takes note of how the wait for name servers ended when a change was answered.
+func (a *Activity) wait(zone *Zone, end WaitEnd, took time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	z := a.zone(zone.Apex)
-	switch {
-	case len(made.Pending) > 0:
-		z.Waits[2]++
-	case len(made.Silent) > 0:
-		z.Waits[1]++
-	default:
-		z.Waits[0]++
+	z.Waits[end]++
+	if end == WaitServed {
 		z.Waited.add(took)
 	}
-}
-
-// waitUnknown takes note of a change that did not wait, since the zone's name servers are not known.
-func (a *Activity) waitUnknown(zone *Zone) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.zone(zone.Apex).Waits[3]++
 }
 
 // zone returns what happened to a zone. The caller holds the lock.

@@ -78,8 +78,10 @@ type Result struct {
 
 	zone   *Zone // nil where nothing was changed
 	change record.Change
-	began  time.Time
-	before bool // made by an earlier call, so that nothing is mended or undone
+	// When the change began, and when it was made.
+	began, ended time.Time
+	unknown      bool // the name servers are not known, so none was waited for
+	before       bool // made by an earlier call, so that nothing is mended or undone
 }
 
 // CNAME is a record that the user has to create once, where the domain is hosted.
@@ -112,7 +114,7 @@ func (s *Service) Change(ctx context.Context, who Caller, c Change) (Result, err
 	for i := range done.entries {
 		done.entries[i].Owner = p.named(done.entries[i].Owner)
 	}
-	return Result{Entries: done.entries, CNAMEs: p.cnames, Silenced: done.silenced, zone: p.zone, change: c.Change, began: started}, nil
+	return Result{Entries: done.entries, CNAMEs: p.cnames, Silenced: done.silenced, zone: p.zone, change: c.Change, began: started, ended: time.Now()}, nil
 }
 
 // apply judges a change by the caller's rights and has the zone's backend do it. It makes of a

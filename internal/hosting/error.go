@@ -64,6 +64,14 @@ func Recovered(value any) *Error {
 	return e.with(fmt.Errorf("panic: %v\n%s", value, debug.Stack()))
 }
 
+// reportPanic keeps a panic from ending the process, of which it is a part, and logs it. It is to be
+// deferred where no one else recovers.
+func (s *Service) reportPanic(doing string) {
+	if recovered := recover(); recovered != nil {
+		s.config.Logger.Error(doing+" failed; please report this", zap.Any("panic", recovered), zap.Stack("stack"))
+	}
+}
+
 // CauseField is the cause of an error as a field of a line of the log. Loggers leave C1
 // and bidi characters as they are; line ends, which they do not, stay for stacks.
 func CauseField(err error) zap.Field {

@@ -110,11 +110,14 @@ func (l *leftovers) refuse(zone *Zone, change record.Change) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range change.Records {
-		if r.Expires == 0 {
+		if r.Expires == 0 && !zone.isChallenge(r) {
 			continue
 		}
 		if n++; n > mostChallengesOfChange {
 			return Errorf(api.TooLarge, "zone %q: a change may have %d challenges there: make several", zone.Apex, mostChallengesOfChange)
+		}
+		if r.Expires == 0 { // it is forgotten that it was one
+			continue
 		}
 		at := writtenAt(zone.Apex, r.Name)
 		if _, known := l.known[writtenKey(zone.Apex, r.Name, record.JoinStrings(r.Data))]; known {

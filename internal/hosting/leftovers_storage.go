@@ -51,9 +51,28 @@ var errStoragePaused = errors.New("it did not answer in time, and is not asked f
 type guardedStorage struct {
 	Storage
 	slots chan struct{} // one in it for each ask under way
-	// pausedUntil is in Unix nanoseconds.
-	pausedUntil atomic.Int64
+	// pausedUntil and answered, when a call last returned, are in Unix nanoseconds.
+	pausedUntil, answered atomic.Int64
 }
+
+// The calls that changes make, each noted when it returns.
+
+func (s *guardedStorage) Store(ctx context.Context, key string, value []byte) error {
+	defer s.note()
+	return s.Storage.Store(ctx, key, value)
+}
+
+func (s *guardedStorage) Load(ctx context.Context, key string) ([]byte, error) {
+	defer s.note()
+	return s.Storage.Load(ctx, key)
+}
+
+func (s *guardedStorage) Delete(ctx context.Context, key string) error {
+	defer s.note()
+	return s.Storage.Delete(ctx, key)
+}
+
+func (s *guardedStorage) note() { s.answered.Store(time.Now().UnixNano()) }
 
 func newGuardedStorage(s Storage) *guardedStorage {
 	return &guardedStorage{Storage: s, slots: make(chan struct{}, mostAsking)}
@@ -127,17 +146,19 @@ func (s *guardedStorage) lockNow(ctx context.Context, name string) (bool, error)
 	return err == nil, err
 }
 
-// askForChange makes calls of the storage that a change waits for, for a short time in all. After
-// calls that took too long, it makes none for a while: every change would wait for as long.
+// askForChange makes calls of the storage that a change waits for, for a short time in all. After a
+// time in which none was answered, it makes none for a while: every change would wait for as long. That one
+// change makes many is no reason for it.
 func askForChange[T any](ctx context.Context, s *guardedStorage, calls func(context.Context) (T, error)) (T, error) {
 	var none T
 	if time.Now().UnixNano() < s.pausedUntil.Load() {
 		return none, errStoragePaused
 	}
+	began := time.Now().UnixNano()
 	limited, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
 	value, err := ask(limited, s, calls)
-	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+	if err != nil && limited.Err() != nil && ctx.Err() == nil && s.answered.Load() < began {
 		s.pausedUntil.Store(time.Now().Add(storagePause).UnixNano())
 	}
 	return value, err

@@ -157,7 +157,7 @@ func (l *leftovers) forgetUnlessMoved(ctx context.Context, w written) error {
 	return nil
 }
 
-// errMoved is a record that is no left-over any more: it was appended again, or deleted.
+// errMoved is a record that is no longer a left-over: it was appended again, or deleted.
 var errMoved = errors.New("the record was appended again or deleted since it was found to be left over")
 
 // unmoved returns errMoved unless a record is remembered as it was read.
@@ -322,10 +322,10 @@ type notLeftOverError struct{ error }
 
 func (e notLeftOverError) Unwrap() error { return e.error }
 
-// lastLook returns why a delete is no longer wanted, nil if it is. Backends call it in the
-// zone's turn, directly before they delete, so that a record that was appended again in this
-// process is never deleted: its append comes before that turn, and is seen, or after it.
-// Another copy may still append it in the time that the deletion takes.
+// lastLook returns why a delete is no longer wanted, nil if it is. Backends call it as near to the
+// deletion as they can: where that is in the zone's turn, as at DNS providers, a record that was
+// appended again in this process is never deleted. In a zone on a primary it may still be appended
+// while the deletion waits for its message, and by another copy in the time that any deletion takes.
 func lastLook(ctx context.Context) error {
 	look, ok := ctx.Value(lastLookKey{}).(func(context.Context) error)
 	if !ok {

@@ -3,6 +3,7 @@ package hosting
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net"
 	"strings"
 	"sync"
@@ -370,5 +371,49 @@ func TestLeftoversAfterDeath(t *testing.T) {
 	want := "load store provider's append load store provider's append provider's delete delete load lock load provider's delete load delete unlock"
 	if got := strings.Join(called, " "); got != want {
 		t.Errorf("its steps were %s, want %s", got, want)
+	}
+}
+
+// prompt is a storage whose calls take a while each, and none long.
+type prompt struct {
+	Storage
+	takes time.Duration
+}
+
+func (p prompt) Load(context.Context, string) ([]byte, error) {
+	time.Sleep(p.takes)
+	return nil, fs.ErrNotExist
+}
+
+// TestStoragePause pauses a storage that does not answer, and not one of which a single change asks
+// much.
+func TestStoragePause(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		takes  time.Duration
+		paused bool
+	}{{"many calls", storageTimeout / 4, false}, {"one that hangs", 2 * storageTimeout, true}} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newGuardedStorage(prompt{takes: test.takes})
+				load := func(ctx context.Context) (struct{}, error) {
+					for range 10 {
+						if _, _ = s.Load(ctx, "key"); ctx.Err() != nil {
+							return struct{}{}, ctx.Err()
+						}
+					}
+					return struct{}{}, nil
+				}
+				began := time.Now()
+				if _, err := askForChange(t.Context(), s, load); err == nil || time.Since(began) != storageTimeout {
+					t.Errorf("%v after %s", err, time.Since(began))
+				}
+				_, err := askForChange(t.Context(), s, func(context.Context) (struct{}, error) { return struct{}{}, nil })
+				if errors.Is(err, errStoragePaused) != test.paused {
+					t.Errorf("paused: %v", err)
+				}
+				time.Sleep(10 * storageTimeout) // until the calls that were left to themselves have ended
+			})
+		})
 	}
 }

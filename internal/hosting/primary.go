@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/rfc2136"
 )
 
-// primaryZone is a zone on a primary name server of another make.
+// primaryZone is a zone on an external primary name server.
 type primaryZone struct{ zone *rfc2136.Zone }
 
 func (z primaryZone) change(ctx context.Context, client string, change record.Change) (outcome, error) {

@@ -3,10 +3,15 @@ package hosting
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/miekg/dns"
 
 	"github.com/caddy-dns/bestdns/internal/nsquery"
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -21,7 +26,7 @@ const (
 
 // foundServers has the name servers of zones, as DNS has them.
 type foundServers struct {
-	mu    *sync.Mutex
+	mu    sync.Mutex
 	zones map[record.Name]*zoneServers // the hosted ones
 }
 
@@ -30,10 +35,6 @@ type zoneServers struct {
 	servers []nsquery.Server
 	looked  time.Time     // when they were last looked for
 	first   chan struct{} // closed when they were found, or not, for the first time
-}
-
-func newFoundServers() foundServers {
-	return foundServers{mu: new(sync.Mutex), zones: make(map[record.Name]*zoneServers)}
 }
 
 // serversOf returns the name servers of a zone that are to serve its changes. The first call for
@@ -65,30 +66,28 @@ func (w *watch) serversOf(ctx context.Context, s *Service, zone *Zone) (_ []nsqu
 	return of.servers, true
 }
 
-// look looks for the servers of a zone. Where that fails, those that were known remain.
-func (f *foundServers) look(s *Service, zone *Zone, known *zoneServers) {
+// look looks for the servers of a zone. Where that fails, those that were known remain; of a zone on
+// a primary, those in the configuration are known at least.
+func (f *foundServers) look(s *Service, zone *Zone, of *zoneServers) {
+	defer s.reportPanic("looking for the name servers of zone " + zone.Apex.String())
 	ctx, cancel := context.WithTimeout(context.Background(), serversTimeout)
 	defer cancel()
 	servers, err := s.findServers(ctx, zone)
-	switch known := zone.configuredServers(); {
-	case err == nil:
-	case len(known) > 0:
-		s.config.Logger.Warn("the name servers of a zone were not found by its NS records, so changes wait for its primary and those that are notified alone; name them all by servers, or by resolvers who finds them",
-			zap.String("zone", zone.Apex.String()), CauseField(err))
-		servers, err = known, nil
-	default:
-		s.config.Logger.Warn("the name servers of a zone were not found, so changes do not wait until they serve them; name them by servers, or by resolvers who finds them, or say wait off",
-			zap.String("zone", zone.Apex.String()), CauseField(err))
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err == nil {
-		known.servers = servers
+		of.servers = servers
+	} else {
+		if of.servers == nil {
+			of.servers = zone.configuredServers()
+		}
+		s.config.Logger.Warn("the name servers of a zone were not found by its NS records; name them by servers, or set resolvers that find them, or set wait off",
+			zap.String("zone", zone.Apex.String()), zap.Strings("changes_wait_for", namesOfServers(of.servers)), CauseField(err))
 	}
 	select {
-	case <-known.first:
+	case <-of.first:
 	default:
-		close(known.first)
+		close(of.first)
 	}
 }
 
@@ -106,25 +105,14 @@ func (z *Zone) configuredServers() (servers []nsquery.Server) {
 	return servers
 }
 
-// findServers returns the name servers of a zone by its NS records, as resolvers have them.
+// findServers returns the name servers of a zone by its NS records, each address by itself.
 func (s *Service) findServers(ctx context.Context, zone *Zone) ([]nsquery.Server, error) {
-	if len(zone.Resolvers) > 0 {
-		resolver := nsquery.Resolver{Client: &s.watch.client, Addresses: zone.Resolvers}
-		servers, err := resolver.NameServers(ctx, zone.Apex)
-		return servers[:min(len(servers), MostServers)], err
-	}
-	answer, err := lookUp.LookupNS(ctx, zone.Apex.String())
+	names, err := s.nameServers(ctx, zone)
 	if err != nil {
 		return nil, err
 	}
-	var names []record.Name
-	for _, ns := range answer {
-		if name, err := record.ParseName(ns.Host); err == nil {
-			names = append(names, name)
-		}
-	}
 	var servers []nsquery.Server
-	for _, server := range nsquery.Servers(ctx, names, s.lookUpAddresses) {
+	for _, server := range nsquery.Servers(ctx, names, s.addressesFor(zone)) {
 		if server.Address.IsValid() && len(servers) < MostServers {
 			servers = append(servers, server)
 		}
@@ -133,4 +121,50 @@ func (s *Service) findServers(ctx context.Context, zone *Zone) ([]nsquery.Server
 		return nil, fmt.Errorf("none of the %d name servers of zone %q has an address", len(names), zone.Apex)
 	}
 	return servers, nil
+}
+
+// lookUp is what finds the addresses of names that are not hosted here, where the configuration names no
+// resolvers.
+var lookUp interface {
+	LookupNS(ctx context.Context, name string) ([]*net.NS, error)
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+} = net.DefaultResolver
+
+// resolver returns the resolvers of a zone, nil for the system's.
+func (s *Service) resolver(zone *Zone) *nsquery.Resolver {
+	if len(zone.Resolvers) == 0 {
+		return nil
+	}
+	return &nsquery.Resolver{Client: &s.watch.client, Addresses: zone.Resolvers}
+}
+
+// nameServers returns the names in the NS records of a zone, as its resolvers have them.
+func (s *Service) nameServers(ctx context.Context, zone *Zone) (names []record.Name, err error) {
+	if resolver := s.resolver(zone); resolver != nil {
+		answer, err := resolver.Find(ctx, zone.Apex, dns.TypeNS)
+		names, _ = answer.NameServers()
+		return names, err
+	}
+	answer, err := lookUp.LookupNS(ctx, zone.Apex.String())
+	for _, ns := range answer {
+		if name, err := record.ParseName(ns.Host); err == nil {
+			names = append(names, name)
+		}
+	}
+	return names, err
+}
+
+// addressesFor returns what finds the addresses of a zone's name servers, by its resolvers.
+func (s *Service) addressesFor(zone *Zone) func(context.Context, record.Name) []netip.Addr {
+	if resolver := s.resolver(zone); resolver != nil {
+		return resolver.AddressesOf
+	}
+	return func(ctx context.Context, name record.Name) []netip.Addr {
+		addresses, _ := lookUp.LookupNetIP(ctx, "ip", name.String())
+		for i := range addresses {
+			addresses[i] = addresses[i].Unmap()
+		}
+		slices.SortFunc(addresses, netip.Addr.Compare)
+		return slices.Compact(addresses)
+	}
 }

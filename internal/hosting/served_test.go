@@ -372,6 +372,32 @@ func TestServedAppendsOnceMore(t *testing.T) {
 	if got := p.texts(); !slices.Equal(got, []string{"mine"}) {
 		t.Errorf("the provider has %q", got)
 	}
+	last := p.service.config.Activity.Recent()[0]
+	if last.Op != "append again" || last.Outcome != "changed" || last.RequestID != "some-id" {
+		t.Errorf("remembered as %+v", last)
+	}
+}
+
+// TestWaitsAreCountedOnce waits for one change several times.
+func TestWaitsAreCountedOnce(t *testing.T) {
+	t.Parallel()
+	p := newProvided(t, always("x."+servedZone+" 60 IN TXT other"))
+	made := p.change(t, record.Append)
+	for i := range 3 {
+		if i > 0 {
+			var err error
+			if made, err = p.service.Made(p.who, Change{Zone: mustName(t, servedZone), Change: made.change}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := p.service.Served(t.Context(), p.who, &made, 100*time.Millisecond); err != nil || len(made.Pending) != 1 {
+			t.Errorf("pending %q, %v", made.Pending, err)
+		}
+	}
+	counts := p.service.config.Activity.Counts().Zones[mustName(t, servedZone)]
+	if want := [...]uint64{WaitPending: 1, WaitUnknown: 0}; counts.Waits != want {
+		t.Errorf("waits %v, want %v", counts.Waits, want)
+	}
 }
 
 // TestServedFinds finds the servers by NS records, once.

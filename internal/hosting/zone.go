@@ -47,7 +47,7 @@ type Zone struct {
 	// MaxRecords and MaxBytes are how much may be in the zone; zero is no limit.
 	MaxRecords, MaxBytes int
 
-	// Primary says on which primary name server of another make the zone is; nil: on none.
+	// Primary says on which external primary name server the zone is; nil: on none.
 	Primary *rfc2136.Config
 
 	// Provider hosts the zone; nil: the primary or the built-in name server does. ProviderName is

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddy-dns/bestdns/internal/fair"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
@@ -159,12 +157,7 @@ func (c *StatusCache) makeRoom(now time.Time) bool {
 
 func (c *StatusCache) refresh(s *Service, zone *Zone, known *statusEntry, before ZoneStatus, done chan struct{}) {
 	defer close(done)
-	defer func() {
-		if recovered := recover(); recovered != nil { // which no one else does here
-			s.config.Logger.Error("asking the name servers of zone "+zone.Apex.String()+" failed; please report this",
-				zap.Any("panic", recovered), zap.Stack("stack"))
-		}
-	}()
+	defer s.reportPanic("asking the name servers of zone " + zone.Apex.String())
 	ctx, cancel := context.WithTimeout(context.Background(), refreshTimeout)
 	defer cancel()
 	select {

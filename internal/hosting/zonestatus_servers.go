@@ -2,7 +2,6 @@ package hosting
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -99,9 +98,9 @@ func (s *Service) serversOf(ctx context.Context, zone *Zone, contents *zoneConte
 		texts = append(texts, contents.servers...)
 	}
 	if len(texts) == 0 {
-		answer, _ := lookUp.LookupNS(ctx, zone.Apex.String())
-		for _, ns := range answer {
-			texts = append(texts, ns.Host)
+		names, _ := s.nameServers(ctx, zone)
+		for _, name := range names {
+			texts = append(texts, name.String())
 		}
 	}
 	slices.Sort(texts)
@@ -115,7 +114,7 @@ func (s *Service) serversOf(ctx context.Context, zone *Zone, contents *zoneConte
 		}
 	}
 	for _, server := range nsquery.Servers(ctx, names, func(ctx context.Context, name record.Name) []netip.Addr {
-		return s.addressesOf(ctx, name, contents)
+		return s.addressesOf(ctx, zone, name, contents)
 	}) {
 		status := ServerStatus{Name: server.Name.String(), Address: server.Addr()}
 		if status.Address.IsValid() {
@@ -127,34 +126,19 @@ func (s *Service) serversOf(ctx context.Context, zone *Zone, contents *zoneConte
 	return statuses[:min(len(statuses), MostServers)]
 }
 
-// lookUp is what finds the addresses of names that are not hosted here.
-var lookUp interface {
-	LookupNS(ctx context.Context, name string) ([]*net.NS, error)
-	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
-} = net.DefaultResolver
-
 // addressesOf returns the addresses of a name server. What is known here needs no question.
-func (s *Service) addressesOf(ctx context.Context, name record.Name, contents *zoneContents) []netip.Addr {
+func (s *Service) addressesOf(ctx context.Context, zone *Zone, name record.Name, contents *zoneContents) []netip.Addr {
 	if contents != nil && len(contents.addresses[name]) > 0 {
 		return contents.addresses[name]
 	}
-	for _, zone := range s.config.Zones {
-		for _, ns := range zone.NameServers {
+	for _, other := range s.config.Zones {
+		for _, ns := range other.NameServers {
 			if ns.Name == name && len(ns.Addresses) > 0 {
 				return ns.Addresses
 			}
 		}
 	}
-	return s.lookUpAddresses(ctx, name)
-}
-
-func (s *Service) lookUpAddresses(ctx context.Context, name record.Name) []netip.Addr {
-	addresses, _ := lookUp.LookupNetIP(ctx, "ip", name.String())
-	for i := range addresses {
-		addresses[i] = addresses[i].Unmap()
-	}
-	slices.SortFunc(addresses, netip.Addr.Compare)
-	return slices.Compact(addresses)
+	return s.addressesFor(zone)(ctx, name)
 }
 
 // nameServerPort returns the port at which to ask: 53, as all the world does. Only this

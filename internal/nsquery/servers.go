@@ -30,9 +30,18 @@ func At(name record.Name, address netip.Addr) Server {
 // Addr returns the address without the port.
 func (s Server) Addr() netip.Addr { return s.Address.Addr() }
 
+// AddressText returns an address as people write it: with its port if that is not the one at which
+// all the world asks.
+func AddressText(address netip.AddrPort) string {
+	if address.Port() == Port {
+		return address.Addr().String()
+	}
+	return address.String()
+}
+
 func (s Server) String() string {
 	if s.Name == "" {
-		return s.Address.String()
+		return AddressText(s.Address)
 	}
 	return fmt.Sprintf("%s (%s)", s.Name.Plain(), s.Addr())
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // PreferredWait reads how long a caller wants to wait for name servers: the preference "wait" of
-// RFC 7240 §4.3, in whole seconds. Longer than [hosting.MostWait] it is not. Without one it is
+// RFC 7240 §4.3, in whole seconds. It is at most [hosting.MostWait]. Without one it is
 // that of the zone. The answer's header says that it was heeded (§3).
 func PreferredWait(request, answer http.Header) time.Duration {
 	for _, line := range request.Values("Prefer") {

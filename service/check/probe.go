@@ -162,7 +162,7 @@ func (c *checker) refusalAdvice(zone record.Name, allow func(zone record.Name, k
 	if hosted.Key == "" {
 		return do + ", and try again", nil
 	}
-	return do + "; if the primary does not allow it to the key, what of this is for it does:", allow(zone, hosted.Key)
+	return do + "; if the primary does not allow it to the key, use the lines for its software:", allow(zone, hosted.Key)
 }
 
 // remove deletes the probe and says so.

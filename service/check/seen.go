@@ -76,7 +76,7 @@ func notSeenAdvice(zone HostedZone, missing []nsquery.Server, all bool) (do stri
 		if zone.NotifyKey != "" {
 			do += " with the key, which has the same secret on both sides"
 		}
-		return do + "; what of this is for them does:", acceptNotify(zone.Primary, zone.NotifyKey)
+		return do + "; use the lines for their software:", acceptNotify(zone.Primary, zone.NotifyKey)
 	case len(zone.Primary) > 0:
 		return old + "have the service tell them of changes, by this line in its block of the zone; they have to accept NOTIFY from its address:",
 			[]string{"notify " + strings.Join(addressesOf(missing), " ")}
@@ -105,7 +105,7 @@ func (z HostedZone) withWaited(servers []nsquery.Server) []nsquery.Server {
 }
 
 func addressesOf(servers []nsquery.Server) []string {
-	return textsOf(servers, func(s nsquery.Server) string { return s.Addr().String() })
+	return textsOf(servers, func(s nsquery.Server) string { return nsquery.AddressText(s.Address) })
 }
 
 // untilIn asks the servers until they have the probe, or have had the time for it.
@@ -147,10 +147,10 @@ const reloadAdvice = "with NSD, which reloads once a second, write into its serv
 // reloadLine has NSD serve what it was told without that.
 const reloadLine = "xfrd-reload-timeout: 0"
 
-// notifyAdvice says how late servers are told of changes at once; "" where that is not in the hands
-// of who reads it.
+// notifyAdvice says how late servers are told of changes at once; "" where the reader cannot change
+// that.
 func notifyAdvice(zone HostedZone, late []nsquery.Server) (do string, lines []string) {
-	addresses := textsOf(late, func(s nsquery.Server) string { return s.Addr().String() })
+	addresses := addressesOf(late)
 	told := !slices.ContainsFunc(addresses, func(address string) bool { return !slices.Contains(zone.Notify, address) })
 	switch {
 	case zone.Provider != "" && zone.Provider != "rfc2136" && len(zone.Primary) == 0 && !zone.NoWait:
