@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/nsquery"
 	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/rfc2136"
 )
 
 // provided is a zone at a DNS provider that does all at once, and its name servers.
@@ -428,6 +429,22 @@ func TestServedFinds(t *testing.T) {
 	p.service.watch.found.look(p.service, zone, of)
 	if got, _ := p.service.watch.serversOf(t.Context(), p.service, zone); len(got) != 2 {
 		t.Errorf("after a failure: %v", got)
+	}
+	// Of a zone on a primary, the configuration knows some servers, which count until better are found.
+	primary := &Zone{Apex: zone.Apex, Wait: DefaultWait, Primary: &rfc2136.Config{
+		Primaries: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53")},
+		Notify:    []rfc2136.Secondary{{Address: netip.MustParseAddrPort("192.0.2.2:5353")}},
+	}}
+	found := &zoneServers{first: make(chan struct{})}
+	for _, step := range []struct {
+		lookUp fakeLookUp
+		want   []string
+	}{{fakeLookUp{}, []string{"192.0.2.1", "192.0.2.2:5353"}}, {looks.fakeLookUp, want}, {fakeLookUp{}, want}} {
+		lookUp = step.lookUp
+		p.service.watch.found.look(p.service, primary, found)
+		if diff := cmp.Diff(step.want, namesOfServers(found.servers)); diff != "" {
+			t.Errorf("on a primary (-want +got):\n%s", diff)
+		}
 	}
 	// Before the first has ended, nothing is known.
 	ended, cancel := context.WithCancel(t.Context())

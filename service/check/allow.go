@@ -3,8 +3,10 @@ package check
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"strings"
 
+	"github.com/caddy-dns/bestdns/internal/nsquery"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
@@ -87,4 +89,54 @@ func addressOf(server string) netip.Addr {
 	}
 	address, _ := netip.ParseAddr(server) // one that is invalid is shown as such
 	return address
+}
+
+// notSeenAdvice says what may be wrong where servers do not have what was written.
+func notSeenAdvice(zone HostedZone, missing []nsquery.Server, all bool) (do string, lines []string) {
+	const old = "those servers have an old copy of the zone: see that the primary lets them copy it (AXFR), and "
+	switch {
+	case all:
+		do = "the service writes to other servers than those to which the zone is delegated, or its provider is slow: compare them; "
+	case len(zone.Notify) > 0:
+		do = old + "that they accept NOTIFY from it and from this machine"
+		if zone.NotifyKey != "" {
+			do += " with the key, which has the same secret on both sides"
+		}
+		return do + "; use the lines for their software:", acceptNotify(zone.Primary, zone.NotifyKey)
+	case len(zone.Primary) > 0:
+		return old + "have the service tell them of changes, by this line in its block of the zone; they have to accept NOTIFY from its address:",
+			[]string{"notify " + strings.Join(addressesOf(missing), " ")}
+	default:
+		do = old + "tells them of changes (NOTIFY); "
+	}
+	if !zone.NoWait {
+		return do + "changes wait eight seconds for that, and clients of BestDNS two minutes; other clients are to wait by themselves", nil
+	}
+	return do + "until then, let clients wait, beside propagation_timeout -1:", []string{"propagation_delay 30s"}
+}
+
+// notifyAdvice says how late servers are told of changes at once; "" where the reader cannot change
+// that.
+func notifyAdvice(zone HostedZone, late []nsquery.Server) (do string, lines []string) {
+	addresses := addressesOf(late)
+	told := !slices.ContainsFunc(addresses, func(address string) bool { return !slices.Contains(zone.Notify, address) })
+	switch {
+	case zone.Provider != "" && zone.Provider != "rfc2136" && len(zone.Primary) == 0 && !zone.NoWait:
+		return "", nil
+	case told:
+		do, lines = "changes wait for that. They are told at once, and take their time: "+reloadAdvice, []string{reloadLine}
+	case zone.Name != "" && zone.Provider == "":
+		do = "changes wait for that. Nothing tells them (NOTIFY): have the service do so, by this line in its block of the zone, and let them accept NOTIFY from its address:"
+		lines = []string{"transfer " + strings.Join(addresses, " ")}
+	case len(zone.Primary) == 0:
+		do = "changes wait for that. Their primary tells them late (NOTIFY): Knot waits 1 s after a change, BIND 5 s. With BIND, write into its options:"
+		lines = []string{"notify-delay 0;"}
+	default:
+		do = "changes wait for that. Their primary tells them late (NOTIFY): have the service do so, by this line in its block of the zone, and let them accept NOTIFY from its address:"
+		lines = []string{"notify " + strings.Join(addresses, " ")}
+	}
+	if zone.NoWait {
+		do = strings.Replace(do, "changes wait for that", "changes do not wait for that, since the zone has wait off, and certificates fail at the first try", 1)
+	}
+	return do, lines
 }

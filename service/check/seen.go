@@ -3,12 +3,9 @@ package check
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/base32"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/miekg/dns"
@@ -63,30 +60,6 @@ func (c *checker) checkSeen(ctx context.Context, p *probe, servers []nsquery.Ser
 	}
 	c.emit(step)
 	return true
-}
-
-// notSeenAdvice says what may be wrong where servers do not have what was written.
-func notSeenAdvice(zone HostedZone, missing []nsquery.Server, all bool) (do string, lines []string) {
-	const old = "those servers have an old copy of the zone: see that the primary lets them copy it (AXFR), and "
-	switch {
-	case all:
-		do = "the service writes to other servers than those to which the zone is delegated, or its provider is slow: compare them; "
-	case len(zone.Notify) > 0:
-		do = old + "that they accept NOTIFY from it and from this machine"
-		if zone.NotifyKey != "" {
-			do += " with the key, which has the same secret on both sides"
-		}
-		return do + "; use the lines for their software:", acceptNotify(zone.Primary, zone.NotifyKey)
-	case len(zone.Primary) > 0:
-		return old + "have the service tell them of changes, by this line in its block of the zone; they have to accept NOTIFY from its address:",
-			[]string{"notify " + strings.Join(addressesOf(missing), " ")}
-	default:
-		do = old + "tells them of changes (NOTIFY); "
-	}
-	if !zone.NoWait {
-		return do + "changes wait eight seconds for that, and clients of BestDNS two minutes; other clients are to wait by themselves", nil
-	}
-	return do + "until then, let clients wait, beside propagation_timeout -1:", []string{"propagation_delay 30s"}
 }
 
 // withWaited adds the servers that changes wait for to those that the zone is delegated to.
@@ -146,104 +119,6 @@ const reloadAdvice = "with NSD, which reloads once a second, write into its serv
 
 // reloadLine has NSD serve what it was told without that.
 const reloadLine = "xfrd-reload-timeout: 0"
-
-// notifyAdvice says how late servers are told of changes at once; "" where the reader cannot change
-// that.
-func notifyAdvice(zone HostedZone, late []nsquery.Server) (do string, lines []string) {
-	addresses := addressesOf(late)
-	told := !slices.ContainsFunc(addresses, func(address string) bool { return !slices.Contains(zone.Notify, address) })
-	switch {
-	case zone.Provider != "" && zone.Provider != "rfc2136" && len(zone.Primary) == 0 && !zone.NoWait:
-		return "", nil
-	case told:
-		do, lines = "changes wait for that. They are told at once, and take their time: "+reloadAdvice, []string{reloadLine}
-	case zone.Name != "" && zone.Provider == "":
-		do = "changes wait for that. Nothing tells them (NOTIFY): have the service do so, by this line in its block of the zone, and let them accept NOTIFY from its address:"
-		lines = []string{"transfer " + strings.Join(addresses, " ")}
-	case len(zone.Primary) == 0:
-		do = "changes wait for that. Their primary tells them late (NOTIFY): Knot waits 1 s after a change, BIND 5 s. With BIND, write into its options:"
-		lines = []string{"notify-delay 0;"}
-	default:
-		do = "changes wait for that. Their primary tells them late (NOTIFY): have the service do so, by this line in its block of the zone, and let them accept NOTIFY from its address:"
-		lines = []string{"notify " + strings.Join(addresses, " ")}
-	}
-	if zone.NoWait {
-		do = strings.Replace(do, "changes wait for that", "changes do not wait for that, since the zone has wait off, and certificates fail at the first try", 1)
-	}
-	return do, lines
-}
-
-// checkCache reports servers before which, or in which, there is a cache: what was asked for before
-// it was written is missing there for a while. It is for servers that the built-in one is not.
-func (c *checker) checkCache(ctx context.Context, p *probe, servers []nsquery.Server, zone record.Name) {
-	hosted, known := c.hostedZone(zone)
-	if !known || hosted.Provider == "" && len(hosted.Notify) == 0 {
-		return
-	}
-	fresh, ok := p.fresh()
-	if !ok {
-		return
-	}
-	c.client.AskAll(ctx, servers, nsquery.Question{Name: fresh.at, Type: dns.TypeTXT}) // what a cache keeps is that it is not there
-	if fresh.append(ctx) != nil || ctx.Err() != nil {
-		return // what that is about, the step write has said
-	}
-	defer func() {
-		if _, err := fresh.delete(ctx); err != nil {
-			c.remove(ctx, fresh) // once more, and it says so
-		}
-	}()
-	within, cancel := context.WithTimeout(ctx, cacheTimeout)
-	defer cancel()
-	outcomes := c.untilIn(within, fresh, servers)
-	if ctx.Err() != nil {
-		return
-	}
-	missing := notServing(outcomes)
-	if late, by := lateServers(outcomes); len(missing) == 0 && len(late) > 0 && len(hosted.Notify) > 0 && !p.late {
-		c.reportThrottled(p, zone, late, by)
-	}
-	step := p.step
-	step.Name, step.Zone, step.Status = "cache", zone.Plain(), OK
-	step.Found = "a name that was asked for before it was written is served like any other"
-	if len(missing) > 0 {
-		step.Status = Wrong
-		step.Found = fmt.Sprintf("%s had what was written, but not at a name that it was asked for before: there is a cache, in the server or before it", joinServers(missing))
-		step.Do = "have nothing cached there; with PowerDNS, write into pdns.conf of each server:"
-		step.Lines = []string{"cache-ttl=0", "query-cache-ttl=0", "negquery-cache-ttl=0"}
-	}
-	c.emit(step)
-}
-
-// reportThrottled says that servers have a second change late that had the first one at once.
-func (c *checker) reportThrottled(p *probe, zone record.Name, late []nsquery.Server, by time.Duration) {
-	step := p.step
-	step.Name, step.Zone, step.Status = "again", zone.Plain(), Warning
-	step.Found = fmt.Sprintf("of two changes right after each other, %s had the second up to %s after the first server", joinServers(late), by.Round(100*time.Millisecond))
-	step.Do, step.Lines = "changes wait for that: "+reloadAdvice, []string{reloadLine}
-	c.emit(step)
-}
-
-// cacheTimeout is how long a server that has had one record may take for the next one. Caches keep
-// what they keep longer.
-const cacheTimeout = 5 * time.Second
-
-// fresh returns a probe at a name that no one has asked for: that of a challenge of one account
-// (dns-account-01), which may be written by all who may write the challenge itself.
-func (p *probe) fresh() (*probe, bool) {
-	challenge, ok := record.ChallengeOf(p.at)
-	if !ok || p.at != p.asked {
-		return nil, false
-	}
-	label := make([]byte, 10)
-	rand.Read(label) // never fails since Go 1.24
-	challenge.Account = "_" + strings.ToLower(base32.StdEncoding.EncodeToString(label))
-	owner, err := challenge.Owner()
-	if err != nil {
-		return nil, false
-	}
-	return &probe{service: p.service, asked: owner, at: owner, values: []string{randomValue()}, step: p.step}, true
-}
 
 // isIn reports whether an answer has all of the probe's values.
 func (p *probe) isIn(answer nsquery.Answer) bool {
