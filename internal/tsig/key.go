@@ -19,7 +19,8 @@ type Key struct {
 	Name record.Name
 	// Algorithm is its name as the DNS library has it, such as [dns.HmacSHA256].
 	Algorithm string
-	secret    string // the octets
+	algorithm record.Name // as it is in messages
+	secret    string      // the octets
 }
 
 // algorithms are those that keys may have. MD5 and truncated forms are left out (RFC 8945 §6).
@@ -60,7 +61,11 @@ func NewKey(name, algorithm, secret string) (Key, error) {
 	case len(octets) < leastSecret:
 		return refuse("the secret has %d bytes, and is to have %d at least", len(octets), leastSecret)
 	}
-	return Key{Name: owner, Algorithm: known, secret: string(octets)}, nil
+	inMessages, err := record.ParseName(known)
+	if err != nil {
+		return refuse("reading the name of its algorithm: %w", err)
+	}
+	return Key{Name: owner, Algorithm: known, algorithm: inMessages, secret: string(octets)}, nil
 }
 
 // IsZero reports whether it is no key.

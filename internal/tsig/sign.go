@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/binary"
-	"errors"
 	"hash"
 	"time"
 
@@ -18,25 +17,6 @@ import (
 // Fudge is how far the clocks of two servers may be apart (RFC 8945 §10), both in what is
 // signed here and in what is accepted.
 const Fudge = 300 * time.Second
-
-// Errors of [Key.Verify], each named after the TSIG error that it is (RFC 8945 §5.2).
-var (
-	ErrKey   = errors.New("it is signed with another key or algorithm (BADKEY)")
-	ErrMAC   = errors.New("the signature is wrong: the secrets differ, or the message was changed (BADSIG)")
-	ErrTime  = errors.New("it was signed more than 300 seconds before or after now: one of the two clocks is wrong (BADTIME)")
-	ErrShort = errors.New("the signature is truncated (BADTRUNC)")
-	// ErrMalformed is no TSIG error but FORMERR: the MAC has a length that it must not have.
-	ErrMalformed = errors.New("the signature has an invalid length")
-)
-
-// wireName returns the name of the key's algorithm as it is in messages.
-func (k Key) wireName() record.Name {
-	name, err := record.ParseName(k.Algorithm)
-	if err != nil {
-		return record.Root // of no key that NewKey has made
-	}
-	return name
-}
 
 // newMAC returns the HMAC of a key.
 func (k Key) newMAC() hash.Hash {
@@ -52,41 +32,6 @@ func (k Key) newMAC() hash.Hash {
 		made = sha512.New
 	}
 	return hmac.New(made, []byte(k.secret))
-}
-
-// Verify reports whether a message is signed with the key, nil if it is. The record is the
-// one that Read found in it. requestMAC is that of the request where the message answers one,
-// and nil for a request. The time counts only after the signature (RFC 8945 §5.2.3), so that
-// after ErrTime and ErrShort it is certain that the key's owner has made it.
-func (k Key) Verify(message []byte, r *Record, requestMAC []byte, now time.Time) error {
-	algorithm := k.wireName()
-	if r.Key != k.Name || r.Algorithm != algorithm {
-		return ErrKey
-	}
-	mac := k.newMAC()
-	size := mac.Size()
-	if len(r.MAC) > size || len(r.MAC) < max(10, size/2) {
-		return ErrMalformed // RFC 8945 §5.2.2.1
-	}
-	writePrior(mac, requestMAC)
-	var head [headerLen]byte
-	copy(head[:], message)
-	binary.BigEndian.PutUint16(head[:], r.OriginalID)
-	binary.BigEndian.PutUint16(head[10:], binary.BigEndian.Uint16(head[10:])-1)
-	mac.Write(head[:])
-	mac.Write(message[headerLen:r.start])
-	mac.Write(appendVariables(nil, k.Name, algorithm, r))
-	if !hmac.Equal(mac.Sum(nil)[:len(r.MAC)], r.MAC) {
-		return ErrMAC
-	}
-	away := now.Unix() - int64(r.Time)
-	if away > int64(r.Fudge) || -away > int64(r.Fudge) || max(away, -away) > int64(Fudge/time.Second) {
-		return ErrTime
-	}
-	if len(r.MAC) < size {
-		return ErrShort
-	}
-	return nil
 }
 
 // writePrior adds the MAC of the message before (RFC 8945 §4.3.1).
@@ -129,7 +74,7 @@ type Signer struct {
 
 // NewSigner returns the signer of a request, or of the answer to the request with a MAC.
 func (k Key) NewSigner(requestMAC []byte) *Signer {
-	return &Signer{name: k.Name, algorithm: k.wireName(), mac: k.newMAC(), prior: append([]byte(nil), requestMAC...)}
+	return &Signer{name: k.Name, algorithm: k.algorithm, mac: k.newMAC(), prior: append([]byte(nil), requestMAC...)}
 }
 
 // NewRefusal returns what adds a TSIG record without a signature to the answer to a request
@@ -148,9 +93,6 @@ func (s *Signer) Fail(request *Record, rcode int, now time.Time) {
 		s.failure.Other = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint16(nil, uint16(unix>>32)), uint32(unix))
 	}
 }
-
-// Failed reports whether the answer tells an error.
-func (s *Signer) Failed() bool { return s.failure.Error != 0 }
 
 // Size returns how many octets Sign adds to a message.
 func (s *Signer) Size() int {

@@ -92,7 +92,7 @@ func TestAsLibrary(t *testing.T) {
 			if err := key.Verify(signed, &r, nil, now); err != nil {
 				t.Errorf("the request is not verified: %v", err)
 			}
-			requestMAC := mac
+			verifier := key.NewVerifier(must(t, mac))
 			answers := key.NewSigner(r.MAC)
 			for i := range 3 {
 				answer := sample(t, 4711, 100*(2-i))
@@ -104,11 +104,9 @@ func TestAsLibrary(t *testing.T) {
 				if err := dns.TsigVerify(slices.Clone(signed), key.Secret(), mac, i > 0); err != nil {
 					t.Errorf("message %d: %v", i, err)
 				}
-				if i == 0 {
-					r, requestMAC := read(t, signed), must(t, requestMAC)
-					if err := key.Verify(signed, &r, requestMAC, now); err != nil {
-						t.Errorf("the answer is not verified: %v", err)
-					}
+				r := read(t, signed)
+				if err := verifier.Verify(signed, &r, now); err != nil {
+					t.Errorf("message %d of the answer is not verified: %v", i, err)
 				}
 				mac = next
 			}
@@ -171,9 +169,9 @@ func TestVerify(t *testing.T) {
 		{"another secret", by(secret, now, nil), ErrMAC},
 		{"changed", changed, ErrMAC},
 		{"truncated to half", shortened(16), ErrShort},
-		{"truncated further", shortened(15), ErrMalformed},
-		{"too long", shortened(33), ErrMalformed},
-		{"without a MAC", shortened(0), ErrMalformed},
+		{"truncated further", shortened(15), errMalformed},
+		{"too long", shortened(33), errMalformed},
+		{"without a MAC", shortened(0), errMalformed},
 	} {
 		r := read(t, test.message)
 		if err := key.Verify(test.message, &r, nil, now); !errors.Is(err, test.want) {
@@ -196,7 +194,7 @@ func TestErrors(t *testing.T) {
 	answer := sample(t, 7, 0)
 	size := len(answer) + signer.Size()
 	answer = signer.Sign(answer, now)
-	if !signer.Failed() || len(answer) != size {
+	if len(answer) != size {
 		t.Errorf("%d octets, and not %d", len(answer), size)
 	}
 	got := read(t, answer)
