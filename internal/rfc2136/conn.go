@@ -82,15 +82,15 @@ func (c *conn) exchange(deadline time.Time, requests []request) ([]reply, error)
 // exchangeWindow sends requests at once. The answers may come in any order (RFC 7766 §7).
 func (c *conn) exchangeWindow(requests []request) ([]reply, error) {
 	first := dns.Id()
-	macs := make([]string, len(requests))
+	verifiers := make([]*tsig.Verifier, len(requests))
 	var out []byte
 	for i, r := range requests {
 		r.Id = first + uint16(i)
-		wire, mac, err := pack(r.Msg, r.key)
+		wire, verifier, err := pack(r.Msg, r.key)
 		if err != nil {
 			return nil, fmt.Errorf("packing a message: %w", err)
 		}
-		macs[i] = mac
+		verifiers[i] = verifier
 		out = binary.BigEndian.AppendUint16(out, uint16(len(wire)))
 		out = append(out, wire...)
 	}
@@ -119,7 +119,7 @@ func (c *conn) exchangeWindow(requests []request) ([]reply, error) {
 			replies[i] = reply{m, unread}
 			continue
 		}
-		replies[i] = reply{m, verify(wire, m, requests[i].key, macs[i], false, nil)}
+		replies[i] = reply{m, verify(wire, m, verifiers[i])}
 	}
 	return replies, nil
 }

@@ -21,7 +21,10 @@ import (
 	"github.com/caddy-dns/bestdns/internal/tsig"
 )
 
-const zoneName = "zone.test."
+const (
+	zoneName = "zone.test."
+	fudge    = 300
+)
 
 var (
 	testZone  = mustName(zoneName)

@@ -99,7 +99,7 @@ func FuzzTransfer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, first, second []byte, signed bool) {
 		tr := &transfer{zone: testZone, wanted: func(record.Record) bool { return true }}
 		if signed {
-			tr.key = testKey
+			tr.verifier = testKey.NewVerifier(nil)
 		}
 		for _, wire := range [][]byte{first, second} {
 			if len(wire) < 12 || len(wire) > 65535 {

@@ -124,7 +124,7 @@ func (n *notifier) notify() error {
 		return err
 	}
 	m := new(dns.Msg).SetNotify(n.zone.Zone.String())
-	wire, mac, err := pack(m, n.Key)
+	wire, verifier, err := pack(m, n.Key)
 	if err != nil {
 		return fmt.Errorf("packing a NOTIFY: %w", err)
 	}
@@ -141,7 +141,7 @@ func (n *notifier) notify() error {
 		if answer.Unpack(buf[:size]) != nil || answer.Id != m.Id || !answers(answer, m) {
 			continue // not an answer to this one
 		}
-		if err := verify(buf[:size], answer, n.Key, mac, false, nil); err != nil {
+		if err := verify(buf[:size], answer, verifier); err != nil {
 			return fmt.Errorf("its answer is %w", err)
 		}
 		if answer.Rcode != dns.RcodeSuccess {

@@ -1,15 +1,8 @@
 package rfc2136
 
 import (
-	"crypto/hmac"
-	"crypto/sha1"
-	"crypto/sha256"
-	"crypto/sha512"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"time"
 
 	"github.com/miekg/dns"
@@ -21,24 +14,21 @@ import (
 // noKey sends unsigned.
 var noKey tsig.Key
 
-// fudge is by how many seconds the clocks of both sides may differ (RFC 8945 §10).
-const fudge = 300
-
-// pack returns the wire form of a message, signed with the key unless that is zero. mac is the
-// signature in hexadecimal.
-func pack(m *dns.Msg, key tsig.Key) (wire []byte, mac string, err error) {
-	if key.IsZero() {
-		wire, err = m.Pack()
-		return wire, "", err
+// pack returns the wire form of a message, signed with the key, and what verifies its answer.
+// If the key is zero, the message is not signed and the verifier is nil.
+func pack(m *dns.Msg, key tsig.Key) (wire []byte, answer *tsig.Verifier, err error) {
+	wire, err = m.Pack()
+	if err != nil || key.IsZero() {
+		return wire, nil, err
 	}
-	m.SetTsig(key.Name.String(), key.Algorithm, fudge, time.Now().Unix())
-	return dns.TsigGenerateWithProvider(m, signer{key: key}, "", false)
+	signer := key.NewSigner(nil)
+	wire = signer.Sign(wire, time.Now())
+	return wire, key.NewVerifier(signer.MAC()), nil
 }
 
 // What can be wrong with the signature of an answer.
 var (
 	errUnsigned = errors.New("not signed")
-	errOtherKey = errors.New("signed with another key")
 	errSigned   = errors.New("signed, which was not asked for")
 )
 
@@ -47,91 +37,27 @@ type tsigError int
 
 func (e tsigError) Error() string { return "the server answers " + nsquery.RcodeText(int(e)) }
 
-// verify verifies that an answer is signed with the key. mac is that of the question, or of
-// the message before in a transfer, of which only the first is not timersOnly; unsigned is
-// what came between the two (RFC 8945 §5.3.1). It may change wire.
-func verify(wire []byte, m *dns.Msg, key tsig.Key, mac string, timersOnly bool, unsigned []byte) error {
-	signature := m.IsTsig()
+// verify verifies that an answer, which is m in wire form, is signed as the verifier expects
+// it; nil expects it unsigned.
+func verify(wire []byte, m *dns.Msg, verifier *tsig.Verifier) error {
+	start, signed := tsig.Find(wire)
 	switch {
-	case key.IsZero() && signature == nil:
+	case verifier == nil && !signed:
 		return nil
-	case key.IsZero():
+	case verifier == nil:
 		return errSigned
-	case signature == nil:
+	case !signed:
 		return errUnsigned
-	case m.Rcode == dns.RcodeNotAuth && signature.Error != dns.RcodeSuccess:
+	}
+	signature, err := tsig.Read(wire, start)
+	if err == nil && m.Rcode == dns.RcodeNotAuth && signature.Error != dns.RcodeSuccess {
 		return tsigError(signature.Error)
-	case nameOf(signature.Hdr.Name) != key.Name, dns.CanonicalName(signature.Algorithm) != key.Algorithm:
-		return errOtherKey
 	}
-	s := signer{key: key, macSize: 2 + len(mac)/2, unsigned: unsigned, flags: wire[flagsOctet]}
-	// The library refuses to verify an answer NOTAUTH, of which not all have an error of TSIG.
-	wire[flagsOctet] &^= 0xf
-	if err := dns.TsigVerifyWithProvider(wire, s, mac, timersOnly); err != nil {
-		return fmt.Errorf("not rightly signed (%w)", err)
+	if err == nil {
+		err = verifier.Verify(wire, &signature, time.Now())
+	}
+	if err != nil {
+		return fmt.Errorf("not rightly signed: %w", err)
 	}
 	return nil
-}
-
-// flagsOctet is the octet of the header that has the response code (RFC 1035 §4.1.1).
-const flagsOctet = 3
-
-// signer makes and verifies signatures with a key.
-type signer struct {
-	key tsig.Key
-	// Of an answer: the length of the signature before it in what is signed, the messages
-	// between, and what its header has at flagsOctet.
-	macSize  int
-	unsigned []byte
-	flags    byte
-}
-
-// Generate implements [dns.TsigProvider].
-func (s signer) Generate(signed []byte, t *dns.TSIG) ([]byte, error) {
-	sum, err := s.hash()
-	if err != nil {
-		return nil, err
-	}
-	sum.Write(signed)
-	return sum.Sum(nil), nil
-}
-
-// Verify implements [dns.TsigProvider].
-func (s signer) Verify(signed []byte, t *dns.TSIG) error {
-	sum, err := s.hash()
-	if err != nil {
-		return err
-	}
-	mac, err := hex.DecodeString(t.MAC)
-	if err != nil {
-		return dns.ErrSig
-	}
-	signed[s.macSize+flagsOctet] = s.flags
-	sum.Write(signed[:s.macSize])
-	sum.Write(s.unsigned)
-	sum.Write(signed[s.macSize:])
-	if !hmac.Equal(sum.Sum(nil), mac) {
-		return dns.ErrSig
-	}
-	return nil
-}
-
-func (s signer) hash() (hash.Hash, error) {
-	secret, err := base64.StdEncoding.DecodeString(s.key.Secret())
-	if err != nil {
-		return nil, fmt.Errorf("reading the secret of the key %s: not base64", s.key)
-	}
-	switch s.key.Algorithm {
-	case dns.HmacSHA1:
-		return hmac.New(sha1.New, secret), nil
-	case dns.HmacSHA224:
-		return hmac.New(sha256.New224, secret), nil
-	case dns.HmacSHA256:
-		return hmac.New(sha256.New, secret), nil
-	case dns.HmacSHA384:
-		return hmac.New(sha512.New384, secret), nil
-	case dns.HmacSHA512:
-		return hmac.New(sha512.New, secret), nil
-	}
-	return nil, dns.ErrKeyAlg
 }

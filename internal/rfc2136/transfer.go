@@ -112,10 +112,9 @@ type transfer struct {
 	wanted func(record.Record) bool
 
 	id       uint16
-	mac      string // of the last message that was signed; the first is the question
+	verifier *tsig.Verifier // nil: the messages are not to be signed
 	messages int
-	unsigned []byte // messages since then
-	skipped  int    // how many those are
+	skipped  int // messages since the last that was signed
 
 	soa     record.Record
 	records []record.Record
@@ -138,11 +137,11 @@ func (e *transferRefused) Error() string {
 func (t *transfer) run(c *conn) error {
 	m := new(dns.Msg).SetAxfr(t.zone.String())
 	t.id = m.Id
-	wire, mac, err := pack(m, t.key)
+	wire, verifier, err := pack(m, t.key)
 	if err != nil {
 		return fmt.Errorf("packing the question: %w", err)
 	}
-	t.mac = mac
+	t.verifier = verifier
 	if err := c.SetDeadline(time.Now().Add(transferPause)); err != nil {
 		return err
 	}
@@ -167,7 +166,7 @@ func (t *transfer) run(c *conn) error {
 	return nil
 }
 
-// take reads a message. It may change wire.
+// take reads a message.
 func (t *transfer) take(wire []byte) error {
 	if t.bytes += len(wire); t.bytes > mostTransferBytes {
 		return fmt.Errorf("the zone has more than %d MB, which is not read", mostTransferBytes>>20)
@@ -194,17 +193,15 @@ func (t *transfer) take(wire []byte) error {
 // verify verifies the signature of a message. The first has one; of those that follow, not
 // each needs one.
 func (t *transfer) verify(wire []byte, m *dns.Msg) error {
-	if !t.key.IsZero() && m.IsTsig() == nil && t.messages > 0 && m.Rcode == dns.RcodeSuccess && t.skipped < mostUnsigned {
-		t.unsigned = append(t.unsigned, wire...)
+	if t.verifier != nil && m.IsTsig() == nil && t.messages > 0 && m.Rcode == dns.RcodeSuccess && t.skipped < mostUnsigned {
+		t.verifier.Skip(wire)
 		t.skipped++
 		return nil
 	}
-	if err := verify(wire, m, t.key, t.mac, t.messages > 0, t.unsigned); err != nil {
+	if err := verify(wire, m, t.verifier); err != nil {
 		return err
 	}
-	if signature := m.IsTsig(); signature != nil {
-		t.mac, t.unsigned, t.skipped = signature.MAC, t.unsigned[:0], 0
-	}
+	t.skipped = 0
 	return nil
 }
 

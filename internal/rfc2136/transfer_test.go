@@ -2,6 +2,9 @@ package rfc2136
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"net"
 	"strings"
@@ -76,7 +79,13 @@ type betweenSigner struct {
 func (s betweenSigner) Generate(signed []byte, t *dns.TSIG) ([]byte, error) {
 	n := 2 + len(s.mac)/2
 	all := append(append(append([]byte(nil), signed[:n]...), s.between...), signed[n:]...)
-	return signer{key: testKey}.Generate(all, t)
+	secret, err := base64.StdEncoding.DecodeString(testKey.Secret())
+	if err != nil {
+		return nil, err
+	}
+	sum := hmac.New(sha256.New, secret)
+	sum.Write(all)
+	return sum.Sum(nil), nil
 }
 
 func (s betweenSigner) Verify([]byte, *dns.TSIG) error { panic("not used") }
