@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -179,6 +180,13 @@ func TestReadLook(t *testing.T) {
 			}
 		})
 	}
+	t.Run("truncated", func(t *testing.T) {
+		m := &dns.Msg{Answer: rrs(t, []string{`a.zone.test. 5 IN TXT "x"`})}
+		m.Truncated = true
+		if got := readLook(testZone, question{mustName("a.zone.test"), record.TypeTXT}, m); got.answered || len(got.records) > 0 {
+			t.Errorf("%+v, want that the server has not told", got)
+		}
+	})
 }
 
 func rrs(t testing.TB, lines []string) (list []dns.RR) {
@@ -320,6 +328,34 @@ func TestSetServers(t *testing.T) {
 		})
 		_, err = z.Change(t.Context(), "a", setting(b), nil)
 		assertError(t, err, Failed, true, "NS records")
+	})
+}
+
+// An answer that cannot be read does not end the changes that are asked for together with it.
+func TestUnreadableAnswerAmongOthers(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := (&fake{takes: 10 * time.Millisecond}).lines(soaLine, `a.zone.test. 60 IN TXT "x"`, `broken.zone.test. 60 IN TXT "x"`)
+		f.spoil = func(answer *dns.Msg, wire []byte) []byte {
+			if answer.Opcode == dns.OpcodeQuery && strings.HasPrefix(answer.Question[0].Name, "broken.") {
+				wire[len(wire)-2]++ // the string is longer than the data
+			}
+			return wire
+		}
+		z := f.zone(t, Config{})
+		var all sync.WaitGroup
+		send := func(client string, c record.Change) {
+			all.Go(func() { change(t, z, client, c) })
+			synctest.Wait()
+		}
+		send("first", appending(text("first", "x")))
+		send("one", deleting(matching("a", "TXT", "")))
+		send("two", deleting(matching("broken", "TXT", ""))) // for which the zone is read
+		send("three", appending(text("b", "x"), text("c", "x")))
+		all.Wait()
+		assertSent(t, f, "first", "-a b c", "-broken")
+		if f.has("a") || !f.has("c") || f.has("broken") {
+			t.Error("not all changes were made")
+		}
 	})
 }
 

@@ -297,6 +297,34 @@ func TestRefusedTogether(t *testing.T) {
 	}
 }
 
+// A refusal that is not rightly signed may be anyone's: what was sent with it may have been
+// made, so that it is not sent again in parts.
+func TestRefusedWithWrongSignature(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := &fake{key: testKey, takes: 10 * time.Millisecond}
+		f.refuses = func([]dns.RR) int { return dns.RcodeRefused }
+		f.spoil = func(answer *dns.Msg, _ []byte) []byte {
+			answer.SetTsig(testKey.Name.String(), testKey.Algorithm, fudge, time.Now().Unix())
+			packed, _, err := dns.TsigGenerate(answer, otherKey.Secret(), "", false)
+			if err != nil {
+				panic(err)
+			}
+			return packed
+		}
+		z := f.zone(t, Config{})
+		var all sync.WaitGroup
+		for i := range 4 {
+			all.Go(func() {
+				_, err := z.Change(t.Context(), fmt.Sprint(i), appending(text(fmt.Sprint("n", i), "x")), nil)
+				assertError(t, err, Refused, false, "unknown")
+			})
+			synctest.Wait()
+		}
+		all.Wait()
+		assertSent(t, f, "n0", "n1 n2 n3")
+	})
+}
+
 // A connection that was closed while it was kept is opened again, once.
 func TestClosedConnections(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
