@@ -154,9 +154,9 @@ func (c *zoneClient) delete(text string) error {
 	if err != nil {
 		return err
 	}
-	result, err := c.zone.Change(context.Background(), c.client, record.Change{Op: record.Delete, Matches: []record.Match{m}}, nil)
-	if err == nil && len(result.Records) != 1 {
-		err = fmt.Errorf("%d records were deleted at %q, want one", len(result.Records), c.owner)
+	records, err := c.zone.Change(context.Background(), c.client, record.Change{Op: record.Delete, Matches: []record.Match{m}}, nil)
+	if err == nil && len(records) != 1 {
+		err = fmt.Errorf("%d records were deleted at %q, want one", len(records), c.owner)
 	}
 	return err
 }

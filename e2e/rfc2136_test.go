@@ -73,13 +73,11 @@ func (z updated) match(name, typ, data string) record.Match {
 }
 
 func (z updated) write(op record.Op, records ...record.Record) ([]record.Record, error) {
-	result, err := z.Change(z.Context(), "client", record.Change{Op: op, Records: records}, nil)
-	return result.Records, err
+	return z.Change(z.Context(), "client", record.Change{Op: op, Records: records}, nil)
 }
 
 func (z updated) remove(matches ...record.Match) ([]record.Record, error) {
-	result, err := z.Change(z.Context(), "client", record.Change{Op: record.Delete, Matches: matches}, nil)
-	return result.Records, err
+	return z.Change(z.Context(), "client", record.Change{Op: record.Delete, Matches: matches}, nil)
 }
 
 // must does a change that is to succeed.

@@ -21,12 +21,12 @@ func (z primaryZone) change(ctx context.Context, client string, change record.Ch
 	if err := lastLook(ctx); err != nil {
 		return outcome{}, err
 	}
-	done, err := z.zone.Change(ctx, client, change, func() { tellBegun(ctx) })
+	records, err := z.zone.Change(ctx, client, change, func() { tellBegun(ctx) })
 	if err != nil {
 		return outcome{}, err
 	}
-	entries := make([]Entry, len(done.Records))
-	for i, r := range done.Records {
+	entries := make([]Entry, len(records))
+	for i, r := range records {
 		entries[i] = newEntry(r)
 	}
 	return outcome{entries: entries}, nil

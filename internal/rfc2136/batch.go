@@ -69,7 +69,7 @@ func (z *Zone) composeAll(jobs []*job) (composed []*job) {
 		}
 	}
 	for _, j := range jobs {
-		if !j.composed {
+		if len(j.before) > 0 {
 			if err := z.compose(j, looks); err != nil || len(j.update) == 0 {
 				j.finish(err)
 				continue

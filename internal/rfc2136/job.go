@@ -31,11 +31,11 @@ type job struct {
 	// asked for when it has been answered.
 	before, after []question
 
-	// Composed, and then its size in bytes, without what compression saves.
-	update   []dns.RR
-	size     int
-	composed bool
-	existed  map[question]look // the answers to before
+	// Composed, at once where there is nothing to be asked for before, and then its size in
+	// bytes, without what compression saves.
+	update  []dns.RR
+	size    int
+	existed map[question]look // the answers to before
 
 	records []record.Record // what it did, if err is nil
 	err     error
@@ -131,7 +131,7 @@ func (z *Zone) isApexNS(name record.Name, t record.Type) bool {
 
 // isEmpty reports whether nothing has to be sent for a job.
 func (j *job) isEmpty() bool {
-	return len(j.given)+len(j.matches) == 0 || j.composed && len(j.update) == 0
+	return len(j.before)+len(j.update) == 0
 }
 
 // finish ends a job, if that has not been done.
@@ -320,7 +320,7 @@ const updateRoom = 65535 - 12 - (255 + 4) - (255 + 10 + 255 + 16 + 64)
 
 // measure sets the size of a job, and refuses one that does not fit in a message.
 func (z *Zone) measure(j *job) error {
-	j.composed, j.size = true, 0
+	j.size = 0
 	for _, rr := range j.update {
 		j.size += dns.Len(rr)
 	}

@@ -244,12 +244,12 @@ func TestDeletes(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				f := (&fake{key: testKey}).lines(records...)
 				z := f.zone(t, Config{})
-				result, err := z.Change(t.Context(), "a", deleting(test.matches...), nil)
+				deleted, err := z.Change(t.Context(), "a", deleting(test.matches...), nil)
 				var rule *record.RuleError
 				if errors.As(err, &rule) != (test.rule != "") || rule != nil && rule.Rule != test.rule || rule == nil && err != nil {
 					t.Errorf("%v, want rule %q", err, test.rule)
 				}
-				assertRecords(t, result.Records, test.want...)
+				assertRecords(t, deleted, test.want...)
 				assertSent(t, f, test.sent...)
 			})
 		})
@@ -289,11 +289,11 @@ func TestDeletesOfServices(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				f := (&fake{key: testKey}).lines(soaLine, zoneName+" 60 IN NS ns.a.test.", h2, h3, svcb)
-				result, err := f.zone(t, Config{}).Change(t.Context(), "a", deleting(test.matches...), nil)
+				deleted, err := f.zone(t, Config{}).Change(t.Context(), "a", deleting(test.matches...), nil)
 				if err != nil {
 					t.Fatal(err)
 				}
-				assertRecords(t, result.Records, test.want...)
+				assertRecords(t, deleted, test.want...)
 				var classes []uint16
 				for _, update := range f.updates {
 					for _, rr := range update {
@@ -367,16 +367,16 @@ func TestDeletesWithoutAnswers(t *testing.T) {
 		f.answers = func(_ dns.Question, _ bool, answer *dns.Msg) { answer.Rcode, answer.Answer = dns.RcodeRefused, nil }
 		z := f.zone(t, Config{})
 		begun := 0
-		result, err := z.Change(t.Context(), "a", deleting(matching("a", "TXT", "x")), func() { begun++ })
+		deleted, err := z.Change(t.Context(), "a", deleting(matching("a", "TXT", "x")), func() { begun++ })
 		if err != nil || begun != 1 {
 			t.Errorf("%v, begun %d times", err, begun)
 		}
-		assertRecords(t, result.Records, `a.zone.test. 0 IN TXT "x"`)
-		result, err = z.Change(t.Context(), "a", deleting(matching("a", "TXT", "")), func() { begun++ })
+		assertRecords(t, deleted, `a.zone.test. 0 IN TXT "x"`)
+		deleted, err = z.Change(t.Context(), "a", deleting(matching("a", "TXT", "")), func() { begun++ })
 		if err != nil || begun != 2 {
 			t.Errorf("%v, begun %d times", err, begun)
 		}
-		assertRecords(t, result.Records, `a.zone.test. 60 IN TXT "y"`, `a.zone.test. 60 IN TXT "z"`)
+		assertRecords(t, deleted, `a.zone.test. 60 IN TXT "y"`, `a.zone.test. 60 IN TXT "z"`)
 	})
 }
 

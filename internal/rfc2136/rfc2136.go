@@ -101,15 +101,10 @@ func New(config Config) *Zone {
 	return z
 }
 
-// Result is what a change did.
-type Result struct {
-	// Records are those that were appended, set or deleted, as libdns defines each: what an
-	// append found there already is among them, what a delete did not find is not.
-	Records []record.Record
-}
-
 // Change makes a change of a client, and returns when the primary has answered and, after an
-// append or a set, has been asked for the records.
+// append or a set, has been asked for the records. It returns the records that were appended,
+// set or deleted, as libdns defines each: what an append found there already is among them,
+// what a delete did not find is not.
 //
 // Until the change is sent it waits for its turn; if ctx ends while it does, it is withdrawn.
 // When it is about to be sent, begun is called once, if it is not nil; it must not block.
@@ -124,26 +119,26 @@ type Result struct {
 //
 // The change is wholly done or not at all, but see [Error.Unchanged]. The error is an *[Error],
 // or a *[record.RuleError] for a change that no server would make.
-func (z *Zone) Change(ctx context.Context, client string, change record.Change, begun func()) (Result, error) {
+func (z *Zone) Change(ctx context.Context, client string, change record.Change, begun func()) ([]record.Record, error) {
 	arrived := time.Now()
 	j, err := z.prepare(client, change, arrived.Add(changeTimeout))
 	if err != nil {
-		return Result{}, err
+		return nil, err
 	}
 	if j.begun = begun; !j.needsTransfer {
 		err = z.submit(ctx, j, arrived)
 		if !errors.Is(err, errNeedsTransfer) {
-			return Result{Records: j.records}, err
+			return j.records, err
 		}
 		// It has begun, so that it no longer ends with ctx.
 		ctx, begun = context.WithoutCancel(ctx), nil
 	}
 	if j, err = z.readForDelete(ctx, j, arrived); err != nil {
-		return Result{}, err
+		return nil, err
 	}
 	j.begun = begun
 	err = z.submit(ctx, j, arrived)
-	return Result{Records: j.records}, err
+	return j.records, err
 }
 
 // submit has the sender send a job, and waits for its end.

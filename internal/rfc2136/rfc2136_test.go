@@ -20,11 +20,11 @@ import (
 // change makes a change of a client that is to succeed.
 func change(t *testing.T, z *Zone, client string, c record.Change) []record.Record {
 	t.Helper()
-	result, err := z.Change(t.Context(), client, c, nil)
+	records, err := z.Change(t.Context(), client, c, nil)
 	if err != nil {
 		t.Error(err)
 	}
-	return result.Records
+	return records
 }
 
 // assertError compares kind and [Error.Unchanged] of an error, and what it says.

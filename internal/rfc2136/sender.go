@@ -40,7 +40,7 @@ func (z *Zone) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		wait, pause := z.waits()
+		pause := z.pause()
 		switch {
 		case pause < 0:
 			return
@@ -49,7 +49,7 @@ func (z *Zone) run() {
 			select {
 			case <-z.wake:
 			case <-timer.C:
-				if wait == forAny && z.rest() {
+				if z.rest() {
 					return
 				}
 			}
@@ -60,15 +60,9 @@ func (z *Zone) run() {
 	}
 }
 
-// What the sender waits for.
-const (
-	forAny  = iota // change
-	forMore        // changes
-)
-
-// waits returns what the sender is to wait for before it takes changes, and for how long;
-// negative if it is to end.
-func (z *Zone) waits() (what int, pause time.Duration) {
+// pause returns how long the sender is to wait for changes before it takes them; negative if
+// it is to end.
+func (z *Zone) pause() time.Duration {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	select {
@@ -78,22 +72,23 @@ func (z *Zone) waits() (what int, pause time.Duration) {
 	switch n := z.pool.Len(); {
 	case n == 0 && z.closed:
 		z.end()
-		return forAny, -1
+		return -1
 	case n == 0 && z.last <= 1:
 		z.wanted = 1
-		return forAny, idleTimeout
+		return idleTimeout
 	case n < z.last:
 		z.wanted = z.last
-		return forMore, gatherTime
+		return gatherTime
 	}
-	return forAny, 0
+	return 0
 }
 
-// rest ends the sender if there is nothing to do, and reports whether it did.
+// rest ends the sender if there was nothing to do, and reports whether it did. After the last
+// message was shared, it has waited for more changes only for a moment.
 func (z *Zone) rest() bool {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	if z.pool.Len() > 0 {
+	if z.pool.Len() > 0 || z.last > 1 {
 		return false
 	}
 	z.end()
