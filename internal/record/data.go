@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/miekg/dns"
@@ -458,28 +459,54 @@ func needsNames(rr dns.RR) bool {
 	return true
 }
 
-// namesIn returns the domain names in a record, its owner first, which miekg/dns marks by
-// a tag.
-func namesIn(record reflect.Value) (names []*string) {
-	for i := range record.NumField() {
-		field := record.Field(i)
-		switch record.Type().Field(i).Tag.Get("dns") {
-		case "domain-name", "cdomain-name", "ipsechost", "amtrelayhost":
-			switch at := field.Addr().Interface().(type) {
-			case *string:
-				names = append(names, at)
-			case *[]string:
-				for j := range *at {
-					names = append(names, &(*at)[j])
-				}
-			}
-		case "":
-			if field.Kind() == reflect.Struct { // the header, and SVCB in HTTPS
-				names = append(names, namesIn(field)...)
+// namesIn returns the domain names in a record, its owner first.
+func namesIn(record reflect.Value) []*string {
+	fields := nameFields(record.Type())
+	names := make([]*string, 0, len(fields))
+	for _, field := range fields {
+		switch at := record.FieldByIndex(field).Addr().Interface().(type) {
+		case *string:
+			names = append(names, at)
+		case *[]string:
+			for i := range *at {
+				names = append(names, &(*at)[i])
 			}
 		}
 	}
 	return names
+}
+
+// knownNameFields has what findNameFields has found, a [][]int for each [reflect.Type]: reading
+// the tags takes longer than all else that is done for a record. There are as many as miekg/dns
+// has types of records.
+var knownNameFields sync.Map
+
+func nameFields(record reflect.Type) [][]int {
+	if known, ok := knownNameFields.Load(record); ok {
+		return known.([][]int)
+	}
+	found := findNameFields(record)
+	knownNameFields.Store(record, found)
+	return found
+}
+
+// findNameFields returns the fields of a struct that hold domain names, which miekg/dns marks
+// by a tag, as indexes for [reflect.Value.FieldByIndex].
+func findNameFields(record reflect.Type) (fields [][]int) {
+	for i := range record.NumField() {
+		field := record.Field(i)
+		switch field.Tag.Get("dns") {
+		case "domain-name", "cdomain-name", "ipsechost", "amtrelayhost":
+			fields = append(fields, []int{i})
+		case "":
+			if field.Type.Kind() == reflect.Struct { // the header, and SVCB in HTTPS
+				for _, inner := range findNameFields(field.Type) {
+					fields = append(fields, append([]int{i}, inner...))
+				}
+			}
+		}
+	}
+	return fields
 }
 
 // lowerName puts a name in presentation format in lower case. It does so on the

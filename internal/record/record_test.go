@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
 
 	"github.com/caddy-dns/bestdns/internal/record"
 )
@@ -193,6 +194,24 @@ func BenchmarkText(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				r.Text()
+			}
+		})
+	}
+}
+
+// BenchmarkFromRR reads records with names in their data and without.
+func BenchmarkFromRR(b *testing.B) {
+	for _, line := range []string{"a. 60 IN MX 10 mail.example.", "a. 60 IN SRV 1 2 443 target.example.", "a. 60 IN CNAME target.example.", `a. 60 IN CAA 0 issue "ca.example"`, "a. 60 IN A 192.0.2.1"} {
+		rr, err := dns.NewRR(line)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(dns.TypeToString[rr.Header().Rrtype], func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := record.FromRR(rr); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}
