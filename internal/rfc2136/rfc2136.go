@@ -1,4 +1,4 @@
-// Package rfc2136 keeps a zone on a primary name server of another make, such as Knot DNS,
+// Package rfc2136 keeps a zone on an external primary name server, such as Knot DNS,
 // BIND or PowerDNS: it changes the zone by dynamic update (RFC 2136), reads it by zone
 // transfer (RFC 5936), and tells secondaries of changes by NOTIFY (RFC 1996). All of it may
 // be signed with a key (TSIG, RFC 8945).
