@@ -110,24 +110,21 @@ func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }
 
 // ListZones returns the zones in which the token may do something.
 func (c *Client) ListZones(ctx context.Context) ([]Zone, error) {
-	var zones Zones
-	err := c.get(ctx, "/v1/zones", &zones)
+	zones, err := get[Zones](ctx, c, "/v1/zones")
 	return zones.Zones, err
 }
 
 // GetToken returns who the caller is to the service, and what it may do.
 func (c *Client) GetToken(ctx context.Context) (Token, error) {
-	var token Token
-	err := c.get(ctx, "/v1/token", &token)
-	return token, err
+	return get[Token](ctx, c, "/v1/token")
 }
 
-// get reads an answer of a limited size into v.
-func (c *Client) get(ctx context.Context, path string, v any) error {
-	return c.do(ctx, &call{
-		method: http.MethodGet, path: path, timeout: callTimeout, limit: maxChangeAnswer,
-		decode: func(body io.Reader) error { return decode(body, v) },
+// get reads an answer of a limited size.
+func get[T any](ctx context.Context, c *Client, path string) (answer T, err error) {
+	err = c.do(ctx, &call{
+		method: http.MethodGet, path: path, timeout: callTimeout, limit: maxChangeAnswer, decode: decodeInto(&answer),
 	})
+	return answer, err
 }
 
 // GetRecords returns the records at or below zone that the token may read.
@@ -173,7 +170,7 @@ func (c *Client) Change(ctx context.Context, zone string, change Change) (Record
 	begun, waits := time.Now(), change.Delete == nil
 	err = c.do(ctx, &call{
 		method: http.MethodPatch, path: zonePath(zone, "/records"), body: body, waits: waits, timeout: callTimeout, limit: maxChangeAnswer,
-		decode: func(body io.Reader) error { return decode(body, &records) },
+		decode: decodeInto(&records),
 	})
 	if err == nil && waits && !c.NoWait && len(records.Pending) > 0 {
 		c.await(ctx, begun.Add(mostWait), zone, body, &records)
@@ -250,14 +247,18 @@ var userAgent = sync.OnceValue(func() string {
 	return "bestdns-client/" + version
 })
 
-// decode reads one JSON value and leaves body at its end, so that the
-// connection can be used again.
-func decode(body io.Reader, v any) error {
-	dec := json.NewDecoder(body)
-	if err := dec.Decode(v); err != nil {
-		return err
+// decodeInto returns a function that reads one JSON value into v, and leaves the body at its
+// end, so that the connection can be used again. Each call begins with an empty value: what a
+// try has read of an answer that broke off is not to be seen in that of the next.
+func decodeInto[T any](v *T) func(body io.Reader) error {
+	return func(body io.Reader) error {
+		*v = *new(T)
+		dec := json.NewDecoder(body)
+		if err := dec.Decode(v); err != nil {
+			return err
+		}
+		return end(dec)
 	}
-	return end(dec)
 }
 
 // end fails where more than white space follows what dec has read.

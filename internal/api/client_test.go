@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -149,7 +148,7 @@ func TestAnswerTooLong(t *testing.T) {
 	f := newFakeService()
 	c, waits := startHTTP(t, f)
 	err := c.do(t.Context(), &call{method: "GET", path: "/v1/zones", timeout: callTimeout, limit: 10,
-		decode: func(r io.Reader) error { return decode(r, new(Zones)) }})
+		decode: decodeInto(new(Zones))})
 	if !errors.Is(err, errTooLong) || len(*waits) != 0 {
 		t.Errorf("error %v, waits %v", err, *waits)
 	}

@@ -244,6 +244,62 @@ func TestEndInRound(t *testing.T) {
 	}
 }
 
+// brokenOff is a fault that breaks off an answer after all of its JSON.
+func brokenOff(v any) fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		writeJSON(w, 200, v)
+		http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// TestBrokenOffAnswer: nothing of an answer that broke off is in the result of a call, which
+// is what the next endpoint, or the same one, answers to the repeat.
+func TestBrokenOffAnswer(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		broken any
+		call   func(c *Client) (got any, err error)
+		want   any
+	}{
+		{
+			"a change", Records{Records: sent, Pending: []string{laggard}, Silenced: []Silenced{{Name: "a.example.org.", Wildcard: "*.example.org."}}},
+			func(c *Client) (any, error) {
+				return c.Change(t.Context(), "example.org.", Change{Append: sent})
+			},
+			Records{Records: sent, CNAMEs: []CNAME{{Name: "_acme-challenge.example.com.", Target: "example.com.acme.example.org."}}},
+		},
+		{
+			"the token", Token{Client: "web2", ClientIP: []string{"192.0.2.0/24"}, Expires: "2027-01-01T00:00:00Z"},
+			func(c *Client) (any, error) { return c.GetToken(t.Context()) },
+			Token{Client: "web1", Rights: []string{"certificates example.org"}},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			broken, next := newFakeService(brokenOff(tt.broken)), newFakeService()
+			next.token = broken.token
+			one, two := httptest.NewServer(broken), httptest.NewServer(next)
+			defer one.Close()
+			defer two.Close()
+			several, _ := newTestClient(t, one.URL+" "+two.URL, broken.token, nil)
+			single, _ := startHTTP(t, newFakeService(brokenOff(tt.broken), nil))
+			for name, c := range map[string]*Client{"two endpoints": several, "one endpoint": single} {
+				c.NoWait = true // for a server that is pending would have it ask again for two minutes
+				got, err := tt.call(c)
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				if diff := cmp.Diff(tt.want, got); diff != "" {
+					t.Errorf("%s: (-want +got):\n%s", name, diff)
+				}
+			}
+			if n := len(broken.sawRequests()); n != 1 {
+				t.Errorf("the first endpoint got %d requests", n)
+			}
+		})
+	}
+}
+
 // hosts answers for several endpoints without a network, so that the time of a synctest
 // bubble passes.
 type hosts struct {

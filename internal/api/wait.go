@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -50,10 +49,7 @@ func (c *Client) await(ctx context.Context, deadline time.Time, zone string, bod
 		var answer Wait
 		err := c.do(ctx, &call{
 			method: http.MethodPost, path: zonePath(zone, "/wait"), body: body, waits: true, persists: true, limit: maxWaitAnswer,
-			decode: func(body io.Reader) error {
-				answer = Wait{}
-				return decode(body, &answer)
-			},
+			decode: decodeInto(&answer),
 		})
 		if err != nil {
 			return // the change was answered, so this is not its failure
