@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"mime"
 	"net/http"
 	"net/http/httptrace"
@@ -82,10 +81,6 @@ func (c *Client) do(ctx context.Context, call *call) error {
 	waits := backoff.ExponentialBackOff{
 		InitialInterval: c.retry.first, Multiplier: 2, MaxInterval: c.retry.within, RandomizationFactor: 0.3,
 	}
-	tries, within := c.retry.tries, c.retry.within
-	if call.persists {
-		tries, within = math.MaxInt, mostWait
-	}
 	start := time.Now()
 	unchanged := true
 	for try := 1; ; try++ {
@@ -99,7 +94,7 @@ func (c *Client) do(ctx context.Context, call *call) error {
 
 		wait := max(waits.NextBackOff(), f.retryAfter)
 		now := time.Now()
-		if !f.temporary || try == tries || now.Add(wait).Sub(start) > within {
+		if !f.temporary || !call.persists && (try == c.retry.tries || now.Add(wait).Sub(start) > c.retry.within) {
 			return f.shown()
 		}
 		if deadline, _ := ctx.Deadline(); now.Add(wait).After(deadline) {
