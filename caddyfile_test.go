@@ -373,9 +373,9 @@ func TestLagIsLogged(t *testing.T) {
 		case r.Method == http.MethodPost:
 			answer(w, 404, api.NewProblem(api.ZoneNotFound, "this version does not wait"))
 		case c.Set != nil:
-			answer(w, 200, api.Records{Records: c.Set, Pending: many})
+			answer(w, 200, api.Records{Records: c.Set, Wait: api.Wait{Pending: many}})
 		default:
-			answer(w, 200, api.Records{Records: c.Append, Pending: many[:1], Silent: []string{"ns4.example.net 192.0.2.4"}})
+			answer(w, 200, api.Records{Records: c.Append, Wait: api.Wait{Pending: many[:1], Silent: []string{"ns4.example.net 192.0.2.4"}}})
 		}
 		return true
 	}

@@ -209,7 +209,7 @@ func TestLegoWait(t *testing.T) {
 		if r.Method == http.MethodPost {
 			answer(w, 200, api.Wait{Pending: lag})
 		} else {
-			answer(w, 200, api.Records{Records: append(c.Append, c.Delete...), Pending: lag})
+			answer(w, 200, api.Records{Records: append(c.Append, c.Delete...), Wait: api.Wait{Pending: lag}})
 		}
 		return true
 	}}

@@ -173,8 +173,8 @@ func (r *remote) change(ctx context.Context, op record.Op, zone string, recs []l
 			r.onSilenced(s)
 		}
 	}
-	if lag := (api.Wait{Pending: answer.Pending, Silent: answer.Silent}); r.onLag != nil && len(lag.Pending)+len(lag.Silent) > 0 {
-		r.onLag(zone, lag)
+	if r.onLag != nil && len(answer.Pending)+len(answer.Silent) > 0 {
+		r.onLag(zone, answer.Wait)
 	}
 	return answer.Libdns(), nil
 }

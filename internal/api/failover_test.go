@@ -263,7 +263,7 @@ func TestBrokenOffAnswer(t *testing.T) {
 		want   any
 	}{
 		{
-			"a change", Records{Records: sent, Pending: []string{laggard}, Silenced: []Silenced{{Name: "a.example.org.", Wildcard: "*.example.org."}}},
+			"a change", Records{Records: sent, Wait: Wait{Pending: []string{laggard}}, Silenced: []Silenced{{Name: "a.example.org.", Wildcard: "*.example.org."}}},
 			func(c *Client) (any, error) {
 				return c.Change(t.Context(), "example.org.", Change{Append: sent})
 			},

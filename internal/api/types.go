@@ -53,18 +53,18 @@ type Records struct {
 	// Silenced are the names that this change has taken from a wildcard (RFC 4592). They
 	// are listed for built-in zones.
 	Silenced []Silenced `json:"silenced,omitempty"`
-	// Pending are the name servers of the zone that answer and did not have an append or
-	// set when the time to wait for them was over, as "ns2.example.net 192.0.2.2".
+	// Wait is about an append or set.
+	Wait
+}
+
+// Wait is how the wait ended until the name servers of a zone have a change, and the answer to
+// a POST that waits once more. A name server is written as "ns2.example.net 192.0.2.2".
+type Wait struct {
+	// Pending are the name servers of the zone that answer and did not have the change when the
+	// time to wait for them was over.
 	Pending []string `json:"pending,omitempty"`
 	// Silent are those that did not answer, and were not waited for.
 	Silent []string `json:"silent,omitempty"`
-}
-
-// Wait is the answer to a POST that waits until the name servers of a zone have a change.
-// Its fields are as in [Records].
-type Wait struct {
-	Pending []string `json:"pending,omitempty"`
-	Silent  []string `json:"silent,omitempty"`
 }
 
 // Silenced is a name for which a wildcard no longer answers, since there is now a record at

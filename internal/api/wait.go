@@ -54,7 +54,7 @@ func (c *Client) await(ctx context.Context, deadline time.Time, zone string, bod
 		if err != nil {
 			return // the change was answered, so this is not its failure
 		}
-		records.Pending, records.Silent = answer.Pending, answer.Silent
+		records.Wait = answer
 		if pause = min(2*pause, lastPause); time.Since(asked) >= lastPause {
 			pause = firstPause
 		}

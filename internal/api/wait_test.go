@@ -76,7 +76,7 @@ func (s *laggingService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPatch {
 		writeJSON(w, 200, answer)
 	} else {
-		writeJSON(w, 200, Wait{Pending: answer.Pending, Silent: answer.Silent})
+		writeJSON(w, 200, answer.Wait)
 	}
 }
 
@@ -177,7 +177,7 @@ func TestAwait(t *testing.T) {
 				if took := time.Since(start); took < tt.took*95/100 || took > tt.took*105/100 {
 					t.Errorf("took %v, want %v", took, tt.took)
 				}
-				want := Records{Records: sent, Silent: []string{mute}}
+				want := Records{Records: sent, Wait: Wait{Silent: []string{mute}}}
 				if tt.pending {
 					want.Pending = []string{laggard}
 				}
@@ -204,7 +204,7 @@ func TestLagJSON(t *testing.T) {
 		want string
 	}{
 		{Records{Records: []Record{}}, `{"records":[]}`},
-		{Records{Records: []Record{}, Pending: []string{laggard}, Silent: []string{mute}},
+		{Records{Records: []Record{}, Wait: Wait{Pending: []string{laggard}, Silent: []string{mute}}},
 			`{"records":[],"pending":["ns2.example.net 192.0.2.2"],"silent":["ns3.example.net 192.0.2.3"]}`},
 		{Wait{}, `{}`},
 		{Wait{Pending: []string{laggard}, Silent: []string{mute}}, `{"pending":["ns2.example.net 192.0.2.2"],"silent":["ns3.example.net 192.0.2.3"]}`},

@@ -123,7 +123,7 @@ func named(zone record.Name, records []api.Record) []string {
 
 // Records is the answer to a change in a zone, to whose name the others are relative.
 func Records(zone record.Name, done hosting.Result) api.Records {
-	answer := api.Records{Records: make([]api.Record, len(done.Entries)), Pending: done.Pending, Silent: done.Silent}
+	answer := api.Records{Records: make([]api.Record, len(done.Entries)), Wait: api.Wait{Pending: done.Pending, Silent: done.Silent}}
 	for i, e := range done.Entries {
 		answer.Records[i] = e.Record(zone)
 	}
