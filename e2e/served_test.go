@@ -17,22 +17,6 @@ import (
 
 const servedZone = "served.example"
 
-// newServedZone returns a zone at port 53 of addresses of its own.
-func newServedZone(t testing.TB, primaries, secondaries int) harness.Zone {
-	t.Helper()
-	z := harness.Zone{Name: servedZone, Key: harness.NewKey()}
-	net53 := harness.NewLoopbackNet(t)
-	for i := range primaries + secondaries {
-		addr := fmt.Sprintf("%s.%d:53", net53, 1+i)
-		if i < primaries {
-			z.Primaries = append(z.Primaries, addr)
-		} else {
-			z.Secondaries = append(z.Secondaries, addr)
-		}
-	}
-	return z
-}
-
 // startServed runs the service for a zone on its primary, with more options, and returns its
 // client.
 func startServed(t testing.TB, z harness.Zone, options ...string) *bestdns.Provider {
@@ -79,7 +63,7 @@ func TestAnsweredIsServed(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			z := newServedZone(t, test.primaries, test.secondaries)
+			z := harness.NewZone(t, servedZone, test.primaries, test.secondaries)
 			test.start(t, z)
 			var options []string
 			if test.notify {
@@ -115,7 +99,7 @@ func BenchmarkServed(b *testing.B) {
 		notify bool
 	}{{"notified by Knot", false}, {"notified at once", true}} {
 		b.Run(test.name, func(b *testing.B) {
-			z := newServedZone(b, 1, 2)
+			z := harness.NewZone(b, servedZone, 1, 2)
 			harness.StartKnotPrimary(b, z)
 			harness.StartKnotSecondary(b, z.Secondary(0))
 			harness.StartKnotSecondary(b, z.Secondary(1))

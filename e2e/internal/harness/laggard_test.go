@@ -14,7 +14,7 @@ import (
 func TestLaggard(t *testing.T) {
 	t.Parallel()
 	const lag, apart = 2 * time.Second, 700 * time.Millisecond
-	z := newZone(t, 1, 0)
+	z := harness.NewZone(t, "zone.example", 1, 0)
 	harness.StartKnotPrimary(t, z)
 	addr := harness.FreeAddr(t)
 	harness.StartLaggard(t, z, addr, lag)

@@ -30,7 +30,7 @@ func TestSecondaries(t *testing.T) {
 		for name, open := range map[string]bool{"signed": false, "unsigned": true} {
 			t.Run(s.name+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				z := newZone(t, 1, 1)
+				z := harness.NewZone(t, "zone.example", 1, 1)
 				z.Open = open
 				addr, told := z.Secondaries[0], z
 				told.Secondaries = nil
@@ -72,7 +72,7 @@ func TestSecondariesNeedTheAddress(t *testing.T) {
 	for _, s := range secondaries {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			z := newZone(t, 1, 1)
+			z := harness.NewZone(t, "zone.example", 1, 1)
 			harness.StartKnotPrimary(t, z)
 			secondary := z.Secondary(0)
 			secondary.NotifyFrom = []string{"127.1.2.3"}
@@ -101,7 +101,7 @@ func TestPrimariesNotify(t *testing.T) {
 	} {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			z := newZone(t, 1, 1)
+			z := harness.NewZone(t, "zone.example", 1, 1)
 			p.start(t, z)
 			harness.StartKnotSecondary(t, z.Secondary(0))
 			for n := range 3 {

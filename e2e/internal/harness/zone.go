@@ -40,6 +40,23 @@ type Zone struct {
 	Open bool
 }
 
+// NewZone returns a zone with as many servers of each kind, at port 53 of addresses of its
+// own, which are yet to be started.
+func NewZone(t testing.TB, name string, primaries, secondaries int) Zone {
+	t.Helper()
+	z := Zone{Name: name, Key: NewKey()}
+	net53 := NewLoopbackNet(t)
+	for i := range primaries + secondaries {
+		addr := fmt.Sprintf("%s.%d:53", net53, 1+i)
+		if i < primaries {
+			z.Primaries = append(z.Primaries, addr)
+		} else {
+			z.Secondaries = append(z.Secondaries, addr)
+		}
+	}
+	return z
+}
+
 // NameServer is a name server of a zone: its name, absolute, and the host of its address.
 type NameServer struct{ Name, Host string }
 

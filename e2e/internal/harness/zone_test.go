@@ -11,22 +11,6 @@ import (
 	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
-// newZone returns a zone with as many servers of each kind at port 53 of addresses of its own.
-func newZone(t *testing.T, primaries, secondaries int) harness.Zone {
-	t.Helper()
-	z := harness.Zone{Name: "zone.example", Key: harness.NewKey()}
-	net53 := harness.NewLoopbackNet(t)
-	for i := range primaries + secondaries {
-		addr := fmt.Sprintf("%s.%d:53", net53, 1+i)
-		if i < primaries {
-			z.Primaries = append(z.Primaries, addr)
-		} else {
-			z.Secondaries = append(z.Secondaries, addr)
-		}
-	}
-	return z
-}
-
 func record(n int) (owner, text string) {
 	owner = fmt.Sprintf("_acme-challenge.host%d.zone.example.", n)
 	return owner, fmt.Sprintf(`%s 0 IN TXT "value %d"`, owner, n)
@@ -59,7 +43,7 @@ func TestPrimaries(t *testing.T) {
 	for _, p := range primaries {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			z := newZone(t, p.processes, 0)
+			z := harness.NewZone(t, "zone.example", p.processes, 0)
 			processes := p.start(t, z)
 			for n, addr := range slices.Repeat(z.Primaries, 5) {
 				owner, text := record(n)
@@ -127,7 +111,7 @@ func TestPrimariesNeedTheKey(t *testing.T) {
 	for _, p := range primaries[:3] {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			z := newZone(t, 1, 0)
+			z := harness.NewZone(t, "zone.example", 1, 0)
 			p.start(t, z)
 			owner, text := record(0)
 			rr, err := dns.NewRR(text)
