@@ -18,13 +18,13 @@ all_answer() {
 
 # settled waits until a server's zone has been the same for so many quarters of a second.
 # Caddy's reload does not wait for requests that are under way: what they change is to be in
-# the zone. Five seconds at most.
+# the zone. A server that does not answer is not settled. It looks twenty times at most.
 settled() {
 	same=0
 	before=
 	for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 		now=$(serial "$1")
-		if [ "$now" = "$before" ]; then
+		if [ -n "$now" ] && [ "$now" = "$before" ]; then
 			same=$((same + 1))
 		else
 			same=0
