@@ -89,10 +89,11 @@ type Zone struct {
 	// Default: the system's.
 	Resolvers []string `json:"resolvers,omitempty"`
 
-	// How long an appended or set record waits for the name servers, together with the time that the
-	// change took, unless the client asks for another time; from `1s` to `25s`. What lags longer is
-	// told to the client, and is no error. With 0 nothing waits, whatever clients ask for.
-	// Default: `8s`.
+	// How long an appended or set record waits for the name servers by default, together with the time
+	// that the change took; from `1s` to `25s`. It is for requests without the header Prefer: clients of
+	// BestDNS ask for 8 seconds at a time, and modules of the same Caddy wait for two minutes. What
+	// lags longer is told to the client, and is not an error. With 0 no one waits, whatever clients ask
+	// for. Default: `8s`.
 	Wait *caddy.Duration `json:"wait,omitempty"`
 
 	hosted *hosting.Zone // made in provision
