@@ -94,7 +94,7 @@ func transferredZoneConfig(z harness.Zone) string {
 func sharedZonesConfig(zones map[string]harness.Zone, resolver string) string {
 	var c strings.Builder
 	for of, z := range zones {
-		fmt.Fprintf(&c, "zone %s {\n\tchallenge_ttl 0\n\tresolvers %s\n\t%s", z.Name, resolver, primaryOption(z))
+		fmt.Fprintf(&c, "zone %s {\n\tresolvers %s\n\t%s", z.Name, resolver, primaryOption(z))
 		if of == onBIND {
 			fmt.Fprintf(&c, "\tnotify %s\n", z.Secondaries[0])
 		}
