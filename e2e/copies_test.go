@@ -36,7 +36,7 @@ type copies struct {
 // newCopiesZone runs Knot with the example's zone.
 func newCopiesZone(t *testing.T) harness.Zone {
 	t.Helper()
-	z := harness.Zone{Name: "example.com", Key: harness.NewKey(), Primaries: []string{harness.NewLoopbackNet(t) + ".1:53"}}
+	z := harness.NewZone(t, "example.com", 1, 0)
 	harness.StartKnotPrimary(t, z)
 	return z
 }
@@ -147,21 +147,29 @@ func obtainAtFirstTry(ctx context.Context, t testing.TB, w *harness.World, endpo
 func (c *copies) change(done <-chan struct{}) (n int) {
 	client := &http.Client{Timeout: 20 * time.Second}
 	defer client.CloseIdleConnections()
-	digest := base64.RawURLEncoding.EncodeToString(make([]byte, sha256.Size)) // what a challenge's value is
 	for ; ; n++ {
 		select {
 		case <-done:
 			return n
 		default:
 		}
-		record := fmt.Sprintf(`{"name":"_acme-challenge.plain%d.example.com.","type":"TXT","data":%q}`, n, digest)
-		for _, verb := range []string{"append", "delete"} {
-			if err := c.patch(client, fmt.Sprintf(`{%q:[%s]}`, verb, record)); err != nil {
-				c.t.Errorf("change %d, %s: %v", n, verb, err)
-				return n
-			}
+		if !c.changeOnce(client, n) {
+			return n
 		}
 	}
+}
+
+// changeOnce makes and takes back the record with a number, and reports whether it could.
+func (c *copies) changeOnce(client *http.Client, n int) bool {
+	digest := base64.RawURLEncoding.EncodeToString(make([]byte, sha256.Size)) // what a challenge's value is
+	record := fmt.Sprintf(`{"name":"_acme-challenge.plain%d.example.com.","type":"TXT","data":%q}`, n, digest)
+	for _, verb := range []string{"append", "delete"} {
+		if err := c.patch(client, fmt.Sprintf(`{%q:[%s]}`, verb, record)); err != nil {
+			c.t.Errorf("change %d, %s: %v", n, verb, err)
+			return false
+		}
+	}
+	return true
 }
 
 func (c *copies) patch(client *http.Client, body string) error {

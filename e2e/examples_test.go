@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
@@ -94,6 +96,32 @@ func TestExampleCopies(t *testing.T) {
 	kills := c.killInTurn(done)
 	t.Logf("%d records made and taken back with %d kills", changes, kills)
 	if kills < 3 {
+		t.Errorf("%d copies were killed, too few to learn anything", kills)
+	}
+	c.assertNoneLeft()
+}
+
+// Changes wait for a name server that lags while one of three copies is killed each second, so
+// that each change loses its copy late, and goes on at another.
+func TestExampleCopiesLag(t *testing.T) {
+	t.Parallel()
+	const lag = 7 * time.Second // less than a change waits by default
+	w, z := harness.NewWorld(t), harness.NewZone(t, "example.com", 1, 1)
+	harness.StartKnotPrimary(t, z)
+	harness.StartLaggard(t, z, z.Secondaries[0], lag)
+	replace, addrs, proxy := copiesReplacements(t, w, z, 3)
+	dir := copyExample(t, w, "copies", replace)
+	c := startCopies(t, w, z, dir, addrs, proxy)
+
+	client := &http.Client{Timeout: 20 * time.Second}
+	defer client.CloseIdleConnections()
+	done := make(chan struct{})
+	var work sync.WaitGroup
+	for n := range 9 {
+		work.Go(func() { c.changeOnce(client, n) })
+	}
+	go func() { work.Wait(); close(done) }()
+	if kills := c.killInTurn(done); kills < 3 {
 		t.Errorf("%d copies were killed, too few to learn anything", kills)
 	}
 	c.assertNoneLeft()
