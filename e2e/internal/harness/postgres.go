@@ -111,12 +111,3 @@ func postgresProgram(t testing.TB, program string) string {
 	}
 	return slices.Max(found)
 }
-
-// debianFile returns the path of a file that comes in a Debian package.
-func debianFile(t testing.TB, path, debianPackage string) string {
-	t.Helper()
-	if _, err := os.Stat(path); err != nil {
-		Cannot(t, fmt.Sprintf("%s is not here: it comes with Debian's package %s", path, debianPackage))
-	}
-	return path
-}

@@ -75,3 +75,38 @@ func build(dir, program string) (string, error) {
 	}
 	return binary, nil
 }
+
+// Cannot ends a test that this system does not let run: it is skipped, or fails where
+// BESTDNS_PEERS=required says that all that tests need was to be there.
+func Cannot(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("BESTDNS_PEERS") == "required" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// Debian returns the path of a program that comes in a Debian package. A test that
+// needs it cannot go on without.
+func Debian(t testing.TB, program, debianPackage string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err == nil {
+		return path
+	}
+	// Debian has servers in a folder that is not in everyone's PATH.
+	if path, err = exec.LookPath("/usr/sbin/" + program); err == nil {
+		return path
+	}
+	Cannot(t, fmt.Sprintf("%s is not here: it comes with Debian's package %s", program, debianPackage))
+	return ""
+}
+
+// debianFile returns the path of a file that comes in a Debian package.
+func debianFile(t testing.TB, path, debianPackage string) string {
+	t.Helper()
+	if _, err := os.Stat(path); err != nil {
+		Cannot(t, fmt.Sprintf("%s is not here: it comes with Debian's package %s", path, debianPackage))
+	}
+	return path
+}
