@@ -107,14 +107,14 @@ func (p *Process) Stop() {
 	p.kill() // what is left of it
 }
 
-// Pause has it do nothing until Resume.
+// Pause has it do nothing until Resume, if it runs.
 func (p *Process) Pause() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.signalAll(syscall.SIGSTOP)
 }
 
-// Resume has it go on after Pause.
+// Resume has it go on after Pause, if it runs.
 func (p *Process) Resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -122,7 +122,11 @@ func (p *Process) Resume() {
 }
 
 // signalAll signals all of its processes, of which none may be left. p.mu is held.
-func (p *Process) signalAll(signal syscall.Signal) { _ = syscall.Kill(-p.cmd.Process.Pid, signal) }
+func (p *Process) signalAll(signal syscall.Signal) {
+	if p.cmd != nil {
+		_ = syscall.Kill(-p.cmd.Process.Pid, signal)
+	}
+}
 
 // write makes a file that only this user reads, and returns its path.
 func write(t testing.TB, dir, file, text string) string {
