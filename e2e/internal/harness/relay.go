@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/netip"
@@ -26,42 +27,63 @@ func Relay(t testing.TB, addr, target string) {
 		tcp.Close()
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
 	var relaying sync.WaitGroup
-	relaying.Go(func() { relayTCP(tcp, target) })
+	relaying.Go(func() { relayTCP(ctx, tcp, target) })
 	relaying.Go(func() { relayUDP(udp, target) })
 	t.Cleanup(func() {
+		cancel()
 		tcp.Close()
 		udp.Close()
 		relaying.Wait()
 	})
 }
 
-func relayTCP(listener net.Listener, target string) {
+// relayTCP returns when the listener is closed and all connections are, which the end of ctx
+// closes.
+func relayTCP(ctx context.Context, listener net.Listener, target string) {
+	var connections sync.WaitGroup
+	defer connections.Wait()
 	for {
 		client, err := listener.Accept()
 		if err != nil {
 			return
 		}
-		go func() {
-			defer client.Close()
-			server, err := net.Dial("tcp", target)
-			if err != nil {
-				return
-			}
-			defer server.Close()
-			go func() {
-				_, _ = io.Copy(server, client) // what fails here fails for the client too
-				server.Close()
-			}()
-			_, _ = io.Copy(client, server)
-		}()
+		connections.Go(func() { relayConnection(ctx, client, target) })
 	}
 }
 
-// relayUDP has a socket for each client.
+func relayConnection(ctx context.Context, client net.Conn, target string) {
+	defer client.Close()
+	server, err := new(net.Dialer).DialContext(ctx, "tcp", target)
+	if err != nil {
+		return
+	}
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	closeBoth := func() { client.Close(); server.Close() }
+	defer closeBoth()
+	defer context.AfterFunc(ctx, closeBoth)()
+	asking.Go(func() {
+		_, _ = io.Copy(server, client) // what fails here fails for the client too
+		server.Close()
+	})
+	_, _ = io.Copy(client, server)
+}
+
+// relayUDP has a socket for each client. It returns when its own is closed, and all are.
 func relayUDP(socket *net.UDPConn, target string) {
 	var mu sync.Mutex
 	servers := make(map[netip.AddrPort]net.Conn)
+	var answering sync.WaitGroup
+	defer func() {
+		mu.Lock()
+		for _, server := range servers {
+			server.Close()
+		}
+		mu.Unlock()
+		answering.Wait()
+	}()
 	buf := make([]byte, 65536)
 	for {
 		n, client, err := socket.ReadFromUDPAddrPort(buf)
@@ -76,12 +98,12 @@ func relayUDP(socket *net.UDPConn, target string) {
 				continue
 			}
 			servers[client] = server
-			go func() {
+			answering.Go(func() {
 				relayAnswers(socket, client, server)
 				mu.Lock()
 				defer mu.Unlock()
 				delete(servers, client)
-			}()
+			})
 		}
 		_, _ = server.Write(buf[:n]) // as a packet may be lost on its way
 		mu.Unlock()
