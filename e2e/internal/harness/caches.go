@@ -57,21 +57,7 @@ remote-control:
 	{
 		Name: "BIND", program: "named", debianPackage: "bind9",
 		configure: func(s cacheSetup) string {
-			return fmt.Sprintf(`
-options {
-	directory %q;
-	listen-on port %s { 127.0.0.1; };
-	listen-on-v6 { none; };
-	pid-file none;
-	session-keyfile none;
-	lock-file none;
-	recursion yes;
-	dnssec-validation no;
-	empty-zones-enable no;
-};
-controls { };
-zone "." { type hint; file %q; };
-`, s.dir, s.port, s.hints)
+			return bindConfig(s.dir, s.port, "recursion yes;") + fmt.Sprintf("zone \".\" { type hint; file %q; };\n", s.hints)
 		},
 		args: func(s cacheSetup) []string { return []string{"-g", "-n", "1", "-c", s.config} },
 	},

@@ -138,19 +138,10 @@ remote-control:
 // others do not put NS records beside an answer.
 func configureBIND(dir, port string, zones map[string]string) string {
 	var c strings.Builder
-	fmt.Fprintf(&c, `
-options {
-	directory %q;
-	listen-on port %s { 127.0.0.1; };
-	listen-on-v6 { none; };
-	pid-file none;
-	session-keyfile none;
-	lock-file none;
+	c.WriteString(bindConfig(dir, port, `
 	recursion no;
 	notify no;
 	allow-transfer { none; };
-	dnssec-validation no;
-	empty-zones-enable no;
 	minimal-responses no-auth;
 	zero-no-soa-ttl no;
 	minimal-any no;
@@ -161,9 +152,7 @@ options {
 	version none;
 	hostname none;
 	server-id none;
-};
-controls { };
-`, dir, port)
+`))
 	for zone, file := range zones {
 		fmt.Fprintf(&c, "zone %q { type primary; file %q; check-names ignore; };\n", zone, file)
 	}

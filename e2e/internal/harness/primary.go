@@ -103,6 +103,25 @@ func bindServers(addrs []string, key Key) string {
 	return c.String()
 }
 
+// bindConfig is the beginning of each named.conf, with more options: BIND listens at a port of
+// 127.0.0.1, and neither its files nor its control channel are in the way of another.
+func bindConfig(dir, port, options string) string {
+	return fmt.Sprintf(`
+options {
+	directory %q;
+	listen-on port %s { 127.0.0.1; };
+	listen-on-v6 { none; };
+	pid-file none;
+	session-keyfile none;
+	lock-file none;
+	dnssec-validation no;
+	empty-zones-enable no;
+	%s
+};
+controls { };
+`, dir, port, strings.TrimSpace(options))
+}
+
 // newBIND prepares BIND with a zone, and with what tests need that it refuses by default: names
 // with "_" of addresses, MX records without the address of the target, more than 100 records
 // of a name and type. It listens at a port of 127.0.0.1, and is relayed to from any other
@@ -115,24 +134,13 @@ func newBIND(t testing.TB, name, dir, addr, zone string, key Key, config string)
 		Relay(t, addr, listen)
 	}
 	var c strings.Builder
-	fmt.Fprintf(&c, `
-options {
-	directory %q;
-	listen-on port %s { 127.0.0.1; };
-	listen-on-v6 { none; };
-	pid-file none;
-	session-keyfile none;
-	lock-file none;
+	c.WriteString(bindConfig(dir, Port(t, listen), `
 	recursion no;
-	dnssec-validation no;
 	check-names primary ignore;
 	check-names secondary ignore;
 	check-integrity no;
 	max-records-per-type 1000;
-	empty-zones-enable no;
-};
-controls { };
-`, dir, Port(t, listen))
+`))
 	if key != (Key{}) {
 		fmt.Fprintf(&c, "key %q { algorithm hmac-sha256; secret %q; };\n", key.Name, key.Secret)
 	}
