@@ -87,14 +87,21 @@ func (c *copies) start(i int) {
 // returns how many it has killed.
 func (c *copies) killInTurn(done <-chan struct{}) (kills int) {
 	c.t.Helper()
+	return killInTurn(len(c.services), done, func(i int) {
+		c.services[i].Kill()
+		c.start(i)
+	})
+}
+
+// killInTurn kills one of n servers each second and starts it again, as restart does, until the
+// work is done. It returns how many it has killed.
+func killInTurn(n int, done <-chan struct{}, restart func(i int)) (kills int) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			i := kills % len(c.services)
-			c.services[i].Kill()
-			c.start(i)
+			restart(kills % n)
 			kills++
 		case <-done:
 			return kills

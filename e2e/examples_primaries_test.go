@@ -293,29 +293,14 @@ func TestExamplePowerDNS(t *testing.T) {
 		defer close(done)
 		obtainAtFirstTry(t.Context(), t, r.World, "http://"+r.API, numbered(100, "web1.example.com"))
 	}()
-	kills := killInTurn(r.servers, done)
+	kills := killInTurn(len(r.servers), done, func(i int) {
+		r.servers[i].Kill()
+		r.servers[i].Start()
+	})
 	t.Logf("%d kills", kills)
 	if kills < 3 {
 		t.Errorf("PowerDNS was killed %d times, too few to learn anything", kills)
 	}
 	r.assertNoneLeft(r.zone.Primaries[0])
 	r.assertClosed()
-}
-
-// killInTurn kills one server each second and starts it again, until the work is done. It
-// returns how many it has killed.
-func killInTurn(servers []*harness.Process, done <-chan struct{}) (kills int) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			server := servers[kills%len(servers)]
-			server.Kill()
-			server.Start()
-			kills++
-		case <-done:
-			return kills
-		}
-	}
 }
