@@ -175,7 +175,8 @@ type notification struct {
 
 	// What follows is guarded by the secondary's lock.
 	state   notificationState
-	dropped bool // the configuration does not have it any more
+	listed  [notificationStates]bool // it is in the list of that state
+	dropped bool                     // the configuration does not have it any more
 	// waiting is since when the secondary has not accepted the zone's serial; zero: it has.
 	waiting      time.Time
 	acknowledged uint32 // the last serial that it accepted, if known
@@ -190,4 +191,45 @@ const (
 	notificationQueued                           // is to be sent
 	notificationSent                             // and not answered yet
 	notificationRefused                          // was answered with an error: to be sent again, now and then
+
+	notificationStates
 )
+
+// notificationList is what has one state, in the order in which it is to be sent, each once:
+// a secondary's answers decide how often one is added. Some have another state by now.
+type notificationList struct {
+	state notificationState
+	all   []*notification
+}
+
+// add gives a notification the state of the list.
+func (l *notificationList) add(told *notification) {
+	told.state = l.state
+	if !told.listed[l.state] {
+		told.listed[l.state] = true
+		l.all = append(l.all, told)
+	}
+}
+
+// take takes the first one that has the state and is still wanted, and marks it as sent. It
+// returns nil if there is none.
+func (l *notificationList) take() *notification {
+	for len(l.all) > 0 {
+		told := l.all[0]
+		l.all[0] = nil
+		l.all = l.all[1:]
+		told.listed[l.state] = false
+		if told.state == l.state && !told.dropped {
+			told.state = notificationSent
+			return told
+		}
+	}
+	return nil
+}
+
+func (l *notificationList) clear() {
+	for _, told := range l.all {
+		told.listed[l.state] = false
+	}
+	l.all = nil
+}

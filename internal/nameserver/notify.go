@@ -44,9 +44,9 @@ type secondary struct {
 
 	mu    sync.Mutex // guards what follows, and the fields of each notification
 	zones map[*zone]*notification
-	// queue are the zones of which it is to be notified, and refused those of which it
-	// did not want to know, each one once, among some whose state is another by now.
-	queue, refused []*notification
+	// queue has the zones of which it is to be notified, and refused those of which it did
+	// not want to know.
+	queue, refused notificationList
 	silent         time.Time // since when it does not answer; zero: it has answered the last
 
 	// What follows is the goroutine's own.
@@ -75,6 +75,8 @@ func newSecondary(n *notifier, address netip.AddrPort) *secondary {
 		wake:    make(chan struct{}, 1),
 		answers: make(chan []byte),
 		zones:   make(map[*zone]*notification),
+		queue:   notificationList{state: notificationQueued},
+		refused: notificationList{state: notificationRefused},
 		flights: make(map[uint16]*flight),
 	}
 }
@@ -97,14 +99,15 @@ func (s *secondary) configure(zones map[*zone]*notification) {
 		told.dropped = zones[z] != told
 	}
 	s.zones = zones
-	s.queue, s.refused = s.queue[:0], nil
+	s.queue.clear()
+	s.refused.clear()
 	for _, told := range zones {
 		if told.state != notificationSent {
 			s.enqueue(told)
 		}
 	}
 	s.mu.Unlock()
-	s.awake()
+	s.wakeUp()
 }
 
 // changed has the secondary notified of a zone.
@@ -119,11 +122,11 @@ func (s *secondary) changed(told *notification) {
 	}
 	s.mu.Unlock()
 	if done {
-		s.awake()
+		s.wakeUp()
 	}
 }
 
-func (s *secondary) awake() {
+func (s *secondary) wakeUp() {
 	select {
 	case s.wake <- struct{}{}:
 	default: // there is a token already
@@ -135,8 +138,7 @@ func (s *secondary) enqueue(told *notification) {
 	if told.waiting.IsZero() {
 		told.waiting = time.Now()
 	}
-	told.state = notificationQueued
-	s.queue = append(s.queue, told)
+	s.queue.add(told)
 }
 
 // describe fills in what the secondary has answered about a zone.
@@ -173,20 +175,20 @@ func (s *secondary) run() {
 // proceed sends what is to be sent now, and returns how long there is nothing to do if
 // nothing happens.
 func (s *secondary) proceed(now time.Time) time.Duration {
-	onWay := s.age(now)
-	for onWay < notifyWindow {
+	inFlight := s.age(now)
+	for inFlight < notifyWindow {
 		told := s.take(now)
 		if told == nil {
 			break
 		}
 		s.send(told, now)
-		onWay++
+		inFlight++
 	}
-	return s.nextDue(now, onWay == notifyWindow)
+	return s.nextDue(now, inFlight == notifyWindow)
 }
 
 // age notes which messages have not been answered in time, and returns how many may be yet.
-func (s *secondary) age(now time.Time) (onWay int) {
+func (s *secondary) age(now time.Time) (inFlight int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, f := range s.flights {
@@ -195,7 +197,7 @@ func (s *secondary) age(now time.Time) (onWay int) {
 			delete(s.flights, id)
 		}
 		if age < notifyPause {
-			onWay++
+			inFlight++
 			continue
 		}
 		if f.late {
@@ -208,7 +210,7 @@ func (s *secondary) age(now time.Time) (onWay int) {
 		s.notifier.log.Warn("a secondary does not answer NOTIFY; it is sent one each second until it does. Is it running, and does it allow NOTIFY from this machine?",
 			"secondary", s.address.String(), "since", s.silent)
 	}
-	return onWay
+	return inFlight
 }
 
 // fail notes that a message has had no answer. The lock is held.
@@ -232,29 +234,14 @@ func (s *secondary) take(now time.Time) *notification {
 		}
 		s.sent = now
 	}
-	if told := takeIn(&s.queue, notificationQueued); told != nil {
+	if told := s.queue.take(); told != nil {
 		return told
 	}
 	if now.Sub(s.tried) < notifyPause {
 		return nil
 	}
 	s.tried = now
-	return takeIn(&s.refused, notificationRefused)
-}
-
-// takeIn takes the first in a list that has a state and is still wanted, and marks it as
-// sent.
-func takeIn(list *[]*notification, state notificationState) *notification {
-	for len(*list) > 0 {
-		told := (*list)[0]
-		(*list)[0] = nil
-		*list = (*list)[1:]
-		if told.state == state && !told.dropped {
-			told.state = notificationSent
-			return told
-		}
-	}
-	return nil
+	return s.refused.take()
 }
 
 // nextDue returns how long to wait until something has to be done. full is true while no
@@ -277,9 +264,9 @@ func (s *secondary) nextDue(now time.Time, full bool) time.Duration {
 	}
 	switch {
 	case full:
-	case !s.silent.IsZero() && len(s.queue)+len(s.refused) > 0:
+	case !s.silent.IsZero() && len(s.queue.all)+len(s.refused.all) > 0:
 		earlier(s.sent.Add(notifyPause))
-	case len(s.refused) > 0:
+	case len(s.refused.all) > 0:
 		earlier(s.tried.Add(notifyPause))
 	}
 	return max(due.Sub(now), 0)
@@ -392,8 +379,7 @@ func (s *secondary) settle(f *flight, rcode int) {
 	before := told.rcode
 	told.rcode = rcode
 	if rcode != dns.RcodeSuccess {
-		told.state = notificationRefused
-		s.refused = append(s.refused, told)
+		s.refused.add(told)
 		s.complain(f, "a secondary does not accept NOTIFY of a zone; it is sent again. Does it have the zone, with this machine as its primary and the same key?", "rcode", dns.RcodeToString[rcode])
 		return
 	}
@@ -404,12 +390,9 @@ func (s *secondary) settle(f *flight, rcode int) {
 		s.enqueue(told)
 	}
 	if before != dns.RcodeSuccess { // what was wrong may be right for the others too
-		for _, other := range s.refused {
-			if other.state == notificationRefused {
-				s.enqueue(other)
-			}
+		for other := s.refused.take(); other != nil; other = s.refused.take() {
+			s.enqueue(other)
 		}
-		s.refused = nil
 	}
 }
 

@@ -344,6 +344,53 @@ func TestSecondaryRefuses(t *testing.T) {
 	})
 }
 
+// TestLateAnswers: a secondary that answers late, and not always the same, makes the lists of
+// what it is to be sent no longer than its zones are many, however often it does.
+func TestLateAnswers(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		rcodes []int
+	}{
+		{"errors", []int{dns.RcodeNotAuth}},
+		{"no errors", []int{dns.RcodeSuccess}},
+		{"both", []int{dns.RcodeNotAuth, dns.RcodeSuccess, dns.RcodeNotAuth, dns.RcodeNotAuth}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, f := notifying(t, nil)
+				zones := notifiedZones(t, tsig.Key{}, "a.test", "b.test", "c.test")
+				serve(t, s, zones...)
+				f.take()
+				told := s.notifier.secondaries[netip.MustParseAddrPort(secondaryPort)]
+				for i := range 300 {
+					f.set(func() { f.hold, f.rcode = true, test.rcodes[i%len(test.rcodes)] })
+					for range 4 {
+						for _, zone := range zones {
+							change(t, s, zone.Name, fmt.Sprint(time.Now()))
+						}
+						time.Sleep(time.Second)
+					}
+					f.release()
+					synctest.Wait()
+					told.mu.Lock()
+					queued, refused := len(told.queue.all), len(told.refused.all)
+					told.mu.Unlock()
+					if most := len(zones); queued > most || refused > most {
+						t.Fatalf("after %d times, %d are queued and %d refused, of %d zones", i+1, queued, refused, most)
+					}
+				}
+				f.set(func() { f.rcode = dns.RcodeSuccess })
+				time.Sleep(time.Minute)
+				for _, zone := range zones {
+					if status := s.Secondaries(zone.Name)[0]; !status.Waiting.IsZero() || status.Refused != "" {
+						t.Errorf("status at the end: %+v", status)
+					}
+				}
+			})
+		})
+	}
+}
+
 // TestSignedNotify: NOTIFY is signed with the key, and an answer counts only if it is too.
 func TestSignedNotify(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
