@@ -3,11 +3,14 @@ package nameserver
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
-	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/miekg/dns"
+
+	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/tsig"
 )
 
 // costlyQuestion is a message that costs as much as one can, in a zone to which clients
@@ -283,6 +286,27 @@ func BenchmarkCostliestQuestions(b *testing.B) {
 			})
 		}
 	}
+	b.Run("UDP/IXFR of all that is remembered", func(b *testing.B) {
+		zone := zoneConfig(b, "example.org")
+		zone.Transfers = transfers(b, tsig.Key{}, secondaryPort)
+		s := serving(b, zone)
+		first := snapshot(b, s, zone.Name).serial
+		for i := range mostHistoryOfZone / 340 { // nearly as many as are remembered
+			apply(b, s, zone.Name, record.Change{Op: record.Set, Records: []record.Record{challengeAt(zone.Name, i)}})
+		}
+		c := client{server: s, from: secondaryAddress}
+		request, _ := c.request(b, zone.Name, dns.TypeIXFR, first)
+		r, buf := &responder{server: s, from: netip.MustParseAddr(c.from)}, make([]byte, 0, writerBuffer)
+		b.ReportAllocs()
+		for b.Loop() {
+			r.answer(s.view.Load(), request, buf)
+		}
+		z := (*s.zones.Load())[zone.Name]
+		if _, _, bytes, ok := z.since(first, 0); !ok || bytes < mostHistoryOfZone/2 {
+			b.Errorf("%d bytes are remembered since then", bytes)
+		}
+		b.ReportMetric(float64(len(z.history.pasts)), "remembered")
+	})
 }
 
 // No question is more work than it may be, is answered otherwise than the library would

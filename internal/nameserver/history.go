@@ -16,7 +16,7 @@ import (
 // Only zones with secondaries have a history, and a restart forgets it: then the whole zone
 // is transferred once.
 
-// What is remembered in bytes, by sizeOfPasts: of one zone, about 13,000 changes of one
+// What is remembered in bytes, as draft.past counts them: of one zone, about 13,000 changes of one
 // challenge, and of all zones. Beyond, the oldest is forgotten, and a change of more is not
 // remembered at all. A usual change counts 320 bytes, and takes 360 (BenchmarkHistory).
 const (
@@ -29,17 +29,9 @@ type past struct {
 	serial uint32
 	soa    rrset
 	names  []entry
-	bytes  int
+	before int // history.total before it
 	// place is in histories.order.
 	place *list.Element
-}
-
-// sizeOfPasts returns what pasts take.
-func sizeOfPasts(pasts []past) (bytes int) {
-	for i := range pasts {
-		bytes += pasts[i].bytes
-	}
-	return bytes
 }
 
 const (
@@ -51,12 +43,21 @@ const (
 type history struct {
 	mu    sync.Mutex // guards what follows; only the committer changes it
 	pasts []past
-	bytes int
+	total int // bytes of all pasts that there ever were
 }
 
-// since returns the zone as it is, and the pasts from a serial to there. ok is false if they
-// are not remembered.
-func (z *zone) since(serial uint32) (current *Snapshot, pasts []past, ok bool) {
+// bytesFrom returns what the pasts from a number on take.
+func (h *history) bytesFrom(i int) int {
+	if i == len(h.pasts) {
+		return 0
+	}
+	return h.total - h.pasts[i].before
+}
+
+// since returns the zone as it is, the pasts from a serial to there, and their bytes. With
+// more than most bytes it returns no pasts: to copy all takes half a millisecond, for which
+// commits wait. ok is false if they are not remembered.
+func (z *zone) since(serial uint32, most int) (current *Snapshot, pasts []past, bytes int, ok bool) {
 	h := &z.history
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -65,9 +66,12 @@ func (z *zone) since(serial uint32) (current *Snapshot, pasts []past, ok bool) {
 		return int(int32(s.serial - serial)) // RFC 1982
 	})
 	if !ok {
-		return current, nil, false
+		return current, nil, 0, false
 	}
-	return current, slices.Clone(h.pasts[i:]), true
+	if bytes = h.bytesFrom(i); bytes > most {
+		return current, nil, bytes, true
+	}
+	return current, slices.Clone(h.pasts[i:]), bytes, true
 }
 
 // histories are those of all zones. It is the committer's own.
@@ -82,10 +86,13 @@ type histories struct {
 // zone has secondaries.
 func (hs *histories) replace(d *draft, remember bool) {
 	z := d.zone
-	var last past
-	ok := false
+	var (
+		last  past
+		bytes int
+		ok    bool
+	)
 	if remember && d.next.serial != d.base.serial {
-		last, ok = d.past(hs.mostOfZone)
+		last, bytes, ok = d.past(hs.mostOfZone)
 	}
 	h := &z.history
 	h.mu.Lock()
@@ -93,11 +100,11 @@ func (hs *histories) replace(d *draft, remember bool) {
 	z.current.Store(d.next)
 	switch {
 	case ok:
-		last.place = hs.order.PushBack(z)
+		last.place, last.before = hs.order.PushBack(z), h.total
 		h.pasts = append(h.pasts, last)
-		h.bytes += last.bytes
-		hs.bytes += last.bytes
-		for h.bytes > hs.mostOfZone {
+		h.total += bytes
+		hs.bytes += bytes
+		for h.bytesFrom(0) > hs.mostOfZone {
 			hs.dropOldest(h)
 		}
 	case d.next.serial != d.base.serial:
@@ -145,22 +152,21 @@ func (hs *histories) forget(h *history) {
 func (hs *histories) dropOldest(h *history) {
 	oldest := &h.pasts[0]
 	hs.order.Remove(oldest.place)
-	hs.bytes -= oldest.bytes
-	h.bytes -= oldest.bytes
+	hs.bytes -= h.bytesFrom(0) - h.bytesFrom(1)
 	*oldest = past{} // the slice stays for a while
 	h.pasts = h.pasts[1:]
 }
 
-// past returns what the draft changes, as it was. It returns false where there is nothing
-// before that a secondary could have, or more than so many bytes.
-func (d *draft) past(most int) (s past, ok bool) {
+// past returns what the draft changes, as it was, and the bytes that it takes. It returns
+// false where there is nothing before that a secondary could have, or more than so many bytes.
+func (d *draft) past(most int) (s past, bytes int, ok bool) {
 	if d.isNew || d.base.config == nil {
-		return past{}, false
+		return past{}, 0, false
 	}
 	s = past{serial: d.base.serial, soa: d.base.soa.cacheable}
-	s.bytes = pastSize + len(s.soa) + len(d.touched)*entrySize
-	if s.bytes > most {
-		return past{}, false
+	bytes = pastSize + len(s.soa) + len(d.touched)*entrySize
+	if bytes > most {
+		return past{}, 0, false
 	}
 	s.names = make([]entry, 0, len(d.touched))
 	for key := range d.touched {
@@ -169,9 +175,9 @@ func (d *draft) past(most int) (s past, ok bool) {
 			before = newEntry(key, "")
 		}
 		s.names = append(s.names, before)
-		if s.bytes += len(before); s.bytes > most {
-			return past{}, false
+		if bytes += len(before); bytes > most {
+			return past{}, 0, false
 		}
 	}
-	return s, true
+	return s, bytes, true
 }

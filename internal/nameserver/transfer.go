@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/miekg/dns"
@@ -38,6 +39,9 @@ type transfer struct {
 	large   bool
 	current *Snapshot
 
+	serial    uint32 // of the secondary, if it asked for a difference
+	postponed bool   // the difference is large: it is not taken before it may be made
+
 	rest   recordSet // what was taken from the source and is not written yet
 	apexAt int       // where the zone's name is in the message at hand, 0 if nowhere
 	last   record.Name
@@ -69,11 +73,11 @@ func newTransfer(z *zone, q *query, message []byte, signer *tsig.Signer) (*trans
 		t.whole()
 		return t, nil
 	}
-	serial, ok := soaSerial(message, q.end)
-	if !ok {
+	var ok bool
+	if t.serial, ok = soaSerial(message, q.end); !ok {
 		return nil, errNoSerial
 	}
-	t.difference(serial)
+	t.difference(smallTransfer)
 	return t, nil
 }
 
@@ -83,26 +87,26 @@ func (t *transfer) whole() {
 	t.large = t.current.bytes > smallTransfer
 }
 
-// difference has the transfer be of what has changed since a serial, if that is remembered,
-// and otherwise of the whole zone (RFC 1995 §4). A secondary that has all, or more, gets the
-// SOA record (§2).
-func (t *transfer) difference(serial uint32) {
-	current, pasts, ok := t.zone.since(serial)
-	t.current = current
+// difference has the transfer be of what has changed since the secondary's serial, if that is
+// remembered, and otherwise of the whole zone (RFC 1995 §4). A secondary that has all, or
+// more, gets the SOA record (§2). A difference of more than most bytes is postponed.
+func (t *transfer) difference(most int) {
+	current, pasts, bytes, ok := t.zone.since(t.serial, most)
+	t.current, t.postponed = current, false
 	switch {
-	case int32(serial-current.serial) >= 0:
+	case int32(t.serial-current.serial) >= 0:
 		t.onlySOA()
 	case !ok:
 		t.whole()
 	default:
 		t.kind, t.source = transferDifference, &difference{from: pasts, to: current}
-		t.large = sizeOfPasts(pasts) > smallTransfer
+		t.large, t.postponed = bytes > smallTransfer, bytes > most
 	}
 }
 
 // onlySOA has the transfer be the zone's SOA record.
 func (t *transfer) onlySOA() {
-	t.kind, t.large = transferNothing, false
+	t.kind, t.large, t.postponed = transferNothing, false, false
 	t.source, t.rest = nil, soaOf(t.current)
 }
 
@@ -136,6 +140,9 @@ func soaSerial(message []byte, at int) (serial uint32, ok bool) {
 func (t *transfer) next(r *responder, allowed bool) (message []byte, large, more bool) {
 	if t.large && !allowed {
 		return nil, true, false
+	}
+	if t.postponed {
+		t.difference(math.MaxInt)
 	}
 	more, err := t.write(r, r.stream)
 	if err != nil {

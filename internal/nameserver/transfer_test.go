@@ -3,8 +3,10 @@ package nameserver
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -338,5 +340,50 @@ func TestIXFROverUDP(t *testing.T) {
 				t.Errorf("%s, %s: %v", test.name, key, m)
 			}
 		}
+	}
+}
+
+// TestLargeDifferenceOverUDP: a difference that is too large for a datagram costs no copy of
+// what is remembered, which a question could make the server take again and again. Over TCP
+// it is taken when it may be made, and not while it waits.
+func TestLargeDifferenceOverUDP(t *testing.T) {
+	zone := zoneConfig(t, "example.org")
+	zone.Transfers = transfers(t, tsig.Key{}, secondaryPort)
+	s := serving(t, zone)
+	first := snapshot(t, s, zone.Name).serial
+	for i := range 500 {
+		change(t, s, zone.Name, fmt.Sprint(i))
+	}
+	c := client{server: s, from: secondaryAddress}
+	request, _ := c.request(t, zone.Name, dns.TypeIXFR, first)
+	r, buf := &responder{server: s, from: netip.MustParseAddr(c.from)}, make([]byte, 0, writerBuffer)
+	m := new(dns.Msg)
+	if err := m.Unpack(r.answer(s.view.Load(), request, buf)); err != nil || len(m.Answer) != 1 {
+		t.Errorf("over UDP: %v, %v", m, err)
+	}
+	least := uint64(math.MaxUint64) // of some tries: others take memory too
+	for range 5 {
+		const n = 100
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range n {
+			r.answer(s.view.Load(), request, buf)
+		}
+		runtime.ReadMemStats(&after)
+		least = min(least, (after.TotalAlloc-before.TotalAlloc)/n)
+	}
+	if most := uint64(4096); least > most {
+		t.Errorf("a question over UDP takes %d bytes, want at most %d", least, most)
+	}
+
+	_, _, transfer := r.answerTCP(request, true)
+	if message, large, _ := transfer.next(r, false); message != nil || !large {
+		t.Errorf("before it may be made: %d bytes, large %v", len(message), large)
+	}
+	last := change(t, s, zone.Name, "while it waits")
+	message, _, more := transfer.next(r, true)
+	m = new(dns.Msg)
+	if err := m.Unpack(message); err != nil || more || len(m.Answer) != 5 || !isSOA(m.Answer[0], last) {
+		t.Errorf("over TCP: %v, %v", m, err)
 	}
 }

@@ -192,6 +192,17 @@ func TestTransferPlaces(t *testing.T) {
 	})
 }
 
+// sizeOfPasts returns what pasts take, counted one by one.
+func sizeOfPasts(pasts []past) (bytes int) {
+	for i := range pasts {
+		bytes += pastSize + len(pasts[i].soa) + len(pasts[i].names)*entrySize
+		for _, e := range pasts[i].names {
+			bytes += len(e)
+		}
+	}
+	return bytes
+}
+
 // TestHistoryIsBounded: what is remembered of a zone, and of all, takes no more than it may,
 // the oldest is forgotten first, and a change that is too large is not remembered.
 func TestHistoryIsBounded(t *testing.T) {
@@ -209,10 +220,11 @@ func TestHistoryIsBounded(t *testing.T) {
 		t.Helper()
 		sum, steps := 0, 0
 		for _, z := range *s.zones.Load() {
-			if z.history.bytes != sizeOfPasts(z.history.pasts) || z.history.bytes > mostOfZone {
-				t.Fatalf("%s: %d bytes, counted as %d", z.name, sizeOfPasts(z.history.pasts), z.history.bytes)
+			counted, size := z.history.bytesFrom(0), sizeOfPasts(z.history.pasts)
+			if counted != size || counted > mostOfZone {
+				t.Fatalf("%s: %d bytes, counted as %d", z.name, size, counted)
 			}
-			sum, steps = sum+z.history.bytes, steps+len(z.history.pasts)
+			sum, steps = sum+counted, steps+len(z.history.pasts)
 		}
 		if sum != s.histories.bytes || sum > most || steps != s.histories.order.Len() {
 			t.Fatalf("%d bytes in %d pasts, counted as %d in %d", sum, steps, s.histories.bytes, s.histories.order.Len())
@@ -223,7 +235,7 @@ func TestHistoryIsBounded(t *testing.T) {
 		before := snapshot(t, s, zone).serial
 		change(t, s, zone, fmt.Sprint(i))
 		check()
-		if _, pasts, ok := (*s.zones.Load())[zone].since(before); !ok || len(pasts) != 1 {
+		if _, pasts, bytes, ok := (*s.zones.Load())[zone].since(before, most); !ok || len(pasts) != 1 || bytes != sizeOfPasts(pasts) {
 			t.Fatalf("the last change is not remembered: %v", pasts)
 		}
 	}
@@ -237,7 +249,7 @@ func TestHistoryIsBounded(t *testing.T) {
 	before := snapshot(t, s, zones[0].Name).serial
 	apply(t, s, zones[0].Name, appending(many...))
 	check()
-	if _, _, ok := (*s.zones.Load())[zones[0].Name].since(before); ok {
+	if _, _, _, ok := (*s.zones.Load())[zones[0].Name].since(before, most); ok {
 		t.Error("a change that is too large is remembered")
 	}
 }
@@ -317,7 +329,7 @@ func BenchmarkHistory(b *testing.B) {
 			}
 			z := (*s.zones.Load())[zone.Name]
 			kept := max(len(z.history.pasts), 1)
-			b.ReportMetric(float64(z.history.bytes)/float64(kept), "counted-B/kept")
+			b.ReportMetric(float64(z.history.bytesFrom(0))/float64(kept), "counted-B/kept")
 			b.ReportMetric(float64(kept), "kept")
 			with := measure()
 			s.histories.reset(z)
