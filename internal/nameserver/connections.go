@@ -32,10 +32,13 @@ type connections struct {
 // connection is an open TCP connection.
 type connection struct {
 	net.Conn
-	all     *connections // changed by the goroutine that serves it alone
-	from    netip.Addr
+	all     *connections  // changed by the goroutine that serves it alone
+	address netip.Addr    // where it is from
+	from    netip.Addr    // the address of all that count as one with it
 	waiting *list.Element // in connections.idle; nil while a query is being answered
 	evicted chan struct{} // closed when it had to make room
+	// stopping is closed when its listener stops; nil: it has none.
+	stopping <-chan struct{}
 
 	transferring bool    // what is being answered is a transfer that needs a place
 	places       *places // in which it has one
@@ -52,7 +55,11 @@ func newConnections(most, mostOfOne int) *connections {
 
 // admit takes in a new connection, or returns false if there is no room.
 func (c *connections) admit(conn net.Conn) (*connection, bool) {
-	admitted := &connection{Conn: conn, from: groupOf(conn.RemoteAddr()), evicted: make(chan struct{})}
+	admitted := &connection{Conn: conn, evicted: make(chan struct{})}
+	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		admitted.address = tcp.AddrPort().Addr()
+	}
+	admitted.from = groupOf(admitted.address)
 	return admitted, c.add(admitted)
 }
 
@@ -75,12 +82,8 @@ func (c *connections) add(admitted *connection) bool {
 }
 
 // groupOf returns the address of all that count as one.
-func groupOf(addr net.Addr) netip.Addr {
-	tcp, ok := addr.(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	from := plainAddress(tcp.AddrPort().Addr())
+func groupOf(addr netip.Addr) netip.Addr {
+	from := plainAddress(addr)
 	if from.Is4() {
 		return from
 	}
@@ -152,17 +155,9 @@ func (c *connection) setIdle() {
 	}
 }
 
-// address returns where the connection is from.
-func (c *connection) address() netip.Addr {
-	tcp, ok := c.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	return tcp.AddrPort().Addr()
-}
-
 // joinTransfers waits for a place among the transfers of a server, if a transfer is being
-// answered that has none. It returns false if the connection has to make room for another.
+// answered that has none. It returns false if the connection has to make room for another, or
+// its listener stops.
 func (c *connection) joinTransfers(server *Server) bool {
 	if !c.transferring || c.places != nil {
 		return true

@@ -150,7 +150,7 @@ func TestGroups(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := groupOf(addr).String(); got != test.want {
+		if got := groupOf(addr.AddrPort().Addr()).String(); got != test.want {
 			t.Errorf("%s: %s, want %s", test.addr, got, test.want)
 		}
 	}

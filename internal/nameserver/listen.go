@@ -55,7 +55,7 @@ func NewUDPSocket(conn *net.UDPConn, address string, log *slog.Logger) *Socket {
 // NewTCPSocket is [NewUDPSocket] for a TCP listener.
 func NewTCPSocket(listener net.Listener, address string, log *slog.Logger) *Socket {
 	s := newSocket(address, log)
-	s.reader = &tcpListener{listener: listener, socket: s, conns: make(map[*connection]struct{})}
+	s.reader = newTCPListener(listener, s)
 	return s
 }
 

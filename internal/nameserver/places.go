@@ -40,7 +40,7 @@ func newPlaces(most, mostOfOne int) *places {
 }
 
 // take waits for a place. It returns false if the connection has to make room for another
-// before.
+// before, or its listener stops.
 func (p *places) take(c *connection) bool {
 	p.mu.Lock()
 	if p.hasRoom(c.from) {
@@ -57,9 +57,10 @@ func (p *places) take(c *connection) bool {
 		c.setBusy()
 		return true
 	case <-c.evicted:
-		p.withdraw(r)
-		return false
+	case <-c.stopping:
 	}
+	p.withdraw(r)
+	return false
 }
 
 // count returns how many are taken.

@@ -30,9 +30,15 @@ type tcpListener struct {
 	socket   *Socket
 	open     sync.WaitGroup // connections
 
-	mu    sync.Mutex // guards the following
-	ended bool
+	// stopping is closed when serving ends.
+	stopping chan struct{}
+
+	mu    sync.Mutex // guards the following, and that stopping is closed once
 	conns map[*connection]struct{}
+}
+
+func newTCPListener(listener net.Listener, socket *Socket) *tcpListener {
+	return &tcpListener{listener: listener, socket: socket, stopping: make(chan struct{}), conns: make(map[*connection]struct{})}
 }
 
 // serve accepts connections. Each is served in a goroutine of its own.
@@ -55,9 +61,10 @@ func (l *tcpListener) begin(conn net.Conn) {
 		conn.Close()
 		return
 	}
+	c.stopping = l.stopping
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ended {
+	if l.hasEnded() {
 		c.release()
 		return
 	}
@@ -80,11 +87,13 @@ func (l *tcpListener) forget(c *connection) {
 	delete(l.conns, c)
 }
 
-// shutdown closes the socket, and each connection after the query that is being
-// answered on it.
+// shutdown closes the socket, and each connection after the message that is being sent
+// on it. Transfers that wait for others are given up.
 func (l *tcpListener) shutdown() {
 	l.mu.Lock()
-	l.ended = true
+	if !l.hasEnded() {
+		close(l.stopping)
+	}
 	l.listener.Close()
 	for c := range l.conns {
 		_ = c.SetReadDeadline(time.Unix(1, 0))
@@ -129,7 +138,7 @@ type tcpQuery struct {
 
 // next makes the next message of the answer. It is a nextMessage.
 func (x *tcpQuery) next(r *responder, allowed bool) (message []byte, large, more bool) {
-	r.from = x.connection.address()
+	r.from = x.connection.address
 	if x.transfer == nil {
 		message, large, x.transfer = r.answerTCP(x.query, allowed)
 	}
@@ -183,9 +192,12 @@ func (l *tcpListener) answer(c *connection, server *Server, next nextMessage, bu
 }
 
 func (l *tcpListener) hasEnded() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.ended
+	select {
+	case <-l.stopping:
+		return true
+	default:
+		return false
+	}
 }
 
 // read reads a message into buf, which it returns, another one where buf is too short.
@@ -218,7 +230,7 @@ func (l *tcpListener) read(c *connection, reader *bufio.Reader, buf []byte, time
 func (l *tcpListener) extend(c *connection, by time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ended {
+	if l.hasEnded() {
 		return net.ErrClosed
 	}
 	return c.SetReadDeadline(time.Now().Add(by))

@@ -192,6 +192,55 @@ func TestTransferPlaces(t *testing.T) {
 	})
 }
 
+// TestClosingWhileTransfersWait: a socket that is closed does not wait for the transfers that
+// wait for a place, which may take as long as others' clients do.
+func TestClosingWhileTransfersWait(t *testing.T) {
+	s, zone := largeZone(t, 200, tsig.Key{}, "127.0.0.1:9")
+	s.transferPlaces = newPlaces(1, 1)
+	elsewhere := &connection{from: netip.MustParseAddr("192.0.2.1")}
+	if !s.transferPlaces.take(elsewhere) {
+		t.Fatal("there is no place")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := NewTCPSocket(listener, "tcp", nil)
+	socket.Serve(s)
+	conn := dial(t, "tcp", listener.Addr().String())
+	request, _ := client{s, "127.0.0.1", tsig.Key{}}.request(t, zone.Name, dns.TypeAXFR, 0)
+	if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(request))), request...)); err != nil {
+		t.Fatal(err)
+	}
+	waiting := func() int {
+		s.transferPlaces.mu.Lock()
+		defer s.transferPlaces.mu.Unlock()
+		return len(s.transferPlaces.waiting)
+	}
+	for began := time.Now(); waiting() == 0; time.Sleep(time.Millisecond) {
+		if time.Since(began) > 10*time.Second {
+			t.Fatal("the transfer does not wait")
+		}
+	}
+	closed := make(chan struct{})
+	go func() {
+		socket.Close()
+		socket.Close() // once more is not an error
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second):
+		t.Error("the socket is not closed while a transfer waits for a place")
+		s.transferPlaces.release(elsewhere.from)
+		<-closed
+		return
+	}
+	if n, taken := waiting(), s.transferPlaces.count(); n != 0 || taken != 1 {
+		t.Errorf("%d wait after the end, and %d places are taken", n, taken)
+	}
+}
+
 // sizeOfPasts returns what pasts take, counted one by one.
 func sizeOfPasts(pasts []past) (bytes int) {
 	for i := range pasts {
