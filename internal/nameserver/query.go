@@ -46,7 +46,7 @@ func (r *responder) answer(v *view, message, buf []byte) (answer []byte) {
 	if !ok {
 		return nil
 	}
-	if q.isSecondarys(v) {
+	if q.isFromSecondary(v) {
 		return r.answerSecondary(v, &q, message, buf)
 	}
 	if q.rcode == dns.RcodeSuccess {
@@ -66,7 +66,7 @@ func (r *responder) answerTCP(message []byte, allowed bool) (answer []byte, larg
 		return nil, false, nil
 	}
 	v := r.server.view.Load()
-	if q.isSecondarys(v) {
+	if q.isFromSecondary(v) {
 		return r.answerSecondaryTCP(v, &q, message, allowed)
 	}
 	if q.rcode == dns.RcodeSuccess {

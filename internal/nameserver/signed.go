@@ -57,9 +57,9 @@ func (rules *transferRules) verify(q *query, message []byte, now time.Time) sign
 	}
 }
 
-// isSecondarys reports whether a query is of the kind that only secondaries send. Where the
+// isFromSecondary reports whether a query is of the kind that only secondaries send. Where the
 // configuration has none, signatures are ignored and transfers refused.
-func (q *query) isSecondarys(v *view) bool {
+func (q *query) isFromSecondary(v *view) bool {
 	return (q.signature != 0 || q.transfer) && v.transfers != nil && q.rcode != dns.RcodeFormatError
 }
 
@@ -71,8 +71,13 @@ func (r *responder) answerSecondary(v *view, q *query, message, buf []byte) []by
 		r.server.logRefusal(v, q, r.from, sig.err)
 		q.rcode = sig.rcode
 	case q.transfer:
-		if t := r.beginTransfer(v, q, message, &sig); t != nil {
+		t := r.beginTransfer(v, q, message, &sig)
+		if t != nil && uint16(q.typ) != dns.TypeAXFR {
 			return t.datagram(r, buf)
+		}
+		if t != nil { // a whole zone is transferred over TCP only (RFC 5936 §4.2)
+			q.rcode = dns.RcodeRefused
+			t.zone.transferred.refused.Add(1)
 		}
 	case q.rcode == dns.RcodeSuccess:
 		r.lookup.find(v, q.name, q.typ)
@@ -135,12 +140,13 @@ func (r *responder) beginTransfer(v *view, q *query, message []byte, sig *signat
 	if err == nil {
 		return t
 	}
-	q.rcode = dns.RcodeRefused
 	if errors.Is(err, errNoSerial) {
 		q.rcode = dns.RcodeFormatError
-	}
-	if z != nil {
-		z.transferred.refused.Add(1)
+	} else {
+		q.rcode = dns.RcodeRefused
+		if z != nil {
+			z.transferred.refused.Add(1)
+		}
 	}
 	r.server.logRefusal(v, q, r.from, err)
 	return nil

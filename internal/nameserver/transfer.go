@@ -159,14 +159,8 @@ func (t *transfer) next(r *responder, allowed bool) (message []byte, large, more
 }
 
 // datagram returns the answer to a request that came over UDP: whole, or the SOA record, from
-// which the client sees that it has to ask over TCP (RFC 1995 §2). A whole zone is transferred
-// over TCP only, and refused.
+// which the client sees that it has to ask over TCP (RFC 1995 §2).
 func (t *transfer) datagram(r *responder, buf []byte) []byte {
-	if uint16(t.query.typ) == dns.TypeAXFR {
-		t.query.rcode = dns.RcodeRefused
-		t.zone.transferred.refused.Add(1)
-		return r.refuseTransfer(t, buf)
-	}
 	if t.kind == transferWhole || t.large {
 		t.onlySOA()
 	}
@@ -179,15 +173,6 @@ func (t *transfer) datagram(r *responder, buf []byte) []byte {
 	}
 	t.count(r)
 	return t.finish(r)
-}
-
-// refuseTransfer returns the answer that says so.
-func (r *responder) refuseTransfer(t *transfer, buf []byte) []byte {
-	answer := r.write(&t.query, t.message, buf)
-	if t.signer != nil {
-		answer = t.signer.Sign(answer, time.Now())
-	}
-	return answer
 }
 
 // count counts the transfer.

@@ -293,8 +293,13 @@ func TestIXFRFallsBack(t *testing.T) {
 		t.Errorf("after a time without secondaries: %s", got)
 	}
 	request, _ := c.request(t, zone.Name, dns.TypeIXFR, first, func(m *dns.Msg) { m.Ns = nil })
-	if got := c.outcome(t, request, false); got != "FORMERR" {
-		t.Errorf("without a serial: %s", got)
+	for _, udp := range []bool{false, true} {
+		if got := c.outcome(t, request, udp); got != "FORMERR" {
+			t.Errorf("without a serial, UDP %v: %s", udp, got)
+		}
+	}
+	if counts := s.TransferCounts()[0]; counts.Refused != 0 {
+		t.Errorf("%d requests without a serial count as refused", counts.Refused)
 	}
 }
 
