@@ -55,8 +55,8 @@ type secondary struct {
 	// sent is when the last message was sent to a secondary that did not answer, and tried
 	// the last of a zone that it had refused.
 	sent, tried time.Time
-	silence     notices // of it in the log
-	answered    panics  // with errors
+	silence     notices  // of it in the log
+	answered    logLimit // with errors
 }
 
 // flight is a message that was sent.

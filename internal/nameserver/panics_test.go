@@ -24,7 +24,7 @@ func TestPanicsAreLoggedAtARate(t *testing.T) {
 		if lines := strings.Count(logged.String(), "\n"); lines != 1 || logged.Len() > 20_000 {
 			t.Errorf("%d lines, %d bytes", lines, logged.Len())
 		}
-		time.Sleep(panicPause)
+		time.Sleep(logPause)
 		send()
 		if lines := strings.Count(logged.String(), "\n"); lines != 2 || !strings.Contains(logged.String(), "unlogged=999") {
 			t.Errorf("%d lines:\n%s", lines, logged.String())

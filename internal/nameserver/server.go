@@ -82,16 +82,17 @@ type Server struct {
 	zones atomic.Pointer[map[record.Name]*zone]
 
 	// Of answering. All are safe for concurrent use.
-	limiter     *limiter
-	connections *connections
-	outside     queryCounts // what no zone answered
-	panics      panics      // in that
-	// What secondaries were refused, and others who asked for what only those get.
-	refusedSecondaries, strangers panics
-	transferPlaces                *places
-	notifier                      *notifier
-	bugs                          panics       // in the committer
-	readers                       atomic.Int32 // that have taken a shard of the counters
+	limiter        *limiter
+	connections    *connections
+	outside        queryCounts // what no zone answered
+	transferPlaces *places
+	notifier       *notifier
+	readers        atomic.Int32 // that have taken a shard of the counters
+
+	// Lines in the log: panics in answering and in the committer, what secondaries were
+	// refused, and others who asked for what only those get, and zones that cannot be
+	// transferred.
+	panics, bugs, refusedSecondaries, strangers, untransferable logLimit
 
 	// unwritable is why the store is not to be written to; nil: it may be. Only the committer
 	// stores it.

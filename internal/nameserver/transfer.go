@@ -146,7 +146,7 @@ func (t *transfer) next(r *responder, allowed bool) (message []byte, large, more
 	}
 	more, err := t.write(r, r.stream)
 	if err != nil {
-		if unlogged, ok := r.server.refusedSecondaries.next(time.Now()); ok {
+		if unlogged, ok := r.server.untransferable.next(time.Now()); ok {
 			r.server.log.Error("a zone cannot be transferred", "zone", t.zone.name.String(), "to", r.from.String(), "error", err, "unlogged", unlogged)
 		}
 		return nil, t.large, false

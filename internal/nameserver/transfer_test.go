@@ -392,3 +392,29 @@ func TestLargeDifferenceOverUDP(t *testing.T) {
 		t.Errorf("over TCP: %v, %v", m, err)
 	}
 }
+
+// TestUntransferableZoneIsLogged: that a zone cannot be transferred is logged however many
+// requests were refused before.
+func TestUntransferableZoneIsLogged(t *testing.T) {
+	log := new(logged)
+	s, _ := notifying(t, log)
+	zones := notifiedZones(t, tsig.Key{}, "example.org", "other.test")
+	serve(t, s, zones...)
+	c := client{server: s, from: secondaryAddress}
+	refused, _ := c.request(t, name(t, "elsewhere.test"), dns.TypeAXFR, 0)
+	if got := c.outcome(t, refused, false); got != "REFUSED" {
+		t.Errorf("of another zone: %s", got)
+	}
+	for _, zone := range zones {
+		request, _ := c.request(t, zone.Name, dns.TypeAXFR, 0)
+		r := &responder{server: s, from: netip.MustParseAddr(c.from)}
+		_, _, transfer := r.answerTCP(request, true)
+		transfer.query.limit = len(request) // has no room for any record
+		if message, _, more := transfer.next(r, true); message != nil || more {
+			t.Errorf("%d bytes of a record for which there is no room, and more: %v", len(message), more)
+		}
+	}
+	if refused, failed := log.lines("was refused"), log.lines("cannot be transferred"); len(refused) != 1 || len(failed) != 1 {
+		t.Errorf("%d lines about requests that were refused, %d about zones that cannot be transferred", len(refused), len(failed))
+	}
+}
