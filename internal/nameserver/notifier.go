@@ -129,44 +129,6 @@ func (n *notifier) removeSource(addr netip.Addr) {
 	n.sourcesChanged.Add(1)
 }
 
-// dialUDP connects a socket to a secondary, from an address on which the server answers if
-// there is one that can reach it, and otherwise from the one that the routes say.
-func (n *notifier) dialUDP(to netip.AddrPort) (net.Conn, error) {
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
-	var usual netip.Addr
-	if err == nil {
-		usual = plainAddress(conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr())
-	}
-	from := n.source(usual, to.Addr())
-	if !from.IsValid() {
-		return conn, err
-	}
-	bound, boundErr := net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), net.UDPAddrFromAddrPort(to))
-	if boundErr != nil {
-		return conn, err
-	}
-	if err == nil {
-		conn.Close()
-	}
-	return bound, nil
-}
-
-// source returns the address to send from, if it is another than the usual one.
-func (n *notifier) source(usual, to netip.Addr) (from netip.Addr) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.sources[usual] > 0 {
-		return netip.Addr{}
-	}
-	for addr := range n.sources {
-		fits := addr.Is4() == to.Is4() && addr.IsLoopback() == to.IsLoopback() && addr.IsLinkLocalUnicast() == to.IsLinkLocalUnicast()
-		if fits && (!from.IsValid() || addr.Less(from)) { // the same one each time
-			from = addr
-		}
-	}
-	return from
-}
-
 // notification is what a secondary is to be told of a zone.
 type notification struct {
 	secondary *secondary

@@ -4,10 +4,8 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"net"
 	"net/netip"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
@@ -25,9 +23,6 @@ const (
 	notifyLate = 5 * time.Second
 	// notifyWindow is of how many zones a secondary is notified at the same time.
 	notifyWindow = 32
-	// notifyRedial is after how long a socket is replaced by another if no answer comes by
-	// it: addresses of this machine come and go.
-	notifyRedial = 30 * time.Second
 	// silenceNoticed is after how long it is logged that a secondary does not answer.
 	silenceNoticed = 10 * time.Second
 )
@@ -400,82 +395,5 @@ func (s *secondary) settle(f *flight, rcode int) {
 func (s *secondary) complain(f *flight, text, what string, value any) {
 	if unlogged, ok := s.answered.next(time.Now()); ok {
 		s.notifier.log.Warn(text, "secondary", s.address.String(), "zone", f.zone.name.String(), what, value, "unlogged", unlogged)
-	}
-}
-
-// notifySocket is a socket that is connected to a secondary.
-type notifySocket struct {
-	net.Conn
-	opened  time.Time
-	sources uint64        // notifier.sourcesChanged then
-	ended   chan struct{} // closed when it is not read any more
-}
-
-// write sends a message, by another socket if there is none that works.
-func (s *secondary) write(message []byte, now time.Time) error {
-	sources := s.notifier.sourcesChanged.Load()
-	if s.conn != nil && (s.conn.sources != sources || s.conn.isStale(now, s.silentSince())) {
-		s.hangUp()
-	}
-	if s.conn == nil {
-		conn, err := s.notifier.dial(s.address)
-		if err != nil {
-			return err
-		}
-		opened := &notifySocket{Conn: conn, opened: now, sources: sources, ended: make(chan struct{})}
-		s.conn = opened
-		s.notifier.running.Go(func() { s.read(opened) })
-	}
-	_, err := s.conn.Write(message)
-	if errors.Is(err, syscall.ECONNREFUSED) { // said of an earlier message; this one was not sent
-		_, err = s.conn.Write(message)
-	}
-	if err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
-		s.hangUp()
-	}
-	return err
-}
-
-// isStale reports whether a socket is to be replaced, of a secondary that has not answered
-// since then.
-func (c *notifySocket) isStale(now, silent time.Time) bool {
-	select {
-	case <-c.ended:
-		return true
-	default:
-	}
-	return !silent.IsZero() && now.Sub(c.opened) > notifyRedial
-}
-
-func (s *secondary) silentSince() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.silent
-}
-
-func (s *secondary) hangUp() {
-	if s.conn != nil {
-		s.conn.Close()
-		s.conn = nil
-	}
-}
-
-// read reads answers until the socket is closed, or does not work any more.
-func (s *secondary) read(conn *notifySocket) {
-	defer close(conn.ended)
-	buf := make([]byte, maxQuery)
-	for {
-		n, err := conn.Read(buf)
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			continue // said once of each message that was sent
-		}
-		if err != nil {
-			return
-		}
-		select {
-		case s.answers <- append([]byte(nil), buf[:n]...):
-		case <-s.stopped:
-			return
-		}
 	}
 }

@@ -4,13 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/caddy-dns/bestdns/internal/tsig"
 )
 
-// This file is which secondaries a configuration gives the zones, and what each of them may
-// ask for.
+// This file is which secondaries a configuration gives the zones, what each of them may ask
+// for, and what it has answered.
 
 // Transfer allows a secondary to have a zone transferred to it (AXFR, RFC 5936, and IXFR,
 // RFC 1995), and has it notified of each change (RFC 1996).
@@ -105,4 +106,27 @@ func (rules *transferRules) secondariesOf(zone record.Name) []Transfer {
 		}
 	}
 	return list
+}
+
+// SecondaryStatus is what a secondary has answered to NOTIFY of a zone. That it has answered
+// says that it knows of a serial, and not that it serves it yet.
+type SecondaryStatus struct {
+	// Address is the configured one.
+	Address netip.AddrPort
+	// Acknowledged is the last serial whose NOTIFY it has accepted, if Known.
+	Acknowledged uint32
+	Known        bool
+	// Waiting is since when there is a serial of which it has not accepted NOTIFY; zero if
+	// there is none.
+	Waiting time.Time
+	// Silent is since when it answers no NOTIFY of any zone; zero if it has answered the last.
+	Silent time.Time
+	// Refused is the RCODE of its last answer if that was not NOERROR, such as "NOTAUTH".
+	Refused string
+}
+
+// Secondaries returns the status of each of the secondaries that the configuration gives a
+// zone, in its order.
+func (s *Server) Secondaries(zone record.Name) []SecondaryStatus {
+	return s.notifier.status((*s.zones.Load())[zone], s.view.Load().transfers.secondariesOf(zone))
 }

@@ -125,33 +125,6 @@ func (r *responder) writeSigned(q *query, message, buf []byte, signer *tsig.Sign
 	return signer.Sign(answer, time.Now())
 }
 
-// beginTransfer returns the transfer that a query asks for. If it may not have it, the
-// query's RCODE says so.
-func (r *responder) beginTransfer(v *view, q *query, message []byte, sig *signature) *transfer {
-	z := v.zones[q.name]
-	err := v.transfers.allow(q.name, plainAddress(r.from), sig.key)
-	if err == nil && z == nil {
-		err = errNoSecondary // of a zone that is not served
-	}
-	var t *transfer
-	if err == nil {
-		t, err = newTransfer(z, q, message, sig.signer)
-	}
-	if err == nil {
-		return t
-	}
-	if errors.Is(err, errNoSerial) {
-		q.rcode = dns.RcodeFormatError
-	} else {
-		q.rcode = dns.RcodeRefused
-		if z != nil {
-			z.transferred.refused.Add(1)
-		}
-	}
-	r.server.logRefusal(v, q, r.from, err)
-	return nil
-}
-
 // logRefusal logs that a secondary did not get what it asked for, and what to do. Anyone can
 // ask, over UDP in the name of others, so that there are few lines, and a stranger's are apart
 // from those of secondaries.

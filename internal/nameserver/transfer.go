@@ -61,6 +61,33 @@ const (
 // secondary has.
 var errNoSerial = errors.New("the request for an IXFR has no SOA record in its authority section")
 
+// beginTransfer returns the transfer that a query asks for. If it may not have it, the
+// query's RCODE says so.
+func (r *responder) beginTransfer(v *view, q *query, message []byte, sig *signature) *transfer {
+	z := v.zones[q.name]
+	err := v.transfers.allow(q.name, plainAddress(r.from), sig.key)
+	if err == nil && z == nil {
+		err = errNoSecondary // of a zone that is not served
+	}
+	var t *transfer
+	if err == nil {
+		t, err = newTransfer(z, q, message, sig.signer)
+	}
+	if err == nil {
+		return t
+	}
+	if errors.Is(err, errNoSerial) {
+		q.rcode = dns.RcodeFormatError
+	} else {
+		q.rcode = dns.RcodeRefused
+		if z != nil {
+			z.transferred.refused.Add(1)
+		}
+	}
+	r.server.logRefusal(v, q, r.from, err)
+	return nil
+}
+
 // newTransfer returns the answer to a request, whose bytes it keeps.
 func newTransfer(z *zone, q *query, message []byte, signer *tsig.Signer) (*transfer, error) {
 	t := &transfer{zone: z, message: message, query: *q, signer: signer}

@@ -2,10 +2,8 @@ package nameserver
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/caddy-dns/bestdns/internal/record"
 )
@@ -51,27 +49,4 @@ func (s *Server) TransferCounts() []TransferCount {
 		})
 	}
 	return list
-}
-
-// SecondaryStatus is what a secondary has answered to NOTIFY of a zone. That it has answered
-// says that it knows of a serial, and not that it serves it yet.
-type SecondaryStatus struct {
-	// Address is the configured one.
-	Address netip.AddrPort
-	// Acknowledged is the last serial whose NOTIFY it has accepted, if Known.
-	Acknowledged uint32
-	Known        bool
-	// Waiting is since when there is a serial of which it has not accepted NOTIFY; zero if
-	// there is none.
-	Waiting time.Time
-	// Silent is since when it answers no NOTIFY of any zone; zero if it has answered the last.
-	Silent time.Time
-	// Refused is the RCODE of its last answer if that was not NOERROR, such as "NOTAUTH".
-	Refused string
-}
-
-// Secondaries returns the status of each of the secondaries that the configuration gives a
-// zone, in its order.
-func (s *Server) Secondaries(zone record.Name) []SecondaryStatus {
-	return s.notifier.status((*s.zones.Load())[zone], s.view.Load().transfers.secondariesOf(zone))
 }
