@@ -16,9 +16,9 @@ import (
 // Only zones with secondaries have a history, and a restart forgets it: then the whole zone
 // is transferred once.
 
-// What is remembered in bytes, as draft.past counts them: of one zone, about 13,000 changes of one
-// challenge, and of all zones. Beyond, the oldest is forgotten, and a change of more is not
-// remembered at all. A usual change counts 320 bytes, and takes 360 (BenchmarkHistory).
+// What is remembered in bytes, as draft.past counts them: of one zone, about 13,000 changes
+// of one challenge, and of all zones. Beyond, the oldest is forgotten, and a change of more is
+// not remembered at all. A usual change counts 320 bytes, and takes 360 (BenchmarkHistory).
 const (
 	mostHistoryOfZone = 4 << 20
 	mostHistory       = 64 << 20

@@ -7,8 +7,9 @@ import (
 )
 
 // How many transfers of more than a few kilobytes are under way at the same time, of one
-// client and in all. Each takes a message, 32 kB, and keeps the snapshot that it is of. The
-// connections allow more than either, 64 and 1,000.
+// IPv4 address or /64 of IPv6 addresses and in all. Each takes a message, 32 kB, and keeps
+// the snapshot that it is of, and a difference the list of its RRsets, which difference
+// bounds. The connections allow more than either, 64 and 1,000.
 //
 // More wait, and are not refused: a secondary that is refused a transfer tries again after
 // the SOA's retry time, ten minutes. So many clients at once, each as slow as they may be,

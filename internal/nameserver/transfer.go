@@ -17,8 +17,8 @@ import (
 // records come from is transfersource.go's.
 //
 // A transfer is made message by message, each when the client has taken the one before, from
-// a snapshot, so that it costs the memory of one message, and holds up no one however long
-// it takes.
+// a snapshot, so that it holds up no one however long it takes. It costs the memory of one
+// message, and that of a difference costs the list of its RRsets.
 
 // transferMessage is how long a message of a transfer is before no further record is added
 // to it, in bytes. Longer ones are hardly faster, and take more memory for each client.

@@ -99,10 +99,14 @@ func (w *wholeZone) takeName() bool {
 // difference is what has changed in a zone since some commits, as one step: what is gone
 // after the old SOA record, what has come after the new one, between two copies of the new
 // one (RFC 1995 §4).
+//
+// It keeps the list of its RRsets, 80 bytes for each that is not what it was, and of the
+// history what was there before. The history bounds at how many names those are: 1.2 MB are
+// the list after as many changes of a challenge each as that remembers of a zone.
 type difference struct {
 	from []past
 	to   *Snapshot
-	sets []recordSet // nil until they have been worked out
+	sets []recordSet // nil until compute has made them
 	n    int         // of them that have been returned
 }
 
