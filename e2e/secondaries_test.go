@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,6 +90,20 @@ func (p *primary) change(t *testing.T, name string) (text string, serial uint32)
 	return text, result.Serial
 }
 
+// remove deletes the text at a name, and returns the serial.
+func (p *primary) remove(t *testing.T, name string) (serial uint32) {
+	t.Helper()
+	owner, err := p.zone.Name.Child(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := p.Apply(t.Context(), p.zone.Name, record.Change{Op: record.Delete, Matches: []record.Match{{Name: owner, Type: record.TypeTXT}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result.Serial
+}
+
 func (p *primary) serial(t *testing.T) uint32 {
 	t.Helper()
 	z, ok := p.Snapshot(p.zone.Name)
@@ -100,7 +115,7 @@ func (p *primary) serial(t *testing.T) uint32 {
 
 func (p *primary) counts() nameserver.TransferCount { return p.TransferCounts()[0] }
 
-// status waits until the secondary's status is as wanted.
+// waitStatus waits until the status of the secondary is good, which is what says.
 func (p *primary) waitStatus(t *testing.T, what string, good func(nameserver.SecondaryStatus) bool) {
 	t.Helper()
 	harness.Eventually(t, harness.StartTimeout, "the secondary is "+what, func() bool { return good(p.Secondaries(p.zone.Name)[0]) })
@@ -161,6 +176,7 @@ func followPrimary(t *testing.T, kind string, signed bool) {
 	if median > late && (kind == "Knot" || kind == "NSD") {
 		t.Errorf("a change is served after %v", median)
 	}
+	seeRemoval(t, p, s, "n0")
 	after := p.counts()
 	if after.Unanswered > before.Unanswered {
 		t.Logf("%d of %d NOTIFYs had no answer", after.Unanswered-before.Unanswered, after.Notified-before.Notified)
@@ -194,12 +210,39 @@ func followPrimary(t *testing.T, kind string, signed bool) {
 	compareZones(t, p, addr, s)
 }
 
+// seeRemoval deletes a text that the secondary serves: it learns of that by a difference, and
+// serves it no more.
+func seeRemoval(t *testing.T, p *primary, s *harness.Follower, name string) {
+	t.Helper()
+	question := new(dns.Msg).SetQuestion(name+"."+transferredZone, dns.TypeTXT)
+	texts := func() (n int, ok bool) {
+		answer, _, err := (&dns.Client{Timeout: time.Second}).Exchange(question, s.Addr)
+		if err != nil {
+			return 0, false
+		}
+		return len(answer.Answer), answer.Rcode == dns.RcodeSuccess || answer.Rcode == dns.RcodeNameError
+	}
+	if n, ok := texts(); !ok || n != 1 {
+		t.Errorf("before it is deleted, %d texts are served (answered: %v)", n, ok)
+	}
+	before := p.counts()
+	s.WaitSerial(p.remove(t, name))
+	harness.Eventually(t, harness.StartTimeout, "what was deleted is served no more", func() bool {
+		n, ok := texts()
+		return ok && n == 0
+	})
+	if after := p.counts(); after.IXFR == before.IXFR || after.AXFR != before.AXFR {
+		t.Errorf("counts before and after a text was deleted: %+v, %+v", before, after)
+	}
+}
+
 // changeKey gives the primary another secret: the secondary gets nothing until it has the same
-// again, and both sides say why.
+// again, and the primary's log says why.
 func changeKey(t *testing.T, p *primary, s *harness.Follower, to nameserver.Transfer) {
 	t.Helper()
 	other := to
 	other.Key, _ = transferKey(t, "another")
+	logged := len(p.log.String())
 	p.serve(t, other)
 	_, serial := p.change(t, "secret")
 	p.waitStatus(t, "refused or silent", func(s nameserver.SecondaryStatus) bool {
@@ -208,6 +251,11 @@ func changeKey(t *testing.T, p *primary, s *harness.Follower, to nameserver.Tran
 	if got := s.Serial(); int32(got-serial) >= 0 {
 		t.Errorf("with another secret it has serial %d", got)
 	}
+	harness.Eventually(t, harness.StartTimeout, "the primary logs that its NOTIFY is not accepted", func() bool {
+		log := p.log.String()[logged:]
+		return strings.Contains(log, "a secondary does not accept NOTIFY") || strings.Contains(log, "a secondary does not answer NOTIFY") ||
+			strings.Contains(log, "the answer of a secondary to NOTIFY is ignored")
+	})
 	p.serve(t, to)
 	s.WaitSerial(serial)
 }
