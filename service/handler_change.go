@@ -48,7 +48,7 @@ func (h *Handler) postWait(w http.ResponseWriter, r *http.Request, req request) 
 	if err := req.app.hosting.Served(r.Context(), req.who, &made, protocol.PreferredWait(r.Header, w.Header())); err != nil {
 		return err
 	}
-	writeJSON(w, api.Wait{Pending: made.Pending, Silent: made.Silent})
+	writeJSON(w, protocol.Wait(made))
 	return nil
 }
 
@@ -93,7 +93,7 @@ func withWait(answer []byte, made hosting.Result) []byte {
 	if len(made.Pending)+len(made.Silent) == 0 {
 		return answer
 	}
-	wait, err := json.Marshal(api.Wait{Pending: made.Pending, Silent: made.Silent})
+	wait, err := json.Marshal(protocol.Wait(made))
 	if err != nil { // of strings
 		return answer
 	}

@@ -123,7 +123,7 @@ func named(zone record.Name, records []api.Record) []string {
 
 // Records is the answer to a change in a zone, to whose name the others are relative.
 func Records(zone record.Name, done hosting.Result) api.Records {
-	answer := api.Records{Records: make([]api.Record, len(done.Entries)), Wait: api.Wait{Pending: done.Pending, Silent: done.Silent}}
+	answer := api.Records{Records: make([]api.Record, len(done.Entries)), Wait: Wait(done)}
 	for i, e := range done.Entries {
 		answer.Records[i] = e.Record(zone)
 	}
@@ -134,6 +134,11 @@ func Records(zone record.Name, done hosting.Result) api.Records {
 		answer.Silenced = append(answer.Silenced, api.Silenced{Name: s.Name.String(), Wildcard: s.Wildcard.String()})
 	}
 	return answer
+}
+
+// Wait is the answer about the name servers that are not known to serve a change.
+func Wait(made hosting.Result) api.Wait {
+	return api.Wait{Pending: made.Pending, Silent: made.Silent}
 }
 
 // Query reads which records are wanted; name and type are "" for any. What is invalid in these
