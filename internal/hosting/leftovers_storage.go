@@ -51,28 +51,33 @@ var errStoragePaused = errors.New("it did not answer in time, and is not asked f
 type guardedStorage struct {
 	Storage
 	slots chan struct{} // one in it for each ask under way
-	// pausedUntil and answered, when a call last returned, are in Unix nanoseconds.
+	// pausedUntil and answered, when a call last returned in time, are in Unix nanoseconds.
 	pausedUntil, answered atomic.Int64
 }
 
-// The calls that changes make, each noted when it returns.
+// The calls that changes make, each noted when it returns in time.
 
 func (s *guardedStorage) Store(ctx context.Context, key string, value []byte) error {
-	defer s.note()
+	defer s.note(ctx)
 	return s.Storage.Store(ctx, key, value)
 }
 
 func (s *guardedStorage) Load(ctx context.Context, key string) ([]byte, error) {
-	defer s.note()
+	defer s.note(ctx)
 	return s.Storage.Load(ctx, key)
 }
 
 func (s *guardedStorage) Delete(ctx context.Context, key string) error {
-	defer s.note()
+	defer s.note(ctx)
 	return s.Storage.Delete(ctx, key)
 }
 
-func (s *guardedStorage) note() { s.answered.Store(time.Now().UnixNano()) }
+// note notes that a call has returned. One that returns because its time is over is not an answer.
+func (s *guardedStorage) note(ctx context.Context) {
+	if ctx.Err() == nil {
+		s.answered.Store(time.Now().UnixNano())
+	}
+}
 
 func newGuardedStorage(s Storage) *guardedStorage {
 	return &guardedStorage{Storage: s, slots: make(chan struct{}, mostAsking)}
