@@ -89,6 +89,10 @@ func ChallengeAtTarget(owner, zone Name) (c Challenge, ok bool) {
 	return c, c.Domain.IsHostName()
 }
 
+// PersistOwner returns the owner name of a domain's standing permissions for ACME accounts
+// (dns-persist-01, draft-ietf-acme-dns-persist).
+func PersistOwner(domain Name) (Name, error) { return domain.Child("_validation-persist") }
+
 // IsAccountLabel reports whether a label, in lower case, is that of an account in
 // dns-account-01.
 func IsAccountLabel(label string) bool {

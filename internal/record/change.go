@@ -8,16 +8,18 @@ import (
 // Op is what a change does with its records.
 type Op uint8
 
-// The three kinds of change, as libdns defines them.
+// The kinds of change: three as libdns defines them, and that of RFC 2136, which appends and
+// deletes.
 const (
 	Append Op = iota + 1
 	Set
 	Delete
+	Update
 )
 
 // String returns the verb.
 func (op Op) String() string {
-	return [...]string{"none", "append", "set", "delete"}[op]
+	return [...]string{"none", "append", "set", "delete", "update"}[op]
 }
 
 // Change is one change of one zone. It is applied wholly or not at all.
@@ -27,6 +29,13 @@ type Change struct {
 	Records []Record
 	// Matches say what to delete.
 	Matches []Match
+	// Order says of an Update whether the next of Records is appended or what the next of
+	// Matches says is deleted: it has an Append or a Delete for each of them.
+	Order []Op
+	// Prerequisites are what the zone must have for an Update to be made.
+	Prerequisites []Prerequisite
+	// Client is the number of the client whose change it is, as in [Record].
+	Client uint32
 	// Limits are what it must keep to.
 	Limits Limits
 }
@@ -77,7 +86,7 @@ func OverLimit(limit Limit, most int, format string, args ...any) error {
 // Error says what would be over the limit.
 func (e *LimitError) Error() string { return e.Reason }
 
-// Names calls yield for the owner name of each record or match, in order and
+// Names calls yield for the owner name of each record, match or prerequisite, in order and
 // with repetitions.
 func (c Change) Names(yield func(Name) bool) {
 	for _, r := range c.Records {
@@ -87,6 +96,11 @@ func (c Change) Names(yield func(Name) bool) {
 	}
 	for _, m := range c.Matches {
 		if !yield(m.Name) {
+			return
+		}
+	}
+	for _, q := range c.Prerequisites {
+		if !yield(q.Name) {
 			return
 		}
 	}

@@ -15,6 +15,8 @@ type Match struct {
 	TTL *uint32
 	// Data is nil for any.
 	Data *MatchData
+	// Own is set if only records of the client are taken whose change it is.
+	Own bool
 }
 
 // MatchData is the data of a [Match]. Without a type it means whatever the text
@@ -62,7 +64,7 @@ func MatchOf(r Record) Match {
 	return Match{Name: r.Name, Type: r.Type, TTL: &r.TTL, Data: &MatchData{typ: r.Type, wire: r.Data}}
 }
 
-// Matches reports whether the delete takes r.
+// Matches reports whether the delete takes r, if that is the client's where Own is set.
 func (m Match) Matches(r Record) bool {
 	return m.Name == r.Name &&
 		(m.Type == 0 || m.Type == r.Type) &&
@@ -137,15 +139,16 @@ type Matcher struct {
 	at map[Name]*matchesAt
 	// parses is how much data without a type may still be parsed; negative: any.
 	parses int
+	client uint32 // whose records Match.Own is about; zero: no one's
 }
 
 // matchesAt are the matches at one owner name: by what they give, the number of the
 // first that gives just that.
 type matchesAt struct {
 	byKey   map[matchKey]int
-	shapes  [8]bool // of the keys, that there are
-	untyped []int   // the numbers of the matches with data and no type
-	read    []Type  // for which those are in byKey too
+	shapes  [16]bool // of the keys, that there are
+	untyped []int    // the numbers of the matches with data and no type
+	read    []Type   // for which those are in byKey too
 }
 
 // matchKey is what a match gives: the parts that the shape has, the others being zero.
@@ -157,10 +160,11 @@ type matchKey struct {
 }
 
 const (
-	shapeType, shapeTTL, shapeData = 1, 2, 4
+	shapeType, shapeTTL, shapeData, shapeOwn = 1, 2, 4, 8
 )
 
-// NewMatcher returns a matcher that parses any amount of data.
+// NewMatcher returns a matcher that parses any amount of data. It knows no client: matches that
+// take only a client's own records take none.
 func NewMatcher(matches []Match) *Matcher { return newMatcher(matches, -1) }
 
 func newMatcher(matches []Match, parses int) *Matcher {
@@ -208,6 +212,9 @@ func (at *matchesAt) enter(i int, m Match, t Type, data string) {
 	if m.Data != nil {
 		key.shape |= shapeData
 	}
+	if m.Own {
+		key.shape |= shapeOwn
+	}
 	at.shapes[key.shape] = true
 	if first, there := at.byKey[key]; !there || i < first {
 		at.byKey[key] = i
@@ -245,11 +252,14 @@ func (m *Matcher) first(r Record) (int, error) {
 	}
 	first := -1
 	var data string
-	if at.shapes[shapeData|shapeType] || at.shapes[shapeData|shapeType|shapeTTL] {
-		data = comparableData(r.Type, r.Data)
+	for shape, there := range at.shapes {
+		if there && shape&shapeData != 0 {
+			data = comparableData(r.Type, r.Data)
+			break
+		}
 	}
 	for shape, there := range at.shapes {
-		if !there {
+		if !there || shape&shapeOwn != 0 && !m.isOwn(r) {
 			continue
 		}
 		key := matchKey{shape: shape}
@@ -277,12 +287,14 @@ func (m *Matcher) firstOfFew(r Record) (int, error) {
 				return -1, err
 			}
 		}
-		if match.Matches(r) {
+		if match.Matches(r) && (!match.Own || m.isOwn(r)) {
 			return i, nil
 		}
 	}
 	return -1, nil
 }
+
+func (m *Matcher) isOwn(r Record) bool { return m.client != 0 && r.Client == m.client }
 
 // read has the data of a match, which is the matcher's own copy, parsed for a type.
 func (m *Matcher) read(match *Match, t Type) error {

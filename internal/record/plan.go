@@ -45,7 +45,9 @@ func planIn(zone Zone, change Change) (Effect, error) {
 	case Set:
 		err = p.set(change.Records)
 	case Delete:
-		err = p.delete(change.Matches)
+		err = p.delete(change.Matches, change.Client)
+	case Update:
+		err = p.update(change)
 	default:
 		return Effect{}, fmt.Errorf("unknown kind of change %d", change.Op)
 	}
@@ -59,7 +61,9 @@ func planIn(zone Zone, change Change) (Effect, error) {
 type plan struct {
 	zone    Zone
 	limits  Limits
-	touched int // as Limits.Touched counts
+	touched int  // as Limits.Touched counts
+	deletes int  // that were worked out
+	setsTTL bool // of records that are there and appended again (RFC 2136 §3.4.2.2)
 	nodes   []*planNode
 	byName  map[Name]*planNode // only with more than a few names
 	answer  []Record
@@ -73,6 +77,7 @@ type planNode struct {
 	before  []Record // as the zone has them
 	changed bool
 	owned   bool // Records is our own copy
+	deletes int  // the number of the last one that was about it
 
 	searches int
 	// index has where in Records each is, once there were many searches.
@@ -151,7 +156,7 @@ func (n *planNode) add(r Record) {
 	}
 }
 
-// find returns where a record is, or -1. Nothing must be removed after the first call.
+// find returns where a record is, or -1.
 func (n *planNode) find(r Record) int {
 	const few = 16
 	if n.index == nil && len(n.Records) > few {
@@ -183,9 +188,14 @@ func (p *plan) append(records []Record) error {
 			return err
 		}
 		if i := n.find(r); i >= 0 {
-			if renewed := laterExpiry(n.Records[i].Expires, r.Expires); renewed != n.Records[i].Expires {
+			renewed := n.Records[i]
+			renewed.Expires = laterExpiry(renewed.Expires, r.Expires)
+			if p.setsTTL {
+				renewed.TTL = r.TTL
+			}
+			if renewed != n.Records[i] {
 				n.own(0)
-				n.Records[i].Expires = renewed
+				n.Records[i] = renewed
 			}
 			p.answer = append(p.answer, n.Records[i])
 			continue
@@ -233,22 +243,36 @@ func (p *plan) set(records []Record) error {
 	return nil
 }
 
-func (p *plan) delete(matches []Match) error {
+func (p *plan) delete(matches []Match, client uint32) error {
+	var nodes []*planNode // of the matches, each once
+	p.deletes++
 	for _, m := range matches {
 		if m.Type == TypeSOA || m.Type != 0 && p.zone.Made(m.Name, m.Type) {
 			return p.madeError(m.Name, m.Type)
 		}
-		if _, err := p.at(m.Name); err != nil {
+		n, err := p.at(m.Name)
+		if err != nil {
 			return err
+		}
+		if n.deletes == p.deletes {
+			continue
+		}
+		n.deletes = p.deletes
+		nodes = append(nodes, n)
+		if p.deletes > 1 { // each looks at all that is there
+			if err := p.touch(n.Records); err != nil {
+				return err
+			}
 		}
 	}
 	matcher := newMatcher(matches, mostParses)
+	matcher.client = client
 	type taken struct {
 		match int
 		Record
 	}
 	var all []taken
-	for _, n := range p.nodes {
+	for _, n := range nodes {
 		var failed error
 		n.keep(func(r Record) bool {
 			if p.zone.Made(r.Name, r.Type) {
@@ -289,6 +313,7 @@ func (n *planNode) keep(kept func(Record) bool) {
 			}
 		}
 		n.Records, n.owned, n.changed = left, true, true
+		n.index, n.searches = nil, 0
 		return
 	}
 }
