@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/tsig"
 )
 
 // Digest is the SHA-256 of a whole token, all that the service keeps of it. (256
@@ -61,6 +62,10 @@ type Config struct {
 	Certificates []Digest
 	// Users are the names by which an earlier authentication handler knows it.
 	Users []string
+	// Keys are the TSIG keys by which DNS messages of the client are known (RFC 8945).
+	Keys []tsig.Key
+	// Accounts are those that it has registered.
+	Accounts Accounts
 	// Rules are its rights.
 	Rules []Rule
 	// Networks are where it may call from. Empty: anywhere.
@@ -77,6 +82,9 @@ type Clients struct {
 	byDigest      map[Digest]*Client
 	byCertificate map[Digest]*Client
 	byUser        map[string]*Client
+	byKey         map[record.Name]*Client
+	keys          map[record.Name]tsig.Key
+	registrars    []*accounts
 }
 
 // New makes the clients of a configuration in which the given zones are hosted.
@@ -95,6 +103,8 @@ func New(zones record.Zones, cnameTarget record.Name, configs []Config) (*Client
 		byDigest:      make(map[Digest]*Client, len(configs)),
 		byCertificate: make(map[Digest]*Client),
 		byUser:        make(map[string]*Client),
+		byKey:         make(map[record.Name]*Client),
+		keys:          make(map[record.Name]tsig.Key),
 	}
 	for _, config := range configs {
 		if cs.ByName(config.Name) != nil {
@@ -108,6 +118,9 @@ func New(zones record.Zones, cnameTarget record.Name, configs []Config) (*Client
 		cs.byName[c.name] = c
 		if err := cs.know(c, config); err != nil {
 			return nil, fmt.Errorf("client %q: %w", config.Name, err)
+		}
+		if c.accounts != nil {
+			cs.registrars = append(cs.registrars, c.accounts)
 		}
 	}
 	return cs, nil
@@ -133,6 +146,12 @@ func (cs *Clients) know(c *Client, config Config) error {
 			return err
 		}
 	}
+	for _, key := range config.Keys {
+		if err := enter(cs.byKey, key.Name, c, "TSIG key"); err != nil {
+			return err
+		}
+		cs.keys[key.Name] = key
+	}
 	return nil
 }
 
@@ -148,8 +167,8 @@ func enter[K comparable](clients map[K]*Client, key K, c *Client, what string) e
 }
 
 func newClient(h *hosting, config Config) (*Client, error) {
-	if len(config.Digests)+len(config.Certificates)+len(config.Users) == 0 {
-		return nil, fmt.Errorf("it has no token, TLS client certificate or user to be known by; make a token with \"caddy bestdns token %s\" and put its hash there", config.Name)
+	if len(config.Digests)+len(config.Certificates)+len(config.Users)+len(config.Keys)+len(config.Accounts.Imported) == 0 {
+		return nil, fmt.Errorf("it has no token, TLS client certificate, TSIG key or user to be known by; make a token with \"caddy bestdns token %s\" and put its hash there", config.Name)
 	}
 	for _, rule := range config.Rules {
 		if err := rule.check(); err != nil {
@@ -163,6 +182,13 @@ func newClient(h *hosting, config Config) (*Client, error) {
 		expires:     config.Expires,
 		rights:      h.compile(config.Rules),
 	}
+	if n := countRules(config.Rules, Register); n > 1 {
+		return nil, fmt.Errorf("it has %d rights to register accounts, and one is the most: make a client for each name", n)
+	}
+	var err error
+	if c.accounts, err = newAccounts(c, config.Accounts); err != nil {
+		return nil, err
+	}
 	for _, p := range config.Networks {
 		if !p.IsValid() {
 			return nil, fmt.Errorf("network %s: not an address and a prefix length", p)
@@ -170,6 +196,15 @@ func newClient(h *hosting, config Config) (*Client, error) {
 		c.networks = append(c.networks, unmapped(p))
 	}
 	return c, nil
+}
+
+func countRules(rules []Rule, verb Verb) (n int) {
+	for _, rule := range rules {
+		if rule.Verb == verb {
+			n++
+		}
+	}
+	return n
 }
 
 // unmapped returns the IPv4 network that an IPv6 one of mapped addresses means,
@@ -196,6 +231,13 @@ func (cs *Clients) ByCertificate(d Digest) *Client { return cs.byCertificate[d] 
 // ByUser returns the client that is known by the name of a user, nil if none is.
 func (cs *Clients) ByUser(name string) *Client { return cs.byUser[name] }
 
+// ByKey returns the client that is known by the TSIG key of that name, and the key; nil if none is.
+// That a message is signed with it is for the caller to verify.
+func (cs *Clients) ByKey(name record.Name) (*Client, tsig.Key) { return cs.byKey[name], cs.keys[name] }
+
+// Keys returns the TSIG keys of all clients by name.
+func (cs *Clients) Keys() map[record.Name]tsig.Key { return maps.Clone(cs.keys) }
+
 // ByName returns the client of that name, nil if there is none.
 func (cs *Clients) ByName(name string) *Client { return cs.byName[name] }
 
@@ -210,6 +252,8 @@ type Client struct {
 	networks    []netip.Prefix
 	expires     time.Time
 	rights      rights
+	accounts    *accounts // that it has registered, nil if it may not
+	registrar   *Client   // of an account
 }
 
 // LocalName is the name of the client that [Local] returns.

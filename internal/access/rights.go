@@ -50,6 +50,11 @@ type rights struct {
 	used record.Zones
 	// watch is set by a watch rule.
 	watch bool
+	// registers is the name of a register rule, "" without one.
+	registers record.Name
+	// account is the one name at which an account may answer challenges, whosever they are;
+	// "" for clients that are not accounts.
+	account record.Name
 }
 
 // grant is the union of the allow and read rules for one name.
@@ -107,6 +112,13 @@ func (r *rights) addRead(rule Rule) {
 
 func (r *rights) addWatch(Rule) { r.watch = true }
 
+func (r *rights) addRegister(rule Rule) { r.registers = rule.Name }
+
+func (r *rights) addPersist(rule Rule) {
+	owner, _ := record.PersistOwner(rule.Name) // which check has seen
+	r.addAllow(Rule{Name: owner, Types: []record.Type{record.TypeTXT}})
+}
+
 // addGrant changes the grant of a rule's name.
 func (r *rights) addGrant(rule Rule, change func(*grant)) {
 	if !rule.Under {
@@ -144,6 +156,12 @@ func (h *hosting) nameZones(rule Rule) []record.Name {
 		}
 	}
 	return used
+}
+
+// persistZones returns the hosted zone that holds the permission of a persist rule.
+func (h *hosting) persistZones(rule Rule) []record.Name {
+	owner, _ := record.PersistOwner(rule.Name)
+	return h.nameZones(Rule{Name: owner})
 }
 
 // challengeZones returns the hosted zones that can hold a challenge of the
@@ -216,6 +234,12 @@ func (c *Client) MayDelete(zone record.Name, m record.Match) bool {
 	return c.rights.allows(zone, m.Name, m.Type)
 }
 
+// MayDeleteOwn reports whether the client may delete what m describes as far as it has added
+// that itself: of an RRset without data, the answers to its challenges.
+func (c *Client) MayDeleteOwn(zone record.Name, m record.Match) bool {
+	return m.Data == nil && (m.Type == 0 || m.Type == record.TypeTXT) && c.rights.answers(zone, m.Name)
+}
+
 // MayRead reports whether the client may see the records at name in the hosted
 // zone: those of all types wherever it has any right, since Caddy's ECH, for
 // one, has to see what is there before it writes.
@@ -235,6 +259,15 @@ func (c *Client) MayUse(zone record.Name) bool {
 // MayCertify reports whether the client has the certificates right for a domain,
 // hosted here or not.
 func (c *Client) MayCertify(domain record.Name) bool { return c.rights.certifies(domain) }
+
+// MayReadAll reports whether the client may see all records of the hosted zone, so that it may
+// have it transferred.
+func (c *Client) MayReadAll(zone record.Name) bool {
+	if c.rights.everything {
+		return c.rights.zones.Has(zone)
+	}
+	return c.rights.anyAbove(zone, zone, func(g grant) bool { return g.read || g.any })
+}
 
 // MayWatch reports whether the client may see the whole service on the page: all zones,
 // challenges, changes and clients. It says nothing about records, which [Client.MayRead]
@@ -298,6 +331,9 @@ func (r *rights) anyAbove(zone, owner record.Name, good func(grant) bool) bool {
 // answers reports whether owner, going to zone, is a name at which the challenge
 // of a domain is answered for which there is a certificates right.
 func (r *rights) answers(zone, owner record.Name) bool {
+	if r.account != "" {
+		return owner == r.account
+	}
 	if c, ok := record.ChallengeOf(owner); ok && r.certifies(c.Domain) {
 		return true
 	}

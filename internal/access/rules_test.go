@@ -181,7 +181,11 @@ func FuzzParseRule(f *testing.F) {
 		if len(rule.Types) != len(words)-1 {
 			t.Fatalf("%q is read with %d types", text, len(rule.Types))
 		}
-		if _, err := New(record.NewZones(rule.Name), "", []Config{{Digests: []Digest{{}}, Rules: []Rule{rule}}}); err != nil {
+		config := Config{Digests: []Digest{{}}, Rules: []Rule{rule}}
+		if rule.Verb == Register {
+			config.Accounts.Secret = make([]byte, leastAccountSecret)
+		}
+		if _, err := New(record.NewZones(rule.Name), "", []Config{config}); err != nil {
 			t.Fatalf("%q is read, and then refused: %v", text, err)
 		}
 	})

@@ -22,6 +22,12 @@ const (
 	Read
 	// Watch is seeing the whole service on the page, and no record's data there or elsewhere.
 	Watch
+	// Register is making accounts, each of which may answer challenges at a name of its own
+	// below that of the right.
+	Register
+	// Persist is the standing permission of dns-persist-01 for a domain: whose account it is that
+	// may obtain certificates for it from then on, without a challenge.
+	Persist
 )
 
 // kind is all that differs from one verb to another.
@@ -74,6 +80,22 @@ var kinds = [...]kind{
 		help:     "Let the client see the whole service on the page, and read or change nothing",
 		check:    checkAlone,
 		add:      (*rights).addWatch,
+	},
+	Register: {
+		spelling:  "register",
+		arguments: under + " NAME",
+		help:      "A name below which the client may register accounts of acme-dns",
+		check:     checkRegister,
+		add:       (*rights).addRegister,
+		zones:     (*hosting).nameZones,
+	},
+	Persist: {
+		spelling:  "persist",
+		arguments: "DOMAIN",
+		help:      "A domain for which the client may permit an ACME account to obtain certificates at any time (dns-persist-01)",
+		check:     checkPersist,
+		add:       (*rights).addPersist,
+		zones:     (*hosting).persistZones,
 	},
 }
 
@@ -161,6 +183,34 @@ func checkNoTypes(r Rule) error {
 		return errors.New("read takes no types: a client that may read at a name reads all types there")
 	}
 	return nil
+}
+
+func checkRegister(r Rule) error {
+	switch {
+	case len(r.Types) > 0:
+		return errors.New("register takes no types: it is about accounts")
+	case !r.Under:
+		return errors.New("accounts are below a name: it is written register under NAME")
+	case r.Name.FirstLabel() == "*":
+		return errors.New("a wildcard has no accounts below it")
+	}
+	if _, err := r.Name.Child(exampleLabel); err != nil {
+		return fmt.Errorf("no account has a name below it: %w", err)
+	}
+	return nil
+}
+
+func checkPersist(r Rule) error {
+	switch {
+	case len(r.Types) > 0:
+		return errors.New("persist takes no types: it is about one TXT record")
+	case r.Under:
+		return errors.New("persist is about one domain, and the wildcard of it if the record says so: write a right for each domain")
+	case !r.Name.IsHostName():
+		return errors.New("persist needs a domain of two labels or more, of letters, digits and hyphens")
+	}
+	_, err := record.PersistOwner(r.Name)
+	return err
 }
 
 func checkAlone(r Rule) error {

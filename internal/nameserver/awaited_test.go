@@ -15,7 +15,7 @@ func TestNamesThatAwaitChallenges(t *testing.T) {
 	zone := zoneConfig(t, "example.org", "ns1.example.net")
 	zone.NegativeTTL = 300
 	target := zoneConfig(t, "target.test", "ns1.example.net")
-	target.NegativeTTL, target.ChallengeTarget = 300, true
+	target.NegativeTTL, target.Awaiting = 300, []record.Name{target.Name}
 	own := zoneConfig(t, "_acme-challenge.example.net", "ns1.example.net")
 	own.NegativeTTL = 300
 	deep := zoneConfig(t, "_acme-challenge.deep.below.example.org", "ns1.example.net")
@@ -98,7 +98,9 @@ func TestTargetIsReconfigured(t *testing.T) {
 	s := serving(t, zone)
 	rcode := func() string { return readReply(ask(t, s, "missing.example.org", "TXT")).Rcode }
 	for _, marked := range []bool{true, false, true} {
-		zone.ChallengeTarget = marked
+		if zone.Awaiting = nil; marked {
+			zone.Awaiting = []record.Name{zone.Name}
+		}
 		if err := s.Serve(Settings{Zones: []ZoneConfig{zone}}); err != nil {
 			t.Fatal(err)
 		}

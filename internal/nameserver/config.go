@@ -24,9 +24,8 @@ type ZoneConfig struct {
 	// NegativeTTL in seconds is how long a resolver may remember that a name or type does
 	// not exist (RFC 2308 §5). Of names that await a challenge it may not at all.
 	NegativeTTL uint32
-	// ChallengeTarget is set for the zone to which CNAMEs of challenges lead: all of its
-	// names await one.
-	ChallengeTarget bool
+	// Awaiting are names at or below which challenges are answered at any name: CNAMEs lead there.
+	Awaiting []record.Name
 	// ChallengeLifetime is how far ahead the records of challenges may expire. What expires
 	// later was written by a clock that was ahead, and is brought down to that. Zero is 24 h.
 	ChallengeLifetime time.Duration
@@ -59,7 +58,7 @@ type configRecords struct {
 	sets        []configSet // without the SOA
 	soaNames    string      // MNAME and RNAME in wire form
 	negativeTTL uint32
-	target      bool // of challenges
+	awaiting    []record.Name
 	fingerprint fingerprint
 }
 
@@ -87,7 +86,7 @@ func newConfigRecords(c ZoneConfig) (*configRecords, error) {
 	}
 	records := &configRecords{
 		soaNames:    string(c.NameServers[0].Name) + string(contact),
-		negativeTTL: c.NegativeTTL, target: c.ChallengeTarget,
+		negativeTTL: c.NegativeTTL, awaiting: slices.Clone(c.Awaiting),
 	}
 	for _, ns := range c.NameServers {
 		records.add(c.Name, record.TypeNS, c.TTL, string(ns.Name))
@@ -131,8 +130,8 @@ func (c *configRecords) add(name record.Name, t record.Type, ttl uint32, data st
 
 func (c *configRecords) digest() fingerprint {
 	all := appendSet(nil, record.TypeSOA, c.soa(0).cacheable)
-	if c.target {
-		all = append(all, 1)
+	for _, name := range c.awaiting {
+		all = append(append(all, 1), name...)
 	}
 	for _, set := range c.sets {
 		all = append(all, set.name...)

@@ -114,7 +114,14 @@ func (z *Snapshot) Records(under record.Name) iter.Seq[record.Record] {
 // awaits reports whether a name of the zone is one at which a challenge may be answered
 // at any time.
 func (z *Snapshot) awaits(name record.Name) bool {
-	return z.config != nil && z.config.target || record.AwaitsChallenge(name)
+	if z.config != nil {
+		for _, below := range z.config.awaiting {
+			if name.In(below) {
+				return true
+			}
+		}
+	}
+	return record.AwaitsChallenge(name)
 }
 
 // newSnapshot returns an empty zone.
