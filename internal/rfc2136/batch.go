@@ -110,6 +110,10 @@ func (z *Zone) updateOrDivide(jobs []*job) (made []*job) {
 		made = z.updateOrDivide(jobs[:half])
 		return append(made[:len(made):len(made)], z.updateOrDivide(jobs[half:])...)
 	}
+	if notMet := jobs[0].notMet(err); notMet != err {
+		jobs[0].finish(notMet)
+		return nil
+	}
 	z.suspects.add(jobs[0].client, time.Now())
 	jobs[0].finish(z.explain(jobs[0], err))
 	return nil
@@ -218,14 +222,14 @@ func (z *Zone) mend(j *job, looks map[question]look) *mend {
 
 // undo composes the update that takes back what a job has added.
 func (m *mend) undo(looks map[question]look) {
-	m.undoes = true
+	m.undoes = m.job.op != record.Update // of which what it deleted is not known
 	for _, r := range m.job.given {
 		q := question{r.Name, r.Type}
 		l, before := looks[q], m.job.existed[q]
 		served := !l.answered || l.serves(r)
 		switch {
-		case m.job.op == record.Set:
-			// What it replaced is gone, if there was anything; below a delegation that is not known.
+		case m.job.op != record.Append:
+			// What it replaced or deleted is gone, if there was anything; below a delegation that is not known.
 			m.undoes = m.undoes && !served && l.cut == ""
 			if served {
 				continue

@@ -25,6 +25,9 @@ type job struct {
 	given   []record.Record // to append or set, each once
 	matches []record.Match  // to delete
 	apexNS  bool            // it concerns the NS records of the apex
+	// prerequisites are those of the change, in required as they are sent.
+	prerequisites []record.Prerequisite
+	required      []dns.RR
 	// needsTransfer is set where the zone has to be read to know what a delete takes.
 	needsTransfer bool
 	// before are the RRsets to be asked for before the update is composed, after those to be
@@ -75,6 +78,8 @@ func (z *Zone) prepare(client string, change record.Change, deadline time.Time) 
 	case record.Delete:
 		z.prepareDelete(j)
 		return j, nil
+	case record.Update:
+		return j, z.prepareUpdate(j, change)
 	}
 	return nil, fmt.Errorf("zone %q: unknown kind of change %d", z.Zone.Plain(), change.Op)
 }
@@ -131,7 +136,7 @@ func (z *Zone) isApexNS(name record.Name, t record.Type) bool {
 
 // isEmpty reports whether nothing has to be sent for a job.
 func (j *job) isEmpty() bool {
-	return len(j.before)+len(j.update) == 0
+	return len(j.before)+len(j.update)+len(j.required) == 0
 }
 
 // finish ends a job, if that has not been done.
@@ -321,13 +326,13 @@ const updateRoom = 65535 - 12 - (255 + 4) - (255 + 10 + 255 + 16 + 64)
 // measure sets the size of a job, and refuses one that does not fit in a message.
 func (z *Zone) measure(j *job) error {
 	j.size = 0
-	for _, rr := range j.update {
+	for _, rr := range slices.Concat(j.required, j.update) {
 		j.size += dns.Len(rr)
 	}
 	if j.size <= updateRoom {
 		return nil
 	}
-	m := &dns.Msg{Ns: j.update, Compress: true}
+	m := &dns.Msg{Answer: j.required, Ns: j.update, Compress: true}
 	if m.Len() <= updateRoom {
 		return nil
 	}

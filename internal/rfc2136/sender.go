@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/caddy-dns/bestdns/internal/record"
 )
 
 // This file takes changes out of the pool and sends them: what waits, in one message, and
@@ -123,7 +125,7 @@ func (z *Zone) pop() (jobs []*job) {
 		if !ok {
 			break
 		}
-		alone := j.apexNS || z.suspects.has(j.client, now)
+		alone := j.apexNS || j.op == record.Update || z.suspects.has(j.client, now)
 		size += j.size
 		questions += len(j.before) + len(j.after)
 		if len(jobs) > 0 && (alone || size > updateRoom || questions > mostQuestions) {
@@ -217,6 +219,7 @@ func (z *Zone) sendUpdate(deadline time.Time, jobs []*job) error {
 	m := new(dns.Msg).SetUpdate(z.Zone.String())
 	m.Compress = true
 	for _, j := range jobs {
+		m.Answer = append(m.Answer, j.required...)
 		m.Ns = append(m.Ns, j.update...)
 	}
 	replies, server, err := z.exchange(deadline, request{m, z.Key})
