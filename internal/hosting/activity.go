@@ -287,7 +287,7 @@ func (s *Service) accept(who Caller, address netip.Addr, now time.Time) error {
 		s.config.Activity.Deny(why)
 		return Errorf(api.Unauthorized, "%w", err)
 	}
-	before := s.config.Activity.use(who.Client.Name(), now)
+	before := s.config.Activity.use(who.bound(), now)
 	if !before.IsZero() && now.Sub(before) < disuse {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package hosting
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"time"
@@ -33,6 +34,15 @@ func (c Caller) name() string {
 		return c.Name
 	}
 	return c.Client.Name()
+}
+
+// bound returns the client whose turns and room a call takes: that of an account is the one that
+// has registered it.
+func (c Caller) bound() string {
+	if c.Client == nil {
+		return c.Name
+	}
+	return c.Client.Registrar().Name()
 }
 
 // Change is what a caller wants to have changed, with names as the caller has them: the
@@ -114,7 +124,14 @@ func (s *Service) Change(ctx context.Context, who Caller, c Change) (Result, err
 	for i := range done.entries {
 		done.entries[i].Owner = p.named(done.entries[i].Owner)
 	}
-	return Result{Entries: done.entries, CNAMEs: p.cnames, Silenced: done.silenced, zone: p.zone, change: c.Change, began: started, ended: time.Now()}, nil
+	return Result{Entries: done.entries, CNAMEs: p.cnames, Silenced: done.silenced, zone: p.zone, change: left(c.Change), began: started, ended: time.Now()}, nil
+}
+
+// left returns a change with the records only that it has left behind: those that name servers
+// are to serve.
+func left(c record.Change) record.Change {
+	c.Records = c.Left()
+	return c
 }
 
 // apply judges a change by the caller's rights and has the zone's backend do it. It makes of a
@@ -135,10 +152,10 @@ func (s *Service) apply(ctx context.Context, who Caller, p *placement, c *Change
 	if err := authorize(who.Client, p.zone, c.Change); err != nil {
 		return outcome{}, err
 	}
-	if len(c.Records)+len(c.Matches) == 0 {
+	if len(c.Records)+len(c.Matches)+len(c.Prerequisites) == 0 {
 		return outcome{}, nil
 	}
-	return s.changeRemembered(ctx, p.zone, who.Client.Name(), c.Change)
+	return s.changeRemembered(ctx, p.zone, who.bound(), c.Change)
 }
 
 // place puts the records of a change where they go.
@@ -160,6 +177,12 @@ func (p *placement) place(c *Change) (err error) {
 	for i := range c.Matches {
 		m := &c.Matches[i]
 		if m.Name, err = p.owner(m.Name, m.Type); err != nil {
+			return err
+		}
+	}
+	for i := range c.Prerequisites {
+		q := &c.Prerequisites[i]
+		if q.Name, err = p.owner(q.Name, cmp.Or(q.Type, record.TypeTXT)); err != nil {
 			return err
 		}
 	}
@@ -234,27 +257,45 @@ func tellBegun(ctx context.Context) {
 	}
 }
 
-// authorize refuses what the client may not do, and gives challenge records their expiry.
+// authorize refuses what the client may not do, and gives challenge records their expiry. An update
+// that deletes all at a name of challenges, as many clients do, deletes what is the client's own.
 func authorize(client *access.Client, zone *Zone, change record.Change) error {
 	for i := range change.Records {
 		r := &change.Records[i]
 		if r.Type == record.TypeSOA {
 			return record.SOAError(r.Name) // no right would help
 		}
-		ok, challenge := client.MayWrite(zone.Apex, change.Op, *r)
+		op := change.Op
+		if op == record.Update {
+			op = record.Append
+		}
+		ok, challenge := client.MayWrite(zone.Apex, op, *r)
 		if !ok {
-			return forbidden(client, change.Op, r.Type, r.Name, zone.Apex, client.WhyNotWrite(zone.Apex, change.Op, *r))
+			return forbidden(client, op, r.Type, r.Name, zone.Apex, client.WhyNotWrite(zone.Apex, op, *r))
 		}
 		if challenge {
 			r.Expires = time.Now().Add(zone.ChallengeLifetime).Unix()
+			if change.Op == record.Update { // whose clients have to give a TTL, and mean nothing by it
+				r.TTL = zone.defaultTTL(*r)
+			}
 		}
 	}
-	for _, m := range change.Matches {
+	for i := range change.Matches {
+		m := &change.Matches[i]
 		if m.Type == record.TypeSOA {
 			return record.SOAError(m.Name)
 		}
-		if !client.MayDelete(zone.Apex, m) {
-			return forbidden(client, change.Op, m.Type, m.Name, zone.Apex, client.WhyNotDelete(zone.Apex, m))
+		switch {
+		case client.MayDelete(zone.Apex, *m):
+		case change.Op == record.Update && client.MayDeleteOwn(zone.Apex, *m):
+			m.Own, m.Type = true, record.TypeTXT
+		default:
+			return forbidden(client, record.Delete, m.Type, m.Name, zone.Apex, client.WhyNotDelete(zone.Apex, *m))
+		}
+	}
+	for _, q := range change.Prerequisites {
+		if !client.MayRead(zone.Apex, q.Name) { // or it would tell what is there
+			return Errorf(api.Forbidden, "client %q may not ask what is at %q in zone %q, which a prerequisite of the update does; it may: %s", client.Name(), q.Name, zone.Apex, rightsOf(client))
 		}
 	}
 	return nil

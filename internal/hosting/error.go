@@ -91,6 +91,7 @@ func AsError(err error, zone record.Name) *Error {
 	var known *Error
 	var rule *record.RuleError
 	var over *record.LimitError
+	var notMet *record.PrerequisiteError
 	var unsupported notSupportedError
 	var provider providerError
 	var primary *rfc2136.Error
@@ -105,6 +106,8 @@ func AsError(err error, zone record.Name) *Error {
 			kind = api.Conflict
 		}
 		return Errorf(kind, "%w (zone %q, rule %q)", rule, zone, rule.Rule)
+	case errors.As(err, &notMet):
+		return Errorf(api.Conflict, "%w (zone %q)", notMet, zone)
 	case errors.As(err, &over):
 		kind := api.OverLimit
 		if over.Limit == record.LimitTouched { // which is about the change

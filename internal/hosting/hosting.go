@@ -87,6 +87,12 @@ func New(c Config) (*Service, error) {
 	if s.clients, err = access.New(s.apexes, s.cnameTarget, c.Clients); err != nil {
 		return nil, err
 	}
+	for client := range s.clients.All() {
+		if under := client.Registers(); under != "" {
+			zone := s.hosted[client.ZoneOf(under)]
+			zone.accounts = append(zone.accounts, under)
+		}
+	}
 	s.local = access.Local(s.apexes, s.cnameTarget)
 	s.watch.local = s.local
 	s.zones = slices.SortedFunc(maps.Values(s.hosted), func(x, y *Zone) int { return strings.Compare(x.Apex.String(), y.Apex.String()) })

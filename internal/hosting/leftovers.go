@@ -82,12 +82,16 @@ func newLeftovers(s *Service) *leftovers {
 // changeRemembered has a zone's backend make a change, with what is remembered of the zone kept
 // true before it and after it.
 func (s *Service) changeRemembered(ctx context.Context, zone *Zone, client string, change record.Change) (outcome, error) {
-	if s.leftovers == nil || zone.Builtin() {
+	if zone.Builtin() {
 		return zone.backend.change(ctx, client, change)
+	}
+	if s.leftovers == nil {
+		return zone.backend.change(ctx, client, withoutOwn(change))
 	}
 	if err := s.leftovers.refuse(zone, change); err != nil {
 		return outcome{}, err
 	}
+	change = s.leftovers.resolveOwn(ctx, zone, client, change)
 	noted := s.leftovers.before(ctx, zone, client, change)
 	done, err := zone.backend.change(ctx, client, change)
 	s.leftovers.after(ctx, zone, noted, change, done, err)
@@ -102,7 +106,7 @@ const mostChallengesOfChange = 100
 // that are remembered: nil if it has not. Name servers refuse zones that have more at one name (BIND
 // has 100 records of a type by default), and not the record alone.
 func (l *leftovers) refuse(zone *Zone, change record.Change) error {
-	if change.Op == record.Delete {
+	if change.OnlyDeletes() {
 		return nil
 	}
 	n := 0
@@ -188,7 +192,7 @@ func (l *leftovers) note(ctx context.Context, zone *Zone, client string, change 
 // concerns reports whether an append or a set of a record changes what is remembered of the zone.
 func (z *Zone) concerns(op record.Op, r record.Record) bool {
 	if op == record.Set { // it replaces values that it does not have
-		return r.Type == record.TypeTXT && (record.AwaitsChallenge(r.Name) || z.CNAMETarget)
+		return r.Type == record.TypeTXT && (record.AwaitsChallenge(r.Name) || z.CNAMETarget || z.isAccount(r.Name))
 	}
 	return r.Expires != 0 || z.isChallenge(r)
 }
@@ -320,8 +324,10 @@ func (l *leftovers) after(ctx context.Context, zone *Zone, n notedChange, change
 		}
 	case change.Op == record.Set:
 		keys = n.replaced
-	case change.Op == record.Delete:
+	case change.OnlyDeletes():
 		keys = keysOfDeleted(zone, change.Matches, done.entries)
+	case change.Op == record.Update:
+		keys = keysOfUpdated(zone, change)
 	}
 	if len(keys) == 0 {
 		return
@@ -357,6 +363,22 @@ func keysOfDeleted(zone *Zone, matches []record.Match, deleted []Entry) []string
 		}
 	}
 	return slices.Collect(maps.Keys(keys))
+}
+
+// keysOfUpdated returns the keys of what an update deleted by its data, and has not added again.
+func keysOfUpdated(zone *Zone, change record.Change) (keys []string) {
+	left := make(map[string]bool)
+	for _, r := range change.Left() {
+		left[writtenKey(zone.Apex, r.Name, record.JoinStrings(r.Data))] = true
+	}
+	for _, m := range change.Matches {
+		if r, ok := m.Record(); ok && record.IsChallengeValue(r) {
+			if key := writtenKey(zone.Apex, r.Name, record.JoinStrings(r.Data)); !left[key] {
+				keys = append(keys, key)
+			}
+		}
+	}
+	return keys
 }
 
 // rareLine lets one line a minute into the log, and counts those that it holds back.

@@ -50,8 +50,11 @@ func (z *providerZone) change(ctx context.Context, client string, change record.
 	if err := z.check(change); err != nil {
 		return outcome{}, Errorf(api.InvalidRecord, "%w", err)
 	}
-	if change.Op == record.Set && z.setter == nil {
+	switch {
+	case change.Op == record.Set && z.setter == nil:
 		return outcome{}, notSupportedError{"set records"}
+	case change.Op == record.Update && len(change.Records)+len(change.Matches)+len(change.Prerequisites) == 0:
+		return outcome{}, nil
 	}
 	arrived := time.Now()
 	release, err := takeTurn(ctx, z.apex, client, turnTimeout)
@@ -67,10 +70,10 @@ func (z *providerZone) change(ctx context.Context, client string, change record.
 // apply has the provider make a change. It runs in the zone's turn.
 func (z *providerZone) apply(ctx context.Context, change record.Change) ([]Entry, error) {
 	do, records := z.provider.AppendRecords, z.outgoing(change.Records)
-	switch change.Op {
-	case record.Set:
+	switch {
+	case change.Op == record.Set:
 		do = z.setter.SetRecords
-	case record.Delete:
+	case change.OnlyDeletes():
 		var err error
 		if records, err = z.resolve(ctx, change.Matches); err != nil || len(records) == 0 {
 			return nil, err
@@ -82,6 +85,8 @@ func (z *providerZone) apply(ctx context.Context, change record.Change) ([]Entry
 			return nil, err
 		}
 		do = z.provider.DeleteRecords
+	case !change.OnlyAppends():
+		return z.update(ctx, change)
 	}
 	done, err := do(ctx, z.zone, records)
 	if err != nil {
@@ -218,12 +223,17 @@ func (z *providerZone) lookUp(ctx context.Context, matches []record.Match) ([]li
 		deleted = append(deleted, rec)
 	}
 	if deletedServers > 0 && deletedServers == servers {
-		return nil, &record.RuleError{
-			Rule: record.RuleApexNS, Conflict: true, Name: z.apex, Type: record.TypeNS,
-			Reason: "this would delete the zone's last NS record; append the new ones first",
-		}
+		return nil, lastServer(z.apex)
 	}
 	return deleted, nil
+}
+
+// lastServer refuses a change that would leave a zone without an NS record at its apex.
+func lastServer(apex record.Name) error {
+	return &record.RuleError{
+		Rule: record.RuleApexNS, Conflict: true, Name: apex, Type: record.TypeNS,
+		Reason: "this would delete the zone's last NS record; append the new ones first",
+	}
 }
 
 // taker returns what reports whether any of the matches takes an entry. The apex's NS

@@ -84,7 +84,7 @@ func (s *Service) EndWaits() { s.watch.end() }
 // It is to be called after each [Service.Change], outside of whatever others wait for.
 func (s *Service) Served(ctx context.Context, who Caller, made *Result, within time.Duration) error {
 	zone := made.zone
-	if zone == nil || !zone.Waits() || made.change.Op == record.Delete || len(made.change.Records) == 0 {
+	if zone == nil || !zone.Waits() || made.change.OnlyDeletes() || len(made.change.Records) == 0 {
 		return nil
 	}
 	if within == ZoneWait {
@@ -117,13 +117,13 @@ func (s *Service) await(ctx context.Context, who Caller, made *Result, within ti
 		made.unknown = true
 		return nil
 	}
-	leave, ok := s.watch.enter(ctx, who.Client, len(servers), isLarge(made.change.Records))
+	leave, ok := s.watch.enter(ctx, who.Client.Registrar(), len(servers), isLarge(made.change.Records))
 	if !ok {
 		made.Pending = namesOfServers(servers)
 		return nil
 	}
 	defer leave()
-	wait := waiting{service: s, client: who.name(), zone: zone.Apex, servers: servers, wanted: wantedOf(zone.Apex, made.change.Records)}
+	wait := waiting{service: s, client: who.bound(), zone: zone.Apex, servers: servers, wanted: wantedOf(zone.Apex, made.change.Records)}
 	first := within
 	if zone.Provider != nil && !made.before {
 		first = min(within, readBack)
@@ -136,7 +136,7 @@ func (s *Service) await(ctx context.Context, who Caller, made *Result, within ti
 		outcomes = wait.until(ctx, within)
 	}
 	// What a set replaces may only be late to go.
-	if q, why := neverServed(zone.Apex, outcomes); why != "" && made.change.Op == record.Append {
+	if q, why := neverServed(zone.Apex, outcomes); why != "" && made.change.OnlyAppends() {
 		return s.notServed(ctx, who, made, q, why)
 	}
 	made.Pending, made.Silent = pendingOf(outcomes)

@@ -62,7 +62,7 @@ func inTheWay(zone record.Name, a nsquery.Answer) string {
 // mend appends what a zone's DNS provider does not have any more once again: some read what is
 // there, merge and write, and lose what another copy of this service wrote in between.
 func (s *Service) mend(ctx context.Context, who Caller, made *Result) {
-	if made.change.Op != record.Append {
+	if !made.change.OnlyAppends() {
 		return
 	}
 	lost, err := s.lost(ctx, made)
@@ -71,7 +71,7 @@ func (s *Service) mend(ctx context.Context, who Caller, made *Result) {
 	}
 	started := time.Now()
 	again := record.Change{Op: record.Append, Records: lost}
-	_, err = s.changeRemembered(ctx, made.zone, who.Client.Name(), again)
+	_, err = s.changeRemembered(ctx, made.zone, who.bound(), again)
 	var failure *Error
 	if err != nil {
 		failure = AsError(err, made.zone.Apex)
@@ -121,7 +121,7 @@ func (s *Service) notServed(ctx context.Context, who Caller, made *Result, q nsq
 			matches = append(matches, record.MatchOf(r))
 		}
 	}
-	_, err := s.changeRemembered(context.WithoutCancel(ctx), made.zone, who.Client.Name(), record.Change{Op: record.Delete, Matches: matches})
+	_, err := s.changeRemembered(context.WithoutCancel(ctx), made.zone, who.bound(), record.Change{Op: record.Delete, Matches: matches})
 	failure.Unchanged = err == nil && len(matches) == len(made.change.Records)
 	s.note(who, made.zone, ChangeSeen{Zone: made.zone.Apex.String(), Op: "undo", Records: namesOf(&Change{Change: made.change})}, 0, failure)
 	return failure

@@ -3,6 +3,7 @@ package hosting
 import (
 	"context"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/libdns/libdns"
@@ -24,6 +25,8 @@ type Zone struct {
 	TTL, ChallengeTTL uint32
 	// CNAMETarget is set for the zone to which challenges of domains hosted elsewhere go.
 	CNAMETarget bool
+	// accounts are names in the zone below which clients may register accounts. [New] sets it.
+	accounts []record.Name
 	// ChallengeLifetime is how long a record stays that was written under a right to
 	// certificates. With a DNS provider it needs a [Config.Storage].
 	ChallengeLifetime time.Duration
@@ -76,19 +79,36 @@ func (z *Zone) Waits() bool { return z.Wait > 0 && (!z.Builtin() || len(z.Server
 func (z *Zone) NameServerConfig() nameserver.ZoneConfig {
 	return nameserver.ZoneConfig{
 		Name: z.Apex, NameServers: z.NameServers, TTL: z.TTL, NegativeTTL: z.NegativeTTL,
-		Transfers: z.Transfers, ChallengeTarget: z.CNAMETarget, ChallengeLifetime: z.ChallengeLifetime,
+		Transfers: z.Transfers, Awaiting: z.awaiting(), ChallengeLifetime: z.ChallengeLifetime,
 	}
+}
+
+// awaiting returns the names of the zone at or below which challenges are answered at any name.
+func (z *Zone) awaiting() []record.Name {
+	if z.CNAMETarget {
+		return []record.Name{z.Apex}
+	}
+	return z.accounts
+}
+
+// answers reports whether a name of the zone is one at which challenges are answered.
+func (z *Zone) answers(name record.Name) bool {
+	if _, ok := record.ChallengeAtTarget(name, z.Apex); z.CNAMETarget && ok {
+		return true
+	}
+	return record.AwaitsChallenge(name) || z.isAccount(name)
+}
+
+// isAccount reports whether a name is one that an account can have.
+func (z *Zone) isAccount(name record.Name) bool {
+	return len(z.accounts) > 0 && slices.Contains(z.accounts, name.Parent())
 }
 
 // defaultTTL returns the TTL in seconds of a record that is appended or set without one.
 // A resolver must not keep what is at the name of a challenge, or a CA that asks through it
 // would not see the next one there: that of a wildcard, or of a renewal.
 func (z *Zone) defaultTTL(r record.Record) uint32 {
-	answers := r.Type == record.TypeTXT && record.AwaitsChallenge(r.Name)
-	if r.Type == record.TypeTXT && z.CNAMETarget && !answers {
-		_, answers = record.ChallengeAtTarget(r.Name, z.Apex)
-	}
-	if answers {
+	if r.Type == record.TypeTXT && z.answers(r.Name) {
 		return z.ChallengeTTL
 	}
 	return z.TTL
@@ -103,7 +123,7 @@ func (z *Zone) isChallenge(r record.Record) bool {
 	if !ok && z.CNAMETarget {
 		_, ok = record.ChallengeAtTarget(r.Name, z.Apex)
 	}
-	return ok && record.IsChallengeValue(r)
+	return (ok || z.isAccount(r.Name)) && record.IsChallengeValue(r)
 }
 
 // backend is where the records of a zone are.

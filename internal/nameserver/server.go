@@ -402,6 +402,7 @@ func (a *application) plan(b *batch) error {
 		return err
 	}
 	number := b.server.number(a.account.Client)
+	a.change.Client = number
 	for i := range a.change.Records {
 		a.change.Records[i].Client = number
 	}

@@ -1,0 +1,104 @@
+package hosting
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// This file is what a client has added itself in a zone that is not built in, which only what is
+// remembered tells.
+
+// resolveOwn returns a change in which what takes a client's own records names each of them. Of a
+// storage that does not tell, none is taken: they are deleted when they expire.
+func (l *leftovers) resolveOwn(ctx context.Context, zone *Zone, client string, change record.Change) record.Change {
+	if !hasOwn(change) {
+		return change
+	}
+	own, err := askForChange(ctx, l.storage, func(ctx context.Context) (map[record.Name][]record.Match, error) {
+		return l.ownAt(ctx, zone, client, change.Matches)
+	})
+	if err != nil && ctx.Err() == nil {
+		l.complain(&l.failing, "what a client has added is not known, so a deletion of all of it deletes nothing", err, zap.String("zone", zone.Apex.String()))
+	}
+	return expand(change, func(m record.Match) []record.Match { return own[m.Name] })
+}
+
+func hasOwn(change record.Change) bool {
+	for _, m := range change.Matches {
+		if m.Own {
+			return true
+		}
+	}
+	return false
+}
+
+// withoutOwn is resolveOwn where nothing is remembered.
+func withoutOwn(change record.Change) record.Change {
+	if !hasOwn(change) {
+		return change
+	}
+	return expand(change, func(record.Match) []record.Match { return nil })
+}
+
+// expand puts others instead of each match that is about a client's own records.
+func expand(change record.Change, others func(record.Match) []record.Match) record.Change {
+	var matches []record.Match
+	var order []record.Op
+	next := 0
+	for _, op := range change.Order {
+		if op != record.Delete {
+			order = append(order, op)
+			continue
+		}
+		these := change.Matches[next : next+1]
+		if next++; these[0].Own {
+			these = others(these[0])
+		}
+		for _, m := range these {
+			order, matches = append(order, record.Delete), append(matches, m)
+		}
+	}
+	change.Order, change.Matches = order, matches
+	return change
+}
+
+// ownAt returns what a client has at the names of those matches that are about its own.
+func (l *leftovers) ownAt(ctx context.Context, zone *Zone, client string, matches []record.Match) (map[record.Name][]record.Match, error) {
+	keys, err := l.storage.List(ctx, writtenFolder(zone.Apex), false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	wanted := make(map[string]bool)
+	for _, m := range matches {
+		if m.Own {
+			wanted[writtenAt(zone.Apex, m.Name)] = true
+		}
+	}
+	own := make(map[record.Name][]record.Match)
+	for _, key := range keys {
+		if i := strings.LastIndexByte(key, '-'); !wanted[key[:i+1]] {
+			continue
+		}
+		value, err := l.storage.Load(ctx, key)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // another copy has deleted it
+		}
+		if err != nil {
+			return own, err
+		}
+		w, err := readWritten(key, value)
+		if err != nil || w.client != client {
+			continue
+		}
+		if r, err := record.At(w.name, "TXT", w.ttl, w.text); err == nil {
+			own[w.name] = append(own[w.name], record.MatchOf(r))
+		}
+	}
+	return own, err
+}
