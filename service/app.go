@@ -85,7 +85,7 @@ var (
 type App struct {
 	// The addresses on which the built-in name server answers, as Caddy's
 	// network addresses. One without a network means both UDP and TCP. Used only
-	// when a zone is built in. Default: `:53`.
+	// when a zone is built in, or a client has a `tsig` key. Default: `:53`.
 	Listen []string `json:"listen,omitempty"`
 
 	// The file in which the built-in name server keeps its records. Default:
@@ -174,13 +174,13 @@ func (a *App) provisionHosting(ctx caddy.Context) error {
 		}
 		config.Clients = append(config.Clients, c)
 	}
-	if slices.ContainsFunc(a.Zones, func(z *Zone) bool { return !z.isBuiltin() }) {
+	if slices.ContainsFunc(a.Zones, func(z *Zone) bool { return z != nil && !z.isBuiltin() }) {
 		config.Storage = ctx.Storage() // of which nothing is asked before the app begins
 	}
 	if err := a.provisionLimits(&config); err != nil {
 		return err
 	}
-	if a.hasBuiltin() {
+	if a.hasServer() {
 		if err := a.provisionListeners(); err != nil {
 			return err
 		}
@@ -188,6 +188,9 @@ func (a *App) provisionHosting(ctx caddy.Context) error {
 	}
 	var err error
 	if a.hosting, err = hosting.New(config); err != nil {
+		return err
+	}
+	if err := a.checkKeys(a.hosting.Clients()); err != nil {
 		return err
 	}
 	if err := a.nameServerSettings().Validate(); err != nil {
@@ -257,9 +260,10 @@ func listenPort(addresses []caddy.NetworkAddress) uint16 {
 	return 0
 }
 
-// hasBuiltin reports whether the built-in name server is needed.
-func (a *App) hasBuiltin() bool {
-	return slices.ContainsFunc(a.Zones, (*Zone).isBuiltin)
+// hasServer reports whether the built-in name server is needed: for zones, or for clients that
+// send it updates.
+func (a *App) hasServer() bool {
+	return slices.ContainsFunc(a.Zones, (*Zone).isBuiltin) || a.hasKeys()
 }
 
 // health reports whether this process can do its work. A provider that is down
@@ -268,7 +272,7 @@ func (a *App) health() error {
 	if !a.hosting.Ready() {
 		return errors.New("the name server is not up yet")
 	}
-	if !a.hasBuiltin() {
+	if !a.hasServer() {
 		return nil
 	}
 	if err := a.shared.Health(); err != nil {
@@ -294,7 +298,7 @@ func (a *App) health() error {
 // could share without an error); then the sockets, in which questions wait from now on;
 // then the index.
 func (a *App) Start() error {
-	if !a.hasBuiltin() {
+	if !a.hasServer() {
 		return nil
 	}
 	a.mu.Lock()
@@ -318,6 +322,9 @@ func (a *App) nameServerSettings() nameserver.Settings {
 	settings := nameserver.Settings{RateLimit: nameserver.DefaultRateLimit}
 	if a.RateLimit != nil {
 		settings.RateLimit = *a.RateLimit
+	}
+	if a.hasKeys() {
+		settings.Clients, settings.Claimed = dnsClients{a}, a.hosting.Claimed()
 	}
 	for _, zone := range a.Zones {
 		if zone.isBuiltin() {

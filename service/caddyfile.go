@@ -87,10 +87,16 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //			token        sha256:<hash>...
 //			tls_client_certificate sha256:<hash>...
 //			user         <name>...
+//			tsig         <name> <algorithm> <secret>
 //			certificates [under] <domain>
 //			allow        [under] <name> [<type>...]
 //			read         [under] <name>
 //			watch
+//			persist      <domain>
+//			register     under <name>
+//			account_secret <secret>
+//			accounts     <file>...
+//			revoked      <account>...
 //			client_ip    <network>...
 //			max_records  <number>
 //			max_bytes    <size>
@@ -100,7 +106,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //
 // A size is a number of bytes, or one with a unit such as 16MiB. A limit of 0 is no limit.
 // listen, zone and client may be repeated, and in them ns, notify, transfer, servers, resolvers, token,
-// tls_client_certificate, user, certificates, allow, read and client_ip.
+// tls_client_certificate, user, tsig, certificates, allow, read, persist, accounts, revoked and client_ip.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name: only now an error knows its line
 	if existing != nil {
@@ -211,17 +217,27 @@ func (c *Client) unmarshal(d *caddyfile.Dispenser) error {
 		{"token", list(&c.Tokens), true},
 		{"tls_client_certificate", list(&c.TLSClientCertificates), true},
 		{"user", list(&c.Users), true},
+		{"tsig", c.unmarshalKey, true},
 	}
 	for verb := range access.Verbs() {
 		options = append(options, c.rightOption(verb))
 	}
 	return readBlock(d, "unknown option %q of a client", append(options,
+		option{"account_secret", argument(&c.AccountSecret), false},
+		option{"accounts", list(&c.Accounts), true},
+		option{"revoked", list(&c.Revoked), true},
 		option{"client_ip", list(&c.ClientIP), true},
 		option{"max_records", number(&c.MaxRecords), false},
 		option{"max_bytes", size(&c.MaxBytes), false},
 		option{"expires", argument(&c.Expires), false},
 		option{renamedOption, func(d *caddyfile.Dispenser) error { return d.WrapErr(errRenamed) }, true},
 	))
+}
+
+func (c *Client) unmarshalKey(d *caddyfile.Dispenser) error {
+	key, err := unmarshalKey(d)
+	c.Keys = append(c.Keys, key)
+	return err
 }
 
 func (c *Client) rightOption(verb access.Verb) option {

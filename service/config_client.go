@@ -45,6 +45,11 @@ type Client struct {
 	// authentication handler, such as `basic_auth`, sets as `{http.auth.user.id}`.
 	Users []string `json:"user,omitempty"`
 
+	// The TSIG keys by which DNS messages of the client are known (RFC 8945): dynamic
+	// updates (RFC 2136), and transfers if it may read the whole zone. The name server
+	// takes them at `listen`, also of zones that are not built in.
+	Keys []*TSIGKey `json:"tsig,omitempty"`
+
 	// The domains for which the client may obtain certificates: it may add and
 	// remove exactly the TXT records that DNS-01 challenges for them (wildcards
 	// included) need.
@@ -62,6 +67,27 @@ type Client struct {
 	// changes with their reasons, and clients. It gives no right to read or change a
 	// record. Default: a client sees there what is its own.
 	Watch bool `json:"watch,omitempty"`
+
+	// The name below which the client may register accounts, as `under auth.example.org`,
+	// for clients of acme-dns: each account answers challenges at a name of its own. The
+	// zone that holds the name has to be hosted here.
+	Register []string `json:"register,omitempty"`
+
+	// What the accounts follow from: a secret of 16 bytes at least. Have a placeholder
+	// such as `{env.ACCOUNT_SECRET}` bring it. No account is stored; with another secret,
+	// none of those that were registered is accepted any more.
+	AccountSecret string `json:"account_secret,omitempty"`
+
+	// Files with accounts of acme-dns, as `caddy bestdns import-acme-dns` writes them.
+	Accounts []string `json:"accounts,omitempty"`
+
+	// The user names or subdomains of accounts that are not accepted any more.
+	Revoked []string `json:"revoked,omitempty"`
+
+	// The domains for which the client may permit an ACME account to obtain certificates
+	// at any time, without a challenge (dns-persist-01): the TXT records at
+	// `_validation-persist.` and the domain.
+	Persist []string `json:"persist,omitempty"`
 
 	// The networks from which the client's token is accepted, in CIDR notation
 	// or as single addresses; `private_ranges` means all private ones.
@@ -123,7 +149,13 @@ func (c *Client) access() (access.Config, error) {
 	if config.Users, err = readEach(c.Users, asIs); err != nil {
 		return config, fmt.Errorf("user: %w", err)
 	}
+	if config.Keys, err = c.keysOf(); err != nil {
+		return config, err
+	}
 	if config.Rules, err = c.rules(); err != nil {
+		return config, err
+	}
+	if config.Accounts, err = c.readAccounts(); err != nil {
 		return config, err
 	}
 	networks, err := readEach(c.ClientIP, parseNetworks)
@@ -149,6 +181,10 @@ func (c *Client) right(verb access.Verb) (list *[]string, flag *bool) {
 		return &c.Read, nil
 	case access.Watch:
 		return nil, &c.Watch
+	case access.Register:
+		return &c.Register, nil
+	case access.Persist:
+		return &c.Persist, nil
 	}
 	panic(fmt.Sprintf("no field of a client has the right %s", verb))
 }

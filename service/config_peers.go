@@ -21,7 +21,7 @@ type Peers struct {
 	Key *TSIGKey `json:"key,omitempty"`
 }
 
-// TSIGKey is a secret that two name servers share (RFC 8945).
+// TSIGKey is a secret that two share who send each other DNS messages (RFC 8945).
 type TSIGKey struct {
 	// The key's name, the same on both sides.
 	Name string `json:"name,omitempty"`
@@ -90,14 +90,21 @@ func unmarshalPeers(d *caddyfile.Dispenser) (*Peers, error) {
 		return nil, d.ArgErr()
 	}
 	err := readBlock(d, "unknown option %q of other name servers", []option{
-		{"key", func(d *caddyfile.Dispenser) error {
-			args := d.RemainingArgs()
-			if len(args) != 3 { // the usual error would show the last one, which is the secret
-				return d.Errf("key takes a name, an algorithm and a secret, which are 3 arguments and not %d", len(args))
-			}
-			peers.Key = &TSIGKey{Name: args[0], Algorithm: args[1], Secret: args[2]}
-			return nil
+		{"key", func(d *caddyfile.Dispenser) (err error) {
+			peers.Key, err = unmarshalKey(d)
+			return err
 		}, false},
 	})
 	return peers, err
+}
+
+// unmarshalKey reads what follows an option with a key:
+//
+//	<name> <algorithm> <secret>
+func unmarshalKey(d *caddyfile.Dispenser) (*TSIGKey, error) {
+	option, args := d.Val(), d.RemainingArgs()
+	if len(args) != 3 { // the usual error would show the last one, which is the secret
+		return nil, d.Errf("%s takes a name, an algorithm and a secret, which are 3 arguments and not %d", option, len(args))
+	}
+	return &TSIGKey{Name: args[0], Algorithm: args[1], Secret: args[2]}, nil
 }

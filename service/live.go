@@ -107,7 +107,7 @@ var serving sync.Mutex
 func (a *App) serve() error {
 	serving.Lock()
 	defer serving.Unlock()
-	if a.hasBuiltin() {
+	if a.hasServer() {
 		if err := a.serveZones(); err != nil {
 			return err
 		}

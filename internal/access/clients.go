@@ -181,6 +181,7 @@ func newClient(h *hosting, config Config) (*Client, error) {
 		rules:       cloneRules(config.Rules),
 		expires:     config.Expires,
 		rights:      h.compile(config.Rules),
+		hasKey:      len(config.Keys) > 0,
 	}
 	if n := countRules(config.Rules, Register); n > 1 {
 		return nil, fmt.Errorf("it has %d rights to register accounts, and one is the most: make a client for each name", n)
@@ -252,6 +253,7 @@ type Client struct {
 	networks    []netip.Prefix
 	expires     time.Time
 	rights      rights
+	hasKey      bool
 	accounts    *accounts // that it has registered, nil if it may not
 	registrar   *Client   // of an account
 }
@@ -304,6 +306,21 @@ func (c *Client) Name() string { return c.name }
 // Description returns the configuration's text for people about the client; it may be
 // empty.
 func (c *Client) Description() string { return c.description }
+
+// HasKey reports whether the client is known by a TSIG key.
+func (c *Client) HasKey() bool { return c.hasKey }
+
+// Certifies returns the domains of the client's rights to certificates, in the order of the
+// configuration.
+func (c *Client) Certifies() iter.Seq[record.Name] {
+	return func(yield func(record.Name) bool) {
+		for _, rule := range c.rules {
+			if rule.Verb == Certificates && !yield(rule.Name) {
+				return
+			}
+		}
+	}
+}
 
 // Rules returns the client's rights in the order of the configuration.
 func (c *Client) Rules() []Rule { return cloneRules(c.rules) }

@@ -42,6 +42,7 @@ type connection struct {
 
 	transferring bool    // what is being answered is a transfer that needs a place
 	places       *places // in which it has one
+	updatePlaces *places // in which it has one for an update that is being read or made
 }
 
 func newConnections(most, mostOfOne int) *connections {
@@ -175,6 +176,14 @@ func (c *connection) leaveTransfers() {
 	if c.places != nil {
 		c.places.release(c.from)
 		c.places = nil
+	}
+}
+
+// leaveUpdates gives up the place among the long updates.
+func (c *connection) leaveUpdates() {
+	if c.updatePlaces != nil {
+		c.updatePlaces.release(c.from)
+		c.updatePlaces = nil
 	}
 }
 

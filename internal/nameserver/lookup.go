@@ -48,6 +48,10 @@ type view struct {
 	price   int64 // of an answer over UDP, as limiter.charge has it
 	// transfers is what secondaries may ask for, nil if there are none.
 	transfers *transferRules
+	// clients are those with keys, nil if there are none, and claimed the zones hosted elsewhere
+	// that they can change here.
+	clients Clients
+	claimed map[record.Name]*zone
 	// now is the clock that answers go by, which tests turn.
 	now func() time.Time
 }
@@ -190,7 +194,11 @@ func (l *lookup) find(v *view, name record.Name, t record.Type) {
 	l.answer, l.authority = l.answer[:0], l.authority[:0]
 	l.view, l.work, l.found = v, 0, 0
 	l.targets.of = nil
-	if l.hosted = v.find(name, t); l.hosted == nil {
+	l.hosted = v.find(name, t)
+	if l.hosted == nil && t == record.TypeSOA {
+		l.hosted = v.claims(name)
+	}
+	if l.hosted == nil {
 		l.zone, l.outcome = nil, refused
 		return
 	}

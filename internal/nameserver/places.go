@@ -19,8 +19,8 @@ const (
 	maxTransfersOfOne = 8
 )
 
-// places are the transfers that are under way, and the connections that wait for theirs, in
-// the order in which they came.
+// places are the transfers, or long updates, that are under way, and the connections that wait for
+// theirs, in the order in which they came.
 type places struct {
 	max, maxOfOne int
 

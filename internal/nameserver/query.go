@@ -138,6 +138,8 @@ type query struct {
 	do   bool
 	// transfer is true for AXFR and IXFR. Their rcode is REFUSED, but for secondaries.
 	transfer bool
+	// reason is why the answer is an error, for people whose client knows EDNS (RFC 8914).
+	reason string
 	// signature is where the TSIG record is in the message, 0 if there is none.
 	signature          uint16
 	signatureMisplaced bool // it is not the last record, or not the only one
@@ -172,16 +174,22 @@ func (r *responder) parse(m []byte) (q query, ok bool) {
 		q.rcode = dns.RcodeFormatError
 		return q, true
 	}
+	return r.parseSections(m, q), true
+}
+
+// parseSections reads what follows the header, of a query or an update: a zone section looks like
+// a question (RFC 2136 §2.3).
+func (r *responder) parseSections(m []byte, q query) query {
 	end := r.parseName(m)
 	if end == 0 || len(m) < end+4 {
 		q.rcode = dns.RcodeFormatError
-		return q, true
+		return q
 	}
 	q.end = end + 4
 	q.name = record.Name(borrow(r.name[:end-headerLen]))
 	if m[6]|m[7]|m[8]|m[9]|m[10]|m[11] != 0 && !q.parseRecords(m) {
 		q.edns, q.rcode = false, dns.RcodeFormatError
-		return q, true
+		return q
 	}
 	q.typ = record.Type(binary.BigEndian.Uint16(m[end:]))
 	if q.rcode == dns.RcodeSuccess {
@@ -191,7 +199,7 @@ func (r *responder) parse(m []byte) (q query, ok bool) {
 			q.rcode = dns.RcodeRefused
 		}
 	}
-	return q, true
+	return q
 }
 
 // parseName copies the name after the header in lower case and returns where its

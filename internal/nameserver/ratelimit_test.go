@@ -45,6 +45,8 @@ func (f *flood) answer(s *Server) error {
 func (f *flood) message(i int) ([]byte, netip.Addr) { return f.query(f.next + i) }
 func (f *flood) buffer(i int) []byte                { return f.buffers[i][:] }
 func (f *flood) send()                              {}
+func (f *flood) origin(int) datagram                { return datagram{} }
+func (f *flood) sendLater([]byte, datagram)         {}
 
 func (f *flood) reply(i int, answer []byte) {
 	_, to := f.query(f.next + i)

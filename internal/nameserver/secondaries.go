@@ -80,6 +80,9 @@ var (
 // a key, the zero key if it was not signed, and otherwise why not.
 func (rules *transferRules) allow(zone record.Name, to netip.Addr, key tsig.Key) error {
 	err := errNoSecondary
+	if rules == nil {
+		return err
+	}
 	for _, t := range rules.zones[zone] {
 		if t.Address.Addr() != to {
 			continue

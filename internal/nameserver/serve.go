@@ -19,6 +19,10 @@ type Settings struct {
 	// RateLimit is how many answers over UDP a network gets in a second, and how many
 	// more that only say to come again over TCP; 0 is any number.
 	RateLimit int
+	// Clients are those that have keys; nil: none has. Claimed are zones that are hosted elsewhere
+	// and that they can change here.
+	Clients Clients
+	Claimed []record.Name
 }
 
 // Validate returns why the settings cannot be served, whatever is in the store.
@@ -33,6 +37,8 @@ type configuration struct {
 	lifetimes map[record.Name]time.Duration // of challenges, by zone
 	price     int64                         // of an answer over UDP
 	transfers *transferRules                // nil if there are none
+	clients   Clients                       // nil if none has a key
+	claimed   map[record.Name]*zone
 }
 
 func newConfiguration(settings Settings) (*configuration, error) {
@@ -52,8 +58,16 @@ func newConfiguration(settings Settings) (*configuration, error) {
 		c.zones[zone.Name], c.lifetimes[zone.Name] = records, zone.ChallengeLifetime
 	}
 	var err error
-	c.transfers, err = newTransferRules(settings.Zones)
-	return c, err
+	if c.transfers, err = newTransferRules(settings.Zones); err != nil {
+		return nil, err
+	}
+	if c.clients = settings.Clients; c.clients != nil {
+		c.claimed = make(map[record.Name]*zone, len(settings.Claimed))
+		for _, name := range settings.Claimed {
+			c.claimed[name] = claimedZone(name)
+		}
+	}
+	return c, nil
 }
 
 // records returns those that the configuration makes in a zone, nil if it does not have it.
@@ -170,7 +184,7 @@ func (s *Server) publishView() {
 		return
 	}
 	v := newView(s.served.price)
-	v.transfers = s.served.transfers
+	v.transfers, v.clients, v.claimed = s.served.transfers, s.served.clients, s.served.claimed
 	for name := range s.served.zones {
 		v.add(name, (*s.zones.Load())[name])
 	}

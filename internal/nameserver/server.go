@@ -88,6 +88,8 @@ type Server struct {
 	transferPlaces *places
 	notifier       *notifier
 	readers        atomic.Int32 // that have taken a shard of the counters
+	updates        updates
+	updatePlaces   *places
 
 	// Lines in the log: panics in answering and in the committer, what secondaries were
 	// refused, and others who asked for what only those get, and zones that cannot be
@@ -152,6 +154,7 @@ func Open(o Options) (*Server, error) {
 
 		histories:      histories{most: mostHistory, mostOfZone: mostHistoryOfZone},
 		transferPlaces: newPlaces(maxTransfers, maxTransfersOfOne),
+		updatePlaces:   newPlaces(largeUpdates, largeUpdatesOfOne),
 		notifier:       newNotifier(o.Logger),
 
 		wake:  make(chan struct{}, 1),

@@ -2,11 +2,12 @@ package nameserver
 
 import (
 	"errors"
-	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/miekg/dns"
 
+	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/caddy-dns/bestdns/internal/tsig"
 )
 
@@ -15,15 +16,31 @@ import (
 
 // signature is what the TSIG record of a request has come to.
 type signature struct {
-	key    tsig.Key     // it was signed with; zero if with none that is known
-	signer *tsig.Signer // of the answer, nil if that has no TSIG record
-	rcode  int          // of the answer, if it is not RcodeSuccess
-	err    error        // why
+	key tsig.Key // it was signed with; zero if with none that is known
+	// ofClient is set if the key is a client's, and not a secondary's.
+	ofClient bool
+	mac      string
+	signer   *tsig.Signer // of the answer, nil if that has no TSIG record
+	rcode    int          // of the answer, if it is not RcodeSuccess
+	err      error        // why
+}
+
+// key returns the key of that name, and whether a client or a secondary has it.
+func (v *view) key(name record.Name) (key tsig.Key, ofClient, known bool) {
+	if v.transfers != nil {
+		if key, known = v.transfers.keys[name]; known {
+			return key, false, true
+		}
+	}
+	if v.clients != nil {
+		key, known = v.clients.Key(name)
+	}
+	return key, true, known
 }
 
 // verify verifies the signature of a request, if it has one. Only one by a key that the
 // configuration has is worth computing.
-func (rules *transferRules) verify(q *query, message []byte, now time.Time) signature {
+func (v *view) verify(q *query, message []byte, now time.Time) signature {
 	if q.signature == 0 {
 		return signature{}
 	}
@@ -34,14 +51,17 @@ func (rules *transferRules) verify(q *query, message []byte, now time.Time) sign
 	refuse := func(rcode int, err error) signature {
 		return signature{signer: tsig.NewRefusal(&r, rcode), rcode: dns.RcodeNotAuth, err: err}
 	}
-	key, known := rules.keys[r.Key]
-	if !known {
-		return refuse(dns.RcodeBadKey, errors.New("no transfer of the configuration has the key that it is signed with (BADKEY)"))
+	key, ofClient, known := v.key(r.Key)
+	switch {
+	case isMD5(r.Algorithm):
+		return refuse(dns.RcodeBadKey, errMD5)
+	case !known:
+		return refuse(dns.RcodeBadKey, errUnknownKey)
 	}
 	signer := key.NewSigner(r.MAC)
 	switch err := key.Verify(message, &r, nil, now); {
 	case err == nil:
-		return signature{key: key, signer: signer}
+		return signature{key: key, signer: signer, ofClient: ofClient, mac: string(r.MAC)}
 	case errors.Is(err, tsig.ErrKey):
 		return refuse(dns.RcodeBadKey, err)
 	case errors.Is(err, tsig.ErrMAC):
@@ -57,21 +77,33 @@ func (rules *transferRules) verify(q *query, message []byte, now time.Time) sign
 	}
 }
 
+// Why a key is not accepted.
+var (
+	errUnknownKey = errors.New("no client and no transfer of the configuration has the key that it is signed with (BADKEY)")
+	// errMD5 names the setting of each client, most of which use HMAC-MD5 unless they are told otherwise.
+	errMD5 = errors.New("it is signed with HMAC-MD5, which is broken and not accepted (BADKEY): set the algorithm to HMAC-SHA256 " +
+		"in the client (certbot: dns_rfc2136_algorithm = HMAC-SHA256; cert-manager: tsigAlgorithm: HMACSHA256; lego and Traefik: RFC2136_TSIG_ALGORITHM=hmac-sha256.; " +
+		"nsupdate: -y hmac-sha256:NAME:SECRET; external-dns: --rfc2136-tsig-secret-alg=hmac-sha256; Posh-ACME: DDNSAlgorithm; Kea: algorithm)")
+)
+
+// isMD5 reports whether an algorithm is HMAC-MD5.
+func isMD5(algorithm record.Name) bool { return strings.EqualFold(algorithm.FirstLabel(), "hmac-md5") }
+
 // isFromSecondary reports whether a query is of the kind that only secondaries send. Where the
 // configuration has none, signatures are ignored and transfers refused.
 func (q *query) isFromSecondary(v *view) bool {
-	return (q.signature != 0 || q.transfer) && v.transfers != nil && q.rcode != dns.RcodeFormatError
+	return (q.signature != 0 || q.transfer) && (v.transfers != nil || v.clients != nil) && q.rcode != dns.RcodeFormatError
 }
 
 // answerSecondary is answer for a query of a secondary.
 func (r *responder) answerSecondary(v *view, q *query, message, buf []byte) []byte {
-	sig := v.transfers.verify(q, message, time.Now())
+	sig := v.verify(q, message, time.Now())
 	switch {
 	case sig.err != nil:
-		r.server.logRefusal(v, q, r.from, sig.err)
+		r.logRefusal(v, q, &sig, sig.err, false)
 		q.rcode = sig.rcode
 	case q.transfer:
-		t := r.beginTransfer(v, q, message, &sig)
+		t := r.beginTransfer(v, q, message, &sig, false)
 		if t != nil && uint16(q.typ) != dns.TypeAXFR {
 			return t.datagram(r, buf)
 		}
@@ -88,14 +120,14 @@ func (r *responder) answerSecondary(v *view, q *query, message, buf []byte) []by
 // answerSecondaryTCP is answerTCP for a query of a secondary. It returns the transfer that
 // the answer is, or nil and the answer.
 func (r *responder) answerSecondaryTCP(v *view, q *query, message []byte, allowed bool) (answer []byte, large bool, t *transfer) {
-	sig := v.transfers.verify(q, message, time.Now())
+	sig := v.verify(q, message, time.Now())
 	q.limit = dns.MaxMsgSize
 	switch {
 	case sig.err != nil:
-		r.server.logRefusal(v, q, r.from, sig.err)
+		r.logRefusal(v, q, &sig, sig.err, true)
 		q.rcode = sig.rcode
 	case q.transfer:
-		if t := r.beginTransfer(v, q, message, &sig); t != nil {
+		if t := r.beginTransfer(v, q, message, &sig, true); t != nil {
 			return nil, false, t
 		}
 	case q.rcode == dns.RcodeSuccess:
@@ -127,10 +159,14 @@ func (r *responder) writeSigned(q *query, message, buf []byte, signer *tsig.Sign
 
 // logRefusal logs that a secondary did not get what it asked for, and what to do. Anyone can
 // ask, over UDP in the name of others, so that there are few lines, and a stranger's are apart
-// from those of secondaries.
-func (s *Server) logRefusal(v *view, q *query, from netip.Addr, err error) {
-	from = plainAddress(from)
-	known := v.transfers.addresses[from]
+// from those of secondaries. Of clients, others keep account.
+func (r *responder) logRefusal(v *view, q *query, sig *signature, err error, tcp bool) {
+	s, from := r.server, plainAddress(r.from)
+	known := v.transfers != nil && v.transfers.addresses[from]
+	if !known && v.clients != nil && (sig.err != nil || sig.ofClient) {
+		v.clients.Refuse(from, tcp, err)
+		return
+	}
 	bound := &s.strangers
 	if known {
 		bound = &s.refusedSecondaries

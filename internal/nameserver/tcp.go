@@ -109,6 +109,7 @@ func (l *tcpListener) serveConn(c *connection) {
 	var query, buf []byte
 	x := &tcpQuery{connection: c}
 	defer x.end()
+	defer c.leaveUpdates()
 	for timeout := tcpRead; ; timeout = tcpIdle {
 		var err error
 		if query, err = l.read(c, reader, query, timeout); err != nil {
@@ -119,13 +120,33 @@ func (l *tcpListener) serveConn(c *connection) {
 			return
 		}
 		c.setBusy()
-		x.query = query
-		if buf, err = l.answer(c, server, x.next, buf); err != nil {
+		if isUpdate(query) && server.view.Load().clients != nil {
+			err = l.answerUpdate(c, server, query)
+		} else {
+			x.query = query
+			buf, err = l.answer(c, server, x.next, buf)
+			x.end()
+		}
+		if err != nil {
 			return
 		}
-		x.end()
+		if cap(query) > maxQuery {
+			query = nil // many connections must not keep what one large message took
+			c.leaveUpdates()
+		}
 		c.setIdle()
 	}
+}
+
+// answerUpdate answers an update, however long that takes.
+func (l *tcpListener) answerUpdate(c *connection, server *Server, update []byte) error {
+	answer := server.updateByTCP(update, c.address)
+	if len(answer) == 0 {
+		return errNoMessage
+	}
+	_ = c.SetWriteDeadline(time.Now().Add(tcpWrite))
+	_, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...))
+	return err
 }
 
 // tcpQuery is a query that came by a connection, and what its answer has come to. It is used
@@ -211,7 +232,7 @@ func (l *tcpListener) read(c *connection, reader *bufio.Reader, buf []byte, time
 	}
 	n := int(binary.BigEndian.Uint16(length[:]))
 	if n > maxQuery {
-		return nil, errors.New("a query that is too long")
+		return l.readLong(c, reader, n)
 	}
 	if cap(buf) < n {
 		buf = make([]byte, n)
@@ -223,6 +244,28 @@ func (l *tcpListener) read(c *connection, reader *bufio.Reader, buf []byte, time
 	}
 	_, err := io.ReadFull(reader, buf[:n])
 	return buf[:n], err
+}
+
+// readLong reads an update that is longer than a query may be. Who sends it is known only when it is
+// there, so few are read at a time.
+func (l *tcpListener) readLong(c *connection, reader *bufio.Reader, n int) ([]byte, error) {
+	if err := l.extend(c, tcpRead); err != nil {
+		return nil, err
+	}
+	server := l.socket.current.Load()
+	if head, err := reader.Peek(headerLen); err != nil || !isUpdate(head) || server.view.Load().clients == nil {
+		return nil, errors.New("a query that is too long")
+	}
+	if !server.updatePlaces.take(c) {
+		return nil, errNoMessage
+	}
+	c.updatePlaces = server.updatePlaces
+	if err := l.extend(c, tcpRead); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, n)
+	_, err := io.ReadFull(reader, buf)
+	return buf, err
 }
 
 // extend gives a client more time, unless serving has ended: what shutdown has set

@@ -1,10 +1,12 @@
 package nameserver
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/miekg/dns"
@@ -63,16 +65,9 @@ var errNoSerial = errors.New("the request for an IXFR has no SOA record in its a
 
 // beginTransfer returns the transfer that a query asks for. If it may not have it, the
 // query's RCODE says so.
-func (r *responder) beginTransfer(v *view, q *query, message []byte, sig *signature) *transfer {
+func (r *responder) beginTransfer(v *view, q *query, message []byte, sig *signature, tcp bool) *transfer {
 	z := v.zones[q.name]
-	err := v.transfers.allow(q.name, plainAddress(r.from), sig.key)
-	if err == nil && z == nil {
-		err = errNoSecondary // of a zone that is not served
-	}
-	var t *transfer
-	if err == nil {
-		t, err = newTransfer(z, q, message, sig.signer)
-	}
+	t, err := r.newTransferFor(v, q, message, sig, tcp)
 	if err == nil {
 		return t
 	}
@@ -84,8 +79,44 @@ func (r *responder) beginTransfer(v *view, q *query, message []byte, sig *signat
 			z.transferred.refused.Add(1)
 		}
 	}
-	r.server.logRefusal(v, q, r.from, err)
+	r.logRefusal(v, q, sig, err, tcp)
 	return nil
+}
+
+// newTransferFor returns the transfer to one who may have it, and otherwise why not.
+func (r *responder) newTransferFor(v *view, q *query, message []byte, sig *signature, tcp bool) (*transfer, error) {
+	z, to := v.zones[q.name], plainAddress(r.from)
+	if !sig.ofClient {
+		if err := v.transfers.allow(q.name, to, sig.key); err != nil {
+			return nil, err
+		}
+	} else if err := v.clients.Transfer(sig.key.Name, q.name, to); err != nil {
+		return nil, err
+	}
+	switch {
+	case z != nil:
+		return newTransfer(z, q, message, sig.signer)
+	case sig.ofClient && tcp && v.claimed[q.name] != nil:
+		return newListing(v, q, message, sig)
+	}
+	return nil, errNoSecondary // of a zone that is not served
+}
+
+// newListing returns the transfer of a zone that is hosted elsewhere, which is always whole: no one
+// knows what changes there.
+func newListing(v *view, q *query, message []byte, sig *signature) (*transfer, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), updateTimeout)
+	defer cancel()
+	name := record.Name(strings.Clone(string(q.name))) // the other is the responder's
+	records, err := v.clients.Records(ctx, sig.key.Name, name)
+	if err != nil {
+		return nil, err
+	}
+	z := &zone{name: name}
+	z.current.Store(snapshotOf(name, records))
+	whole := *q
+	whole.typ = record.Type(dns.TypeAXFR)
+	return newTransfer(z, &whole, message, sig.signer)
 }
 
 // newTransfer returns the answer to a request, whose bytes it keeps.

@@ -25,6 +25,10 @@ type packets interface {
 	// reply has the ith message answered when send is called.
 	reply(i int, answer []byte)
 	send()
+	// origin returns where an answer to the ith message goes that is made later.
+	origin(i int) datagram
+	// sendLater sends such an answer. It may be called by any goroutine.
+	sendLater(answer []byte, to datagram)
 }
 
 // udpListener is a UDP socket that is being served.
@@ -103,6 +107,13 @@ func (s *Socket) answerPackets(p packets) error {
 			message, from := p.message(i)
 			r.from = from
 			var answer []byte
+			if isUpdate(message) && v.clients != nil {
+				answer = r.updateByUDP(v, message, p.buffer(i), func() datagram { return p.origin(i) }, p.sendLater)
+				if answer != nil && server.limiter.charge(from, now, v.price) == answerIt {
+					p.reply(i, answer)
+				}
+				continue
+			}
 			switch server.limiter.charge(from, now, v.price) {
 			case answerIt:
 				answer = r.answer(v, message, p.buffer(i))

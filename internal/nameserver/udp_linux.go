@@ -3,9 +3,11 @@
 package nameserver
 
 import (
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"syscall"
 	"unsafe"
 )
@@ -17,6 +19,7 @@ const udpBatch = 32
 // they need is allocated once: a query costs nothing but its bytes.
 type batchPackets struct {
 	conn  syscall.RawConn
+	udp   *net.UDPConn
 	slots [udpBatch]slot
 	in    [udpBatch]mmsghdr
 	out   [udpBatch]mmsghdr
@@ -54,7 +57,7 @@ func newPackets(conn *net.UDPConn, wildcard bool) (packets, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &batchPackets{conn: raw, wildcard: wildcard}
+	p := &batchPackets{conn: raw, udp: conn, wildcard: wildcard}
 	p.tryReceive, p.trySend = p.recvmmsg, p.sendmmsg
 	for i := range p.slots {
 		s := &p.slots[i]
@@ -143,6 +146,24 @@ func (p *batchPackets) reply(i int, answer []byte) {
 		h.Control = from.Control
 		h.SetControllen(answerFrom(s.control[:from.Controllen]))
 	}
+}
+
+func (p *batchPackets) origin(i int) datagram {
+	s, from := &p.slots[i], &p.in[i].header
+	_, addr := p.message(i)
+	d := datagram{to: netip.AddrPortFrom(addr, binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&s.from.Port))[:]))}
+	if s.from.Family == syscall.AF_INET6 && s.from.Scope_id != 0 {
+		d.to = netip.AddrPortFrom(addr.WithZone(strconv.Itoa(int(s.from.Scope_id))), d.to.Port())
+	}
+	if p.wildcard {
+		d.control = append([]byte(nil), s.control[:answerFrom(s.control[:from.Controllen])]...)
+	}
+	return d
+}
+
+func (p *batchPackets) sendLater(answer []byte, to datagram) {
+	// A client that cannot be answered has gone; there is no one to tell.
+	_, _, _ = p.udp.WriteMsgUDPAddrPort(answer, to.control, to.to)
 }
 
 // send sends what was queued. What cannot be sent to its client is left out: there

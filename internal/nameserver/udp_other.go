@@ -59,6 +59,18 @@ func (p *singlePackets) send() {
 	_, _, _ = p.conn.WriteMsgUDPAddrPort(p.queued, control, p.from)
 }
 
+func (p *singlePackets) origin(int) datagram {
+	d := datagram{to: p.from}
+	if p.wildcard {
+		d.control = answerFrom(p.control[:p.nn])
+	}
+	return d
+}
+
+func (p *singlePackets) sendLater(answer []byte, to datagram) {
+	_, _, _ = p.conn.WriteMsgUDPAddrPort(answer, to.control, to.to)
+}
+
 // answerFrom makes of the control messages that came with a query those that have
 // its answer leave from the address that it came to.
 func answerFrom(control []byte) []byte {

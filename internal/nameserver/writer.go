@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/text"
 	"github.com/miekg/dns"
 )
 
@@ -78,6 +79,9 @@ func (w *writer) finish(message []byte, q *query, flags byte, rcode int) {
 			do = flagDO
 		}
 		w.buf = append(w.buf, 0, 0, byte(dns.TypeOPT), maxUDPSize>>8, maxUDPSize&0xff, byte(rcode>>4), 0, do, 0, 0, 0)
+		if q.reason != "" {
+			w.addReason(q.reason)
+		}
 		w.counts.additional++
 	}
 	questions := uint16(0)
@@ -91,6 +95,21 @@ func (w *writer) finish(message []byte, q *query, flags byte, rcode int) {
 	binary.BigEndian.PutUint16(m[6:], w.counts.answer)
 	binary.BigEndian.PutUint16(m[8:], w.counts.authority)
 	binary.BigEndian.PutUint16(m[10:], w.counts.additional)
+}
+
+// maxReason is how many bytes of the reason of an error go into its answer.
+const maxReason = 300
+
+// addReason adds the option that says why the answer is an error (RFC 8914) to the OPT record, with
+// which the message ends.
+func (w *writer) addReason(reason string) {
+	const other = 0 // the code for what no other code says
+	reason = text.Clip(reason, maxReason)
+	option := binary.BigEndian.AppendUint16(nil, dns.EDNS0EDE)
+	option = binary.BigEndian.AppendUint16(option, uint16(2+len(reason)))
+	option = append(binary.BigEndian.AppendUint16(option, other), reason...)
+	binary.BigEndian.PutUint16(w.buf[len(w.buf)-2:], uint16(len(option)))
+	w.buf = append(w.buf, option...)
 }
 
 // mark is how far a message was written.

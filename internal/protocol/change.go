@@ -105,9 +105,8 @@ func addMatch(c *hosting.Change, r *api.Record, owner record.Name) error {
 
 // named names records by owner and type, as the audit log does, without their data.
 func named(zone record.Name, records []api.Record) []string {
-	const most = 21 // of which the log shows all but one
-	names := make([]string, 0, min(len(records), most))
-	for _, r := range records[:min(len(records), most)] {
+	names := make([]string, 0, min(len(records), mostNamed))
+	for _, r := range records[:min(len(records), mostNamed)] {
 		name := r.Name
 		if owner, err := record.ParseOwner(r.Name, zone); err == nil {
 			name = owner.String()
@@ -116,10 +115,15 @@ func named(zone record.Name, records []api.Record) []string {
 		if t, err := record.ParseType(typ); err == nil {
 			typ = t.String()
 		}
-		names = append(names, text.Brief(name+" "+typ, text.MaxName))
+		names = append(names, nameOf(name, typ))
 	}
 	return names
 }
+
+// mostNamed is how many records are named, of which the log shows all but one.
+const mostNamed = 21
+
+func nameOf(name, typ string) string { return text.Brief(name+" "+typ, text.MaxName) }
 
 // Records is the answer to a change in a zone, to whose name the others are relative.
 func Records(zone record.Name, done hosting.Result) api.Records {

@@ -120,11 +120,16 @@ func checkASCII(rr dns.RR) error {
 	return nil
 }
 
-// fromRR puts a record of miekg/dns into canonical form, if it is one that can be written.
+// fromRR puts a record of a master file into canonical form, if it is one that can be written.
 func fromRR(rr dns.RR) (Record, error) {
 	if err := checkASCII(rr); err != nil {
 		return Record{}, err
 	}
+	return WrittenFromRR(rr)
+}
+
+// WrittenFromRR is [FromRR] for a record that is to be written.
+func WrittenFromRR(rr dns.RR) (Record, error) {
 	r, err := FromRR(rr)
 	if err != nil {
 		return Record{}, err
