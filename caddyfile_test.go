@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddy-dns/bestdns"
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/clienttest"
 )
 
 func TestUnmarshalCaddyfile(t *testing.T) {
@@ -285,10 +286,10 @@ func TestProvisionRefuses(t *testing.T) {
 // TestProvision runs a provider with placeholders: it works, logs the CNAMEs that
 // must exist, and its JSON keeps the placeholders.
 func TestProvision(t *testing.T) {
-	f := new(fakeService)
-	plain := startService(t, f)
+	f := new(clienttest.Service)
+	plain := f.Start(t)
 	secret := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(secret, []byte(f.token+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(secret, []byte(f.Token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("BESTDNS_TEST_ENDPOINT", "https://127.0.0.1:1 "+plain.Endpoint) // no one listens at the first
@@ -305,7 +306,7 @@ func TestProvision(t *testing.T) {
 		got, err := json.Marshal(p)
 		check(t, err, `{"api_token":"{file.`+secret+`}",`+fields+`}`, string(got))
 	})
-	if strings.Contains(logged, f.token) {
+	if strings.Contains(logged, f.Token) {
 		t.Errorf("the log holds the token: %s", logged)
 	}
 	one := logLine{Level: "info", Logger: "dns.providers.bestdns", Msg: "this CNAME record must exist where the domain is hosted, or the CA will not find the challenge",
@@ -367,20 +368,20 @@ func TestLagIsLogged(t *testing.T) {
 	for i := range 30 {
 		many = append(many, fmt.Sprintf("ns%d.example.net", i+3))
 	}
-	f := new(fakeService)
-	f.fault = func(w http.ResponseWriter, r *http.Request, c api.Change) bool {
+	f := new(clienttest.Service)
+	f.Fault = func(w http.ResponseWriter, r *http.Request, c api.Change) bool {
 		switch {
 		case r.Method == http.MethodPost:
-			answer(w, 404, api.NewProblem(api.ZoneNotFound, "this version does not wait"))
+			clienttest.Answer(w, 404, api.NewProblem(api.ZoneNotFound, "this version does not wait"))
 		case c.Set != nil:
-			answer(w, 200, api.Records{Records: c.Set, Wait: api.Wait{Pending: many}})
+			clienttest.Answer(w, 200, api.Records{Records: c.Set, Wait: api.Wait{Pending: many}})
 		default:
-			answer(w, 200, api.Records{Records: c.Append, Wait: api.Wait{Pending: many[:1], Silent: []string{"ns4.example.net 192.0.2.4"}}})
+			clienttest.Answer(w, 200, api.Records{Records: c.Append, Wait: api.Wait{Pending: many[:1], Silent: []string{"ns4.example.net 192.0.2.4"}}})
 		}
 		return true
 	}
-	plain := startService(t, f)
-	logged := loadLogged(t, `{"name":"bestdns","api_token":"`+f.token+`","endpoint":"`+plain.Endpoint+`","trusted_roots":["`+plain.TrustedRoots[0]+`"]}`,
+	plain := f.Start(t)
+	logged := loadLogged(t, `{"name":"bestdns","api_token":"`+f.Token+`","endpoint":"`+plain.Endpoint+`","trusted_roots":["`+plain.TrustedRoots[0]+`"]}`,
 		func(p *bestdns.Provider) {
 			for _, call := range []change{p.AppendRecords, p.AppendRecords, p.SetRecords} {
 				out, err := call(t.Context(), "example.org.", []libdns.Record{libdns.TXT{Name: "x", Text: "y"}})

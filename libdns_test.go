@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddy-dns/bestdns"
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/clienttest"
 )
 
 // valueOf is *p without go vet's complaint about the copy, which is the point.
@@ -35,17 +36,17 @@ const (
 // TestWithdraw: challenge records whose append ended in doubt are deleted again, and
 // only those.
 func TestWithdraw(t *testing.T) {
-	f := new(fakeService)
-	f.fault = func(w http.ResponseWriter, _ *http.Request, c api.Change) bool {
+	f := new(clienttest.Service)
+	f.Fault = func(w http.ResponseWriter, _ *http.Request, c api.Change) bool {
 		if c.Append == nil {
 			return false
 		}
-		f.change(c)
-		answer(w, 404, map[string]string{"as": "no service answers"})
+		f.Change(c)
+		clienttest.Answer(w, 404, map[string]string{"as": "no service answers"})
 		return true
 	}
-	f.records = []api.Record{{Name: "x", Type: "TXT", TTL: new(int64(60)), Data: new("a neighbour")}}
-	p := startService(t, f)
+	f.Change(api.Change{Append: []api.Record{{Name: "x", Type: "TXT", Data: new("a neighbour")}}})
+	p := f.Start(t)
 	_, err := p.AppendRecords(t.Context(), "example.org.", []libdns.Record{
 		libdns.TXT{Name: "x", Text: challengeOne},
 		libdns.RR{Name: "x", Type: "TXT", TTL: time.Hour, Data: challengeTwo},
@@ -63,10 +64,10 @@ func TestWithdraw(t *testing.T) {
 		{Name: "x", Type: "TXT", TTL: new(int64(60)), Data: new("v=spf1 -all")},
 		{Name: "c", Type: "CNAME", TTL: new(int64(60)), Data: new("x.")},
 	}
-	if diff := cmp.Diff(want, f.all()); diff != "" {
+	if diff := cmp.Diff(want, f.All()); diff != "" {
 		t.Errorf("records (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{appendRequest, deleteRequest}, f.requests()); diff != "" {
+	if diff := cmp.Diff([]string{appendRequest, deleteRequest}, f.Requests()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
 }
@@ -85,15 +86,15 @@ func TestNoWithdraw(t *testing.T) {
 		{"delete", func(p *bestdns.Provider) change { return p.DeleteRecords }, libdns.TXT{Name: "x", Text: challengeOne}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := &fakeService{fault: func(w http.ResponseWriter, _ *http.Request, _ api.Change) bool {
+			f := &clienttest.Service{Fault: func(w http.ResponseWriter, _ *http.Request, _ api.Change) bool {
 				w.WriteHeader(http.StatusNotFound)
 				return true
 			}}
-			p := startService(t, f)
+			p := f.Start(t)
 			if _, err := tt.call(p)(t.Context(), "example.org.", []libdns.Record{tt.rec}); err == nil {
 				t.Fatal("no error")
 			}
-			if reqs := f.requests(); len(reqs) != 1 {
+			if reqs := f.Requests(); len(reqs) != 1 {
 				t.Errorf("requests %v", reqs)
 			}
 		})
@@ -104,32 +105,32 @@ func TestNoWithdraw(t *testing.T) {
 // are deleted after it, even if the append arrives after the first delete.
 func TestWithdrawAfterReturn(t *testing.T) {
 	t.Parallel()
-	f := new(fakeService)
+	f := new(clienttest.Service)
 	deleted := make(chan int, 9)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	cancelled := make(chan time.Time, 1)
 	var late api.Change
-	f.fault = func(w http.ResponseWriter, r *http.Request, c api.Change) bool {
+	f.Fault = func(w http.ResponseWriter, r *http.Request, c api.Change) bool {
 		switch {
 		case c.Append != nil:
 			late = c
 			cancelled <- time.Now()
 			cancel()
 			<-r.Context().Done()
-		case len(f.requests()) == 2:
-			n := f.change(c)
-			answer(w, 200, api.Records{Records: n})
-			f.change(late)
+		case len(f.Requests()) == 2:
+			n := f.Change(c)
+			clienttest.Answer(w, 200, api.Records{Records: n})
+			f.Change(late)
 			deleted <- len(n)
 		default:
-			n := f.change(c)
-			answer(w, 200, api.Records{Records: n})
+			n := f.Change(c)
+			clienttest.Answer(w, 200, api.Records{Records: n})
 			deleted <- len(n)
 		}
 		return true
 	}
-	p := startService(t, f)
+	p := f.Start(t)
 	_, err := p.AppendRecords(ctx, "example.org.", []libdns.Record{libdns.TXT{Name: "x", Text: challengeOne}})
 	if took := sinceCancelled(t, cancelled); took > 100*time.Millisecond {
 		t.Errorf("returned %v after the cancellation", took)
@@ -148,7 +149,7 @@ func TestWithdrawAfterReturn(t *testing.T) {
 			t.Fatal("no delete within 5 s")
 		}
 	}
-	if left := f.all(); len(left) != 0 {
+	if left := f.All(); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }
@@ -172,7 +173,7 @@ func TestWithdrawIsBounded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	cancelled := make(chan time.Time, 1)
-	f := &fakeService{fault: func(w http.ResponseWriter, r *http.Request, c api.Change) bool {
+	f := &clienttest.Service{Fault: func(w http.ResponseWriter, r *http.Request, c api.Change) bool {
 		if c.Append != nil {
 			w.WriteHeader(http.StatusNotFound)
 			return true
@@ -182,7 +183,7 @@ func TestWithdrawIsBounded(t *testing.T) {
 		<-r.Context().Done()
 		return true
 	}}
-	p := startService(t, f)
+	p := f.Start(t)
 	_, err := p.AppendRecords(ctx, "example.org.", []libdns.Record{libdns.TXT{Name: "x", Text: challengeOne}})
 	if err == nil || !strings.Contains(err.Error(), "status 404") {
 		t.Errorf("error %v", err)
@@ -196,21 +197,21 @@ func TestWithdrawIsBounded(t *testing.T) {
 // deleted after it, and the rest is.
 func TestWithdrawSparesRepetition(t *testing.T) {
 	t.Parallel()
-	f := new(fakeService)
+	f := new(clienttest.Service)
 	deletes := make(chan []api.Record, 9)
-	f.fault = func(w http.ResponseWriter, _ *http.Request, c api.Change) bool {
+	f.Fault = func(w http.ResponseWriter, _ *http.Request, c api.Change) bool {
 		switch {
 		case c.Delete != nil:
-			answer(w, 200, api.Records{Records: f.change(c)})
+			clienttest.Answer(w, 200, api.Records{Records: f.Change(c)})
 			deletes <- c.Delete
-		case len(f.requests()) == 1:
+		case len(f.Requests()) == 1:
 			w.WriteHeader(http.StatusNotFound)
 		default:
 			return false
 		}
 		return true
 	}
-	p := startService(t, f)
+	p := f.Start(t)
 	recs := []libdns.Record{libdns.TXT{Name: "x", Text: challengeOne}, libdns.TXT{Name: "x", Text: challengeTwo}}
 	if _, err := p.AppendRecords(t.Context(), "example.org.", recs); err == nil {
 		t.Fatal("no error")
@@ -237,19 +238,19 @@ func TestWithdrawSparesRepetition(t *testing.T) {
 // record, until its context ends, and for no other.
 func TestWithdrawHoldsUpRepetition(t *testing.T) {
 	t.Parallel()
-	f := new(fakeService)
-	f.fault = func(w http.ResponseWriter, r *http.Request, c api.Change) bool {
+	f := new(clienttest.Service)
+	f.Fault = func(w http.ResponseWriter, r *http.Request, c api.Change) bool {
 		switch {
 		case c.Delete != nil:
 			<-r.Context().Done()
-		case len(f.requests()) == 1:
+		case len(f.Requests()) == 1:
 			w.WriteHeader(http.StatusNotFound)
 		default:
 			return false
 		}
 		return true
 	}
-	p := startService(t, f)
+	p := f.Start(t)
 	withTimeout := func(text string) error {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()

@@ -2,17 +2,13 @@ package bestdns_test
 
 import (
 	"context"
-	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +21,7 @@ import (
 
 	"github.com/caddy-dns/bestdns"
 	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/clienttest"
 )
 
 func ExampleProvider() {
@@ -80,123 +77,10 @@ func ExampleNewDNSProviderBestDNS() {
 	}
 }
 
-// fakeService keeps the records of one zone and answers the API's calls.
-type fakeService struct {
-	token string
-	// fault, if set, may answer in place of the service, and reports whether it did.
-	fault func(w http.ResponseWriter, r *http.Request, c api.Change) bool
-
-	mu      sync.Mutex
-	records []api.Record
-	seen    []string // what was asked, one for each request
-}
-
-// startService serves f, over TLS where roots asks for a file with the certificate.
-func startService(t testing.TB, f *fakeService) *bestdns.Provider {
-	t.Helper()
-	f.token = api.NewToken()
-	srv := httptest.NewUnstartedServer(f)
-	srv.EnableHTTP2 = true
-	srv.StartTLS()
-	t.Cleanup(srv.Close)
-	roots := filepath.Join(t.TempDir(), "roots.pem")
-	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
-	if err := os.WriteFile(roots, cert, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return &bestdns.Provider{Endpoint: srv.URL, APIToken: f.token, TrustedRoots: []string{roots}}
-}
-
-func (f *fakeService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	var c api.Change
-	if r.Method == http.MethodPatch {
-		dec := json.NewDecoder(r.Body)
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&c); err != nil {
-			answer(w, 400, api.NewProblem(api.BadRequest, err.Error()))
-			return
-		}
-	}
-	f.mu.Lock()
-	f.seen = append(f.seen, strings.TrimSpace(r.Method+" "+kindOf(c)+" "+r.URL.Path))
-	f.mu.Unlock()
-	switch {
-	case r.Header.Get("Authorization") != "Bearer "+f.token:
-		answer(w, 401, api.NewProblem(api.Unauthorized, "another token"))
-	case f.fault != nil && f.fault(w, r, c):
-	case r.URL.Path == "/v1/zones":
-		answer(w, 200, api.Zones{Zones: []api.Zone{{Name: "example.org."}}})
-	case r.Method == http.MethodPatch:
-		answer(w, 200, api.Records{Records: f.change(c), CNAMEs: []api.CNAME{{Name: "_acme-challenge.example.com.", Target: "example.com.acme.example.org."}}})
-	default:
-		answer(w, 200, api.Records{Records: f.all()})
-	}
-}
-
-func kindOf(c api.Change) string {
-	switch {
-	case c.Append != nil:
-		return "append"
-	case c.Set != nil:
-		return "set"
-	case c.Delete != nil:
-		return "delete"
-	}
-	return ""
-}
-
-func answer(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	if _, ok := v.(*api.Problem); ok {
-		w.Header().Set("Content-Type", api.ProblemContentType)
-	}
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(v)
-}
-
-func (f *fakeService) change(c api.Change) []api.Record {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	out := []api.Record{}
-	for _, d := range c.Delete {
-		f.records = slices.DeleteFunc(f.records, func(r api.Record) bool {
-			match := r.Name == d.Name && (d.Type == "" || r.Type == d.Type) &&
-				(d.Data == nil || *r.Data == *d.Data) && (d.TTL == nil || *r.TTL == *d.TTL)
-			if match {
-				out = append(out, r)
-			}
-			return match
-		})
-	}
-	for _, s := range c.Set {
-		f.records = slices.DeleteFunc(f.records, func(r api.Record) bool { return r.Name == s.Name && r.Type == s.Type })
-	}
-	for _, r := range append(c.Append, c.Set...) {
-		if r.TTL == nil {
-			r.TTL = new(int64(60))
-		}
-		f.records = append(f.records, r)
-		out = append(out, r)
-	}
-	return out
-}
-
-func (f *fakeService) all() []api.Record {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return append([]api.Record{}, f.records...)
-}
-
-func (f *fakeService) requests() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.seen)
-}
-
 // TestMethods makes the five calls, each with one request.
 func TestMethods(t *testing.T) {
-	f := new(fakeService)
-	p := startService(t, f)
+	f := new(clienttest.Service)
+	p := f.Start(t)
 	ctx := t.Context()
 	const zone = "example.org."
 
@@ -226,7 +110,7 @@ func TestMethods(t *testing.T) {
 	}, out)
 
 	// One that does not parse does no harm to the others.
-	f.change(api.Change{Append: []api.Record{{Name: "odd", Type: "A", Data: new("somewhere")}}})
+	f.Change(api.Change{Append: []api.Record{{Name: "odd", Type: "A", Data: new("somewhere")}}})
 	out, err = p.GetRecords(ctx, zone)
 	check(t, err, []libdns.Record{
 		libdns.TXT{Name: "x", TTL: 5 * time.Minute},
@@ -242,7 +126,7 @@ func TestMethods(t *testing.T) {
 		"PATCH delete /v1/zones/example.org./records",
 		"GET  /v1/zones/example.org./records",
 	}
-	if diff := cmp.Diff(want, f.requests()); diff != "" {
+	if diff := cmp.Diff(want, f.Requests()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
 }
@@ -258,14 +142,14 @@ func check(t *testing.T, err error, want, got any) {
 }
 
 func TestNothingToChange(t *testing.T) {
-	f := new(fakeService)
-	p := startService(t, f)
+	f := new(clienttest.Service)
+	p := f.Start(t)
 	for name, call := range changes(p) {
 		if out, err := call(t.Context(), "example.org.", nil); err != nil || len(out) != 0 {
 			t.Errorf("%s: %v, %v", name, out, err)
 		}
 	}
-	if reqs := f.requests(); len(reqs) != 0 {
+	if reqs := f.Requests(); len(reqs) != 0 {
 		t.Errorf("requests %v", reqs)
 	}
 }
@@ -277,13 +161,13 @@ func changes(p *bestdns.Provider) map[string]change {
 }
 
 func TestServiceError(t *testing.T) {
-	f := &fakeService{fault: func(w http.ResponseWriter, _ *http.Request, _ api.Change) bool {
+	f := &clienttest.Service{Fault: func(w http.ResponseWriter, _ *http.Request, _ api.Change) bool {
 		p := api.NewProblem(api.Forbidden, "the client web1 may not do this: it has certificates for web1.example.org")
 		p.RequestID, p.Unchanged = "r7", true
-		answer(w, p.Status, p)
+		clienttest.Answer(w, p.Status, p)
 		return true
 	}}
-	p := startService(t, f)
+	p := f.Start(t)
 	_, err := p.AppendRecords(t.Context(), "example.org.", []libdns.Record{libdns.TXT{Name: "www", Text: "x"}, libdns.TXT{Name: "y", Text: "x"}})
 	var e *bestdns.Error
 	if !errors.As(err, &e) {
@@ -301,26 +185,26 @@ func TestServiceError(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	// Nothing was appended, so nothing is to be deleted.
-	if diff := cmp.Diff([]string{"PATCH append /v1/zones/example.org./records"}, f.requests()); diff != "" {
+	if diff := cmp.Diff([]string{"PATCH append /v1/zones/example.org./records"}, f.Requests()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
 }
 
 // TestPrintsNoToken looks for the token wherever a program might print it.
 func TestPrintsNoToken(t *testing.T) {
-	f := new(fakeService)
-	p := startService(t, f)
+	f := new(clienttest.Service)
+	p := f.Start(t)
 	if _, err := p.ListZones(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	lego, err := bestdns.NewDNSProviderConfig(&bestdns.Config{Endpoint: p.Endpoint, APIToken: f.token, HTTPTimeout: time.Second})
+	lego, err := bestdns.NewDNSProviderConfig(&bestdns.Config{Endpoint: p.Endpoint, APIToken: f.Token, HTTPTimeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := bestdns.Config{APIToken: f.token}
-	_, noAnswer := (&bestdns.Provider{Endpoint: "http://127.0.0.1:1", APIToken: f.token}).ListZones(t.Context())
-	_, noURL := (&bestdns.Provider{Endpoint: f.token, APIToken: f.token}).ListZones(t.Context())
-	_, cut := (&bestdns.Provider{Endpoint: p.Endpoint, APIToken: f.token[:50]}).ListZones(t.Context())
+	config := bestdns.Config{APIToken: f.Token}
+	_, noAnswer := (&bestdns.Provider{Endpoint: "http://127.0.0.1:1", APIToken: f.Token}).ListZones(t.Context())
+	_, noURL := (&bestdns.Provider{Endpoint: f.Token, APIToken: f.Token}).ListZones(t.Context())
+	_, cut := (&bestdns.Provider{Endpoint: p.Endpoint, APIToken: f.Token[:50]}).ListZones(t.Context())
 	for name, v := range map[string]any{
 		"provider": p, "value": reflectCopy(p), "within a struct": struct{ P *bestdns.Provider }{p},
 		"lego provider": lego, "lego provider's value": *lego, "config": config, "pointer to a config": &config,
@@ -328,7 +212,7 @@ func TestPrintsNoToken(t *testing.T) {
 	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			out := fmt.Sprintf(verb, v)
-			if strings.Contains(out, f.token[8:50]) || strings.Contains(out, fmt.Sprintf("%x", f.token[8:50])) {
+			if strings.Contains(out, f.Token[8:50]) || strings.Contains(out, fmt.Sprintf("%x", f.Token[8:50])) {
 				t.Errorf("%s of %s holds the token: %s", verb, name, out)
 			}
 		}
@@ -383,8 +267,8 @@ func TestBadConfiguration(t *testing.T) {
 }
 
 func TestBadRecord(t *testing.T) {
-	f := new(fakeService)
-	p := startService(t, f)
+	f := new(clienttest.Service)
+	p := f.Start(t)
 	for name, call := range changes(p) {
 		_, err := call(t.Context(), "example.org.", []libdns.Record{libdns.TXT{Name: "x", TTL: -1, Text: "y"}})
 		var e *bestdns.Error
@@ -392,15 +276,15 @@ func TestBadRecord(t *testing.T) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
-	if reqs := f.requests(); len(reqs) != 0 {
+	if reqs := f.Requests(); len(reqs) != 0 {
 		t.Errorf("requests %v", reqs)
 	}
 }
 
 // TestConcurrentUse shares one provider from its first call on.
 func TestConcurrentUse(t *testing.T) {
-	f := new(fakeService)
-	p := startService(t, f)
+	f := new(clienttest.Service)
+	p := f.Start(t)
 	var wg sync.WaitGroup
 	for i := range 100 {
 		wg.Go(func() {
@@ -419,10 +303,10 @@ func TestConcurrentUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if left := f.all(); len(left) != 0 {
+	if left := f.All(); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	if n := len(f.requests()); n != 300 {
+	if n := len(f.Requests()); n != 300 {
 		t.Errorf("%d requests", n)
 	}
 }
