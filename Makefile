@@ -2,7 +2,7 @@
 # by "go run" in the versions given here.
 
 GO       ?= go
-MODULES  := . cmd/caddy e2e
+MODULES  := . lego5 cmd/caddy e2e
 FUZZTIME ?= 30s
 COUNT    ?= 1
 ATTACK   ?= 30s
@@ -31,6 +31,7 @@ test: test-unit test-newest test-e2e ## run all tests
 .PHONY: test-unit
 test-unit: ## run the unit tests
 	$(GO) test $(RACE) ./...
+	$(GO) test -C lego5 $(RACE) ./...
 	$(GO) test ./service/demo # whose tests are not for the race detector: they say why
 
 # The other packages do not import Caddy.

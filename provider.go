@@ -14,6 +14,8 @@
 //	provider, err := bestdns.NewDNSProvider() // BESTDNS_API_TOKEN, BESTDNS_ENDPOINT
 //	err = client.Challenge.SetDNS01Provider(provider)
 //
+// That is for lego v4. For v5, the module github.com/caddy-dns/bestdns/lego5 has the same.
+//
 // AppendRecords returns when the record is live, so no one needs to wait for its
 // propagation: that is what the timeout of -1 is for.
 //
