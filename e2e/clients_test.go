@@ -24,11 +24,16 @@ func TestCertmagicObtains(t *testing.T) {
 // One order for a domain and its wildcard puts two values at one name.
 func TestLegoObtainsBothInOneOrder(t *testing.T) {
 	t.Parallel()
-	w := harness.NewWorld(t)
-	harness.StartCaddy(t, harness.CaddyBinary, "service.caddyfile", w.Env(t))
-	chain := w.ObtainByLego(t, wildcard, web)
+	for version, binary := range map[string]string{"v4": harness.LegoBinary, "v5": harness.Lego5Binary} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			w := harness.NewWorld(t)
+			harness.StartCaddy(t, harness.CaddyBinary, "service.caddyfile", w.Env(t))
+			chain := w.ObtainByLego(t, binary, wildcard, web)
 
-	harness.AssertIssued(t, chain, w.Pebble, wildcard, web)
-	w.Recorder.AssertWrites(t, map[string]int{"_acme-challenge." + web + ".": 2})
-	w.AssertNoChallenge(t, harness.HostedZone, web)
+			harness.AssertIssued(t, chain, w.Pebble, wildcard, web)
+			w.Recorder.AssertWrites(t, map[string]int{"_acme-challenge." + web + ".": 2})
+			w.AssertNoChallenge(t, harness.HostedZone, web)
+		})
+	}
 }

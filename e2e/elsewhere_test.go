@@ -48,14 +48,16 @@ func TestDomainHostedElsewhere(t *testing.T) {
 		w.AssertNoChallenge(t, harness.HostedZone, harness.Elsewhere)
 	})
 
-	t.Run("lego", func(t *testing.T) {
-		t.Parallel()
-		w := harness.NewWorld(t)
-		harness.StartCaddy(t, harness.CaddyBinary, "service.caddyfile", w.Env(t))
-		chain := w.ObtainByLego(t, harness.Elsewhere, "*."+harness.Elsewhere)
-		harness.AssertIssued(t, chain, w.Pebble, harness.Elsewhere, "*."+harness.Elsewhere)
-		// lego follows the CNAME itself and names the same record by its target.
-		w.Recorder.AssertWrites(t, map[string]int{byTarget: 2})
-		w.AssertNoChallenge(t, harness.HostedZone, harness.Elsewhere)
-	})
+	for name, binary := range map[string]string{"lego": harness.LegoBinary, "lego v5": harness.Lego5Binary} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.NewWorld(t)
+			harness.StartCaddy(t, harness.CaddyBinary, "service.caddyfile", w.Env(t))
+			chain := w.ObtainByLego(t, binary, harness.Elsewhere, "*."+harness.Elsewhere)
+			harness.AssertIssued(t, chain, w.Pebble, harness.Elsewhere, "*."+harness.Elsewhere)
+			// lego follows the CNAME itself and names the same record by its target.
+			w.Recorder.AssertWrites(t, map[string]int{byTarget: 2})
+			w.AssertNoChallenge(t, harness.HostedZone, harness.Elsewhere)
+		})
+	}
 }

@@ -155,7 +155,7 @@ func TestExampleCloudflare(t *testing.T) {
 	service := harness.StartCaddy(t, harness.CaddyBinary, filepath.Join(dir, "Caddyfile"), w.Env(t), hosted.Env)
 	service.WaitCertificates("dns.example.com")
 	harness.AssertServed(t, service.HTTPS, "dns.example.com", w.Pebble, "dns.example.com")
-	harness.AssertIssued(t, w.ObtainByLego(t, "web1.example.com"), w.Pebble, "web1.example.com")
+	harness.AssertIssued(t, w.ObtainByLego(t, harness.LegoBinary, "web1.example.com"), w.Pebble, "web1.example.com")
 	if left := hosted.Records(); len(left) != 0 {
 		t.Errorf("records are left: %v", left)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"github.com/caddyserver/certmagic"
@@ -13,25 +14,13 @@ import (
 	"github.com/caddy-dns/bestdns"
 )
 
-// ObtainByLego runs lego with one order for the domains and returns the chain.
-func (w *World) ObtainByLego(t testing.TB, domains ...string) []byte {
+// ObtainByLego runs a program of lego's with one order for the domains and returns the chain.
+func (w *World) ObtainByLego(t testing.TB, binary string, domains ...string) []byte {
 	t.Helper()
-	w.Pebble.AnswerLate()
-	cmd := exec.Command(LegoBinary, domains...)
-	cmd.Env = append(os.Environ(),
-		"ACME_CA="+w.Pebble.Directory,
-		"LEGO_CA_CERTIFICATES="+w.Pebble.TLSRoot,
-		"RESOLVER="+w.Resolver.Addr,
-		"BESTDNS_API_TOKEN="+w.Token,
-		"BESTDNS_ENDPOINT="+w.Recorder.PlainURL,
-	)
-	var log bytes.Buffer
-	cmd.Stderr = &log
-	chain, err := cmd.Output()
+	chain, log, err := w.runLego(t, binary, nil, domains...)
 	if err != nil {
-		t.Fatalf("lego: %v\n%s", err, log.Bytes())
+		t.Fatalf("%s: %v\n%s", filepath.Base(binary), err, log)
 	}
-	AssertNoToken(t, "lego's log", log.String())
 	return chain
 }
 
@@ -101,8 +90,13 @@ func (w *World) Provider(endpoint string) *bestdns.Provider {
 // or in place of those that it needs, and returns the chain and what it logged.
 func (w *World) RunLego(t testing.TB, env Env, domains ...string) (chain []byte, log string, err error) {
 	t.Helper()
+	return w.runLego(t, LegoBinary, env, domains...)
+}
+
+func (w *World) runLego(t testing.TB, binary string, env Env, domains ...string) (chain []byte, log string, err error) {
+	t.Helper()
 	w.Pebble.AnswerLate()
-	cmd := exec.CommandContext(t.Context(), LegoBinary, domains...)
+	cmd := exec.CommandContext(t.Context(), binary, domains...)
 	cmd.Env = append(os.Environ(),
 		"ACME_CA="+w.Pebble.Directory,
 		"LEGO_CA_CERTIFICATES="+w.Pebble.TLSRoot,

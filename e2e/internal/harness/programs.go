@@ -17,8 +17,8 @@ var (
 	CaddyBinary string
 	// ClientBinary is a Caddy that needs to have the client only.
 	ClientBinary string
-	// LegoBinary is the program of the folder lego.
-	LegoBinary string
+	// LegoBinary and Lego5Binary are the programs of the folders lego and lego5.
+	LegoBinary, Lego5Binary string
 )
 
 // Variables that name binaries to use instead of those that the tests build: a Caddy
@@ -56,6 +56,9 @@ func runTests(m *testing.M) (int, error) {
 		ClientBinary = CaddyBinary
 	}
 	if LegoBinary, err = build(dir, "./lego"); err != nil {
+		return 0, err
+	}
+	if Lego5Binary, err = build(dir, "./lego5"); err != nil {
 		return 0, err
 	}
 	return m.Run(), nil
