@@ -25,24 +25,31 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("bestdns", httpcaddyfile.Before, "respond")
 }
 
-// parseHandler reads the handler directive, which serves the API and the page:
+// parseHandler reads the handler directive, which serves the API and the page, and the protocols
+// that it names:
 //
-//	bestdns [<matcher>]
+//	bestdns [<matcher>] {
+//		httpreq
+//		acme_dns
+//		dyndns2
+//	}
 func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	handler := new(Handler)
 	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
 }
 
-// UnmarshalCaddyfile reads the handler directive; it has no arguments.
+// UnmarshalCaddyfile reads the handler directive. It has no arguments, and in its block the protocols
+// that are served beside the API.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	if d.NextArg() {
 		return d.Errf("bestdns here serves the API and takes no arguments; zones and clients are in the global option bestdns")
 	}
-	if d.NextBlock(0) {
-		return d.Errf("bestdns here serves the API and has no block; zones and clients are in the global option bestdns")
-	}
-	return nil
+	return readBlock(d, "bestdns here serves the API, and %q is not a protocol that it can serve beside it; zones and clients are in the global option bestdns", []option{
+		{"httpreq", flag(&h.HTTPReq), false},
+		{"acme_dns", flag(&h.ACMEDNS), false},
+		{"dyndns2", flag(&h.DynDNS2), false},
+	})
 }
 
 // parseApp reads the global option:

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/internal/protocol"
@@ -31,7 +33,28 @@ func init() {
 //
 // The API is meant for HTTPS: a token that travels over plain HTTP is anyone's.
 // `GET /v1/openapi.yaml` is its definition.
+//
+// It can speak protocols of other services beside it, each with its own paths, so that
+// clients of those need no change. They are off by default.
 type Handler struct {
+	// Serve lego's httpreq protocol, which is that of acmeproxy too, at `/present` and
+	// `/cleanup`. The token is the password of Basic authentication, with any user name.
+	HTTPReq bool `json:"httpreq,omitempty"`
+
+	// Serve acme-dns' protocol at `/update`, `/register` and `/health`. A client of
+	// acme-dns sends the user name, password and subdomain of an account that a client
+	// with the right `register` has made or brought along; or of a client of the
+	// configuration any user name, the token as the password, and a domain as the subdomain.
+	// Accounts are registered at `/register` with the client's token in the header, or, for
+	// clients that know no credential for it, at `/r/TOKEN/register`: then
+	// `https://HOST/r/TOKEN` is the server that they are told. Requests of this protocol are left out
+	// of Caddy's access log, which would have the passwords; the log of changes has them.
+	ACMEDNS bool `json:"acme_dns,omitempty"`
+
+	// Serve the dyndns2 protocol at `/nic/update`, by which routers and ddclient set A and
+	// AAAA records. The token is the password of Basic authentication, with any user name.
+	DynDNS2 bool `json:"dyndns2,omitempty"`
+
 	app    *App
 	logger *zap.Logger
 }
@@ -62,8 +85,21 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 type route struct {
 	get, patch, post serve  // nil where there is no such method; patch and post leave the gate
 	zone             string // from the path, decoded
-	open             bool   // needs no token
+	open             bool   // needs no token, or asks for one itself
 	page             bool   // for people
+	// fail answers with an error; nil: as the API does. For the answer when the error is about
+	// this request, and for nothing else.
+	fail func(w http.ResponseWriter, e *hosting.Error)
+	// secret is set if the access log must not have the request.
+	secret bool
+}
+
+// shown returns the path of a request for messages, without the token that it may have.
+func (r route) shown(req *http.Request) string {
+	if r.secret {
+		return req.URL.Path[strings.LastIndexByte(req.URL.Path, '/'):]
+	}
+	return text.Brief(req.URL.Path, text.MaxName)
 }
 
 // serve answers one request. An error of hosting is answered as a problem.
@@ -79,9 +115,12 @@ type request struct {
 
 // ServeHTTP answers the requests of the API.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	route, known := findRoute(r.Method, r.URL.EscapedPath())
+	route, known := h.findRoute(r.Method, r.URL.EscapedPath())
 	if !known {
 		return next.ServeHTTP(w, r)
+	}
+	if route.secret {
+		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	}
 	// A server that is still draining the requests of an old configuration goes
 	// by the newest one: what a reload revokes is revoked at once.
@@ -100,7 +139,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		w = out
 	}
 	if err := h.serve(w, r, route, req); err != nil {
-		h.writeError(out, r, req, err)
+		h.writeError(out, r, route, req, err)
 	}
 	return nil
 }
@@ -128,15 +167,14 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req
 	}
 	if serve == nil {
 		w.Header().Set("Allow", route.allowed())
-		return hosting.Errorf(api.MethodNotAllowed, "%s is not a method of %s", r.Method, r.URL.Path)
+		return hosting.Errorf(api.MethodNotAllowed, "%s is not a method of %s", r.Method, route.shown(r))
 	}
 	if !route.open {
 		client, err := req.app.authenticate(r, req.who)
 		if err != nil {
 			return err
 		}
-		req.who.Client, req.gates = client, req.app.gates[client]
-		if err := req.gates.requests.enter(r.Context()); err != nil {
+		if err := req.enter(r.Context(), client); err != nil {
 			return err
 		}
 		if r.Method != http.MethodPatch && r.Method != http.MethodPost {
@@ -144,6 +182,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req
 		}
 	}
 	return serve(h, w, r, req)
+}
+
+// enter has a request be that of a client that was let in, in its turn. requests.leave ends that.
+func (r *request) enter(ctx context.Context, client *access.Client) error {
+	r.who.Client, r.gates = client, r.app.gates[client.Registrar()]
+	return r.gates.requests.enter(ctx)
 }
 
 // allowed lists the methods of a route, as the header Allow does.
@@ -158,6 +202,22 @@ func (r route) allowed() string {
 		}
 	}
 	return strings.Join(methods, ", ")
+}
+
+// findRoute returns the route of a path, of the API or of another protocol.
+func (h *Handler) findRoute(method, path string) (route, bool) {
+	if found, known := findRoute(method, path); known {
+		return found, true
+	}
+	for _, p := range []struct {
+		on   bool
+		find func(path string) (route, bool)
+	}{{h.HTTPReq, httpreqRoute}, {h.ACMEDNS, acmeDNSRoute}, {h.DynDNS2, dynDNSRoute}} {
+		if found, known := p.find(path); p.on && known {
+			return found, true
+		}
+	}
+	return route{}, false
 }
 
 // findRoute takes an escaped path apart, so that a zone may hold a slash (RFC 2317).
@@ -247,13 +307,21 @@ func (h *Handler) getToken(w http.ResponseWriter, _ *http.Request, req request) 
 }
 
 func (h *Handler) getHealth(w http.ResponseWriter, _ *http.Request, req request) error {
-	if err := req.app.health(); err != nil {
+	if err := req.app.healthProblem(); err != nil {
+		return err
+	}
+	writeJSON(w, api.Health{Status: "ok"})
+	return nil
+}
+
+// healthProblem is health as an error for a caller.
+func (a *App) healthProblem() error {
+	if err := a.health(); err != nil {
 		e := hosting.Errorf(api.Unavailable, "%w", err)
 		// Anyone may ask; what is wrong has its line where it was found.
 		e.RetryAfter, e.Quiet = time.Second, true
 		return e
 	}
-	writeJSON(w, api.Health{Status: "ok"})
 	return nil
 }
 

@@ -9,11 +9,11 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/fair"
 	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/internal/protocol"
 	"github.com/caddy-dns/bestdns/internal/record"
-	"github.com/caddy-dns/bestdns/internal/text"
 )
 
 // progressTimeout is how long a client may take to take the next few kilobytes of an
@@ -104,11 +104,15 @@ func writeJSON(w http.ResponseWriter, answer any) {
 }
 
 // writeError answers a request with an error.
-func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, req request, err error) {
+func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, route route, req request, err error) {
 	e := hosting.AsError(err, "")
 	if e.Status >= 500 && !e.Quiet && r.Method != http.MethodPatch { // changes have their audit line
-		h.logger.Error("request failed", zap.String("request_id", req.who.RequestID), zap.String("path", text.Brief(r.URL.Path, text.MaxName)),
+		h.logger.Error("request failed", zap.String("request_id", req.who.RequestID), zap.String("path", route.shown(r)),
 			zap.String("reason", e.Detail), hosting.CauseField(e.Cause))
+	}
+	if route.fail != nil && e.Kind() != api.MethodNotAllowed {
+		route.fail(w, e)
+		return
 	}
 	protocol.WriteProblem(w, e, req.who.RequestID)
 }

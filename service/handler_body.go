@@ -53,6 +53,18 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return text, nil
 }
 
+// maxSmall is how long a body may be that is read before it is known who sends it.
+const maxSmall = 4 << 10
+
+// readSmall reads such a body.
+func readSmall(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength > maxSmall {
+		return nil, hosting.Errorf(api.TooLarge, "the body is larger than %d bytes", maxSmall)
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxSmall)
+	return readBody(w, r)
+}
+
 // bodyDeadline ends the reading of a body when its time is over.
 type bodyDeadline struct {
 	connection http.ResponseController

@@ -14,10 +14,8 @@ import (
 
 // patchRecords makes a change, and answers when name servers serve it.
 func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req request) error {
-	if isEarlyData(r) {
-		defer req.gates.requests.leave()
-		err := hosting.Errorf(api.TooEarly, "early data can be replayed; send the change again on the finished connection")
-		req.app.hosting.Unread(req.who, req.zone, err)
+	if err := h.refuseEarly(r, req); err != nil {
+		req.gates.requests.leave()
 		return err
 	}
 	made, answer, err := h.change(w, r, &req)
@@ -37,6 +35,49 @@ func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req reque
 		h.logger.Debug("the client went away", zap.String("request_id", req.who.RequestID), hosting.CauseField(err))
 	}
 	return nil
+}
+
+// refuseEarly refuses a change in early data.
+func (h *Handler) refuseEarly(r *http.Request, req request) error {
+	if !isEarlyData(r) {
+		return nil
+	}
+	err := errEarly()
+	req.app.hosting.Unread(req.who, req.zone, err)
+	return err
+}
+
+func errEarly() error {
+	return hosting.Errorf(api.TooEarly, "early data can be replayed; send the change again on the finished connection")
+}
+
+// changeBy makes the change that another protocol reads out of a body, and returns when name servers
+// serve it.
+func (h *Handler) changeBy(w http.ResponseWriter, r *http.Request, req *request, read func(text []byte) (hosting.Change, error)) error {
+	made, err := func() (made hosting.Result, err error) {
+		defer req.gates.requests.leave() // what waits for name servers has bounds of its own
+		if err := h.refuseEarly(r, *req); err != nil {
+			return made, err
+		}
+		text, leave, err := readInTurn(w, r, req.gates)
+		if err != nil {
+			return made, err
+		}
+		defer leave()
+		change, err := read(text)
+		if err == nil {
+			err = h.renew(r, req)
+		}
+		if err != nil {
+			req.app.hosting.Unread(req.who, "", err)
+			return made, err
+		}
+		return req.app.hosting.Change(r.Context(), req.who, change)
+	}()
+	if err != nil {
+		return err
+	}
+	return req.app.hosting.Served(r.Context(), req.who, &made, hosting.ZoneWait)
 }
 
 // postWait waits until name servers serve a change that was made before.

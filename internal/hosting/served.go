@@ -143,6 +143,12 @@ func (s *Service) await(ctx context.Context, who Caller, made *Result, within ti
 	return nil
 }
 
+// MayChange reports whether a caller has the right to make a change.
+func (s *Service) MayChange(who Caller, c Change) bool {
+	_, err := s.Made(who, c)
+	return err == nil
+}
+
 // Made returns the result of a change that was made before, for [Service.Served] to wait for it.
 // It changes nothing. The caller must have the right to make it; the error, if any, is an
 // *[Error].

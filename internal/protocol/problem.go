@@ -20,6 +20,8 @@ func Problem(e *hosting.Error, requestID string) *api.Problem {
 	return &p
 }
 
+const basicChallenge = `Basic realm="bestdns", charset="UTF-8"`
+
 // WriteProblem answers a request with an error.
 func WriteProblem(w http.ResponseWriter, e *hosting.Error, requestID string) {
 	if e.RetryAfter > 0 {
@@ -27,7 +29,7 @@ func WriteProblem(w http.ResponseWriter, e *hosting.Error, requestID string) {
 	}
 	if e.Status == http.StatusUnauthorized {
 		w.Header().Add("WWW-Authenticate", `Bearer realm="bestdns"`)
-		w.Header().Add("WWW-Authenticate", `Basic realm="bestdns", charset="UTF-8"`)
+		w.Header().Add("WWW-Authenticate", basicChallenge)
 	}
 	w.Header().Set("Content-Type", api.ProblemContentType)
 	w.WriteHeader(e.Status)

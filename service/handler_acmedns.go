@@ -1,0 +1,175 @@
+package service
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/hosting"
+	"github.com/caddy-dns/bestdns/internal/protocol"
+	"github.com/caddy-dns/bestdns/internal/text"
+)
+
+// acmeDNSRoute returns the route of a path of acme-dns' protocol. A client that knows no credential for
+// registration has it in the server's path: /r/TOKEN/register, and then /r/TOKEN/update too.
+func acmeDNSRoute(path string) (found route, known bool) {
+	token := ""
+	if rest, ok := strings.CutPrefix(path, "/r/"); ok {
+		token, path, _ = strings.Cut(rest, "/")
+		path = "/" + path
+	}
+	found = route{open: true, fail: protocol.WriteACMEDNSError, secret: true}
+	switch path {
+	case "/update":
+		found.post = (*Handler).postUpdate
+	case "/register":
+		found.post = (*Handler).postRegister
+	case "/health":
+		found.get = (*Handler).getACMEDNSHealth
+		found.secret = token != ""
+	default:
+		return route{}, false
+	}
+	var err error
+	found.zone, err = url.PathUnescape(token) // which stands for the token here
+	return found, err == nil
+}
+
+// postUpdate has an account, or a client of the configuration, answer a challenge.
+func (h *Handler) postUpdate(w http.ResponseWriter, r *http.Request, req request) error {
+	if isEarlyData(r) { // of whom is not known yet, so that it has no line
+		return errEarly()
+	}
+	body, err := readSmall(w, r)
+	if err != nil {
+		return err
+	}
+	update, err := protocol.ReadACMEDNSUpdate(body)
+	if err != nil { // acme-dns finds out after the password, and says the same
+		activity.Deny(hosting.WrongToken)
+		return hosting.Errorf(api.Unauthorized, "the body is not an update in JSON: %s", err)
+	}
+	client, account, err := req.app.byAccount(r, req.who, update.Subdomain)
+	if err != nil {
+		h.logRefusal(req, err)
+		return err
+	}
+	if err := req.enter(r.Context(), client); err != nil {
+		return err
+	}
+	change, err := update.Client()
+	if account != nil {
+		change, err = update.Account(account)
+	}
+	if err != nil {
+		req.app.hosting.Unread(req.who, update.Subdomain, err)
+		req.gates.requests.leave()
+		return err
+	}
+	made, err := req.app.hosting.Change(r.Context(), req.who, change)
+	req.gates.requests.leave() // what waits for name servers has bounds of its own
+	if err == nil {
+		err = req.app.hosting.Served(r.Context(), req.who, &made, hosting.ZoneWait)
+	}
+	if err != nil {
+		return err
+	}
+	protocol.WriteACMEDNSUpdate(w, update)
+	return nil
+}
+
+// byAccount returns the client that a request of acme-dns comes from: an account, which is nil for a
+// client of the configuration, whose token is the password.
+func (a *App) byAccount(r *http.Request, who hosting.Caller, subdomain string) (*access.Client, *access.Account, error) {
+	address, _ := netip.ParseAddr(who.Address)
+	address = address.Unmap().WithZone("")
+	user, key := r.Header.Get("X-Api-User"), r.Header.Get("X-Api-Key")
+	clients := a.hosting.Clients()
+	var account *access.Account
+	client := clients.ByDigest(access.DigestOf(key))
+	if client == nil {
+		var err error
+		client, account, err = clients.ByAccount(r.Context(), user, key, subdomain)
+		switch {
+		case errors.Is(err, access.ErrTooManyPasswords):
+			activity.Deny(hosting.Throttled)
+			e := hosting.Errorf(api.TooManyRequests, "%w; a right one that is known is accepted all the while", err)
+			e.RetryAfter = wrongTokenInterval
+			return nil, nil, e
+		case err != nil:
+			return nil, nil, errGone()
+		case client == nil:
+			return nil, nil, wrongToken(key, address)
+		}
+	}
+	who.Client = client
+	return client, account, a.hosting.Accept(who, address)
+}
+
+// postRegister makes an account.
+func (h *Handler) postRegister(w http.ResponseWriter, r *http.Request, req request) error {
+	if isEarlyData(r) {
+		return errEarly()
+	}
+	client, err := req.app.registrar(r, req.who, req.zone)
+	if err != nil {
+		h.logRefusal(req, err)
+		return err
+	}
+	if err := req.enter(r.Context(), client); err != nil {
+		return err
+	}
+	defer req.gates.requests.leave()
+	body, err := readSmall(w, r)
+	if err != nil {
+		return err
+	}
+	networks, err := protocol.ReadACMEDNSRegistration(body)
+	if err != nil {
+		return err
+	}
+	account, err := client.Register(networks)
+	if err != nil {
+		return hosting.Errorf(api.Forbidden, "%w", err)
+	}
+	h.logger.Info("an account was registered", zap.String("client", text.Visible(client.Name())), zap.String("account", account.Label),
+		zap.String("remote_ip", req.who.Address), zap.String("request_id", req.who.RequestID))
+	protocol.WriteACMEDNSAccount(w, account)
+	return nil
+}
+
+// registrar returns the client that wants an account, by the token in the path, or as the API has it.
+func (a *App) registrar(r *http.Request, who hosting.Caller, token string) (*access.Client, error) {
+	if token == "" {
+		return a.authenticate(r, who)
+	}
+	address, _ := netip.ParseAddr(who.Address)
+	address = address.Unmap().WithZone("")
+	if who.Client = a.hosting.Clients().ByDigest(access.DigestOf(token)); who.Client == nil {
+		return nil, wrongToken(token, address)
+	}
+	return who.Client, a.hosting.Accept(who, address)
+}
+
+// getACMEDNSHealth answers as acme-dns does: with nothing.
+func (h *Handler) getACMEDNSHealth(_ http.ResponseWriter, _ *http.Request, req request) error {
+	return req.app.healthProblem()
+}
+
+// acmeDNSRefusals has lines about requests that Caddy's access log does not have.
+var acmeDNSRefusals lineLimit
+
+// logRefusal logs that a request was refused, in a bounded number of lines.
+func (h *Handler) logRefusal(req request, err error) {
+	if held, ok := acmeDNSRefusals.next(time.Now()); ok {
+		h.logger.Warn("a request of acme-dns' protocol was refused", zap.String("remote_ip", req.who.Address), zap.String("request_id", req.who.RequestID),
+			zap.String("reason", text.Brief(err.Error(), text.MaxDetail)), zap.Int("more_since_the_last_line", held))
+	}
+}
