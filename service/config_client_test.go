@@ -17,8 +17,12 @@ func TestClientRights(t *testing.T) {
 		t.Run(verb.String(), func(t *testing.T) {
 			option, want := verb.String(), fmt.Sprintf(`{"name":"c",%q:true}`, verb)
 			if verb.Arguments() != "" {
-				option += " under a.example.org"
-				want = fmt.Sprintf(`{"name":"c",%q:["under a.example.org"]}`, verb)
+				argument := "under a.example.org"
+				if verb == access.Persist {
+					argument = "a.example.org"
+				}
+				option += " " + argument
+				want = fmt.Sprintf(`{"name":"c",%q:[%q]}`, verb, argument)
 			}
 			var client Client
 			d := caddyfile.NewTestDispenser("client c {\n" + option + "\n}")

@@ -110,7 +110,19 @@ func TestBadConfig(t *testing.T) {
 		{"right without a name", "client a {\nread\n}\n" + zone, []string{"Caddyfile:12", "argument"}},
 		{"watch with a name", "client a {\nwatch example.test\n}\n" + zone, []string{"Caddyfile:12", "argument"}},
 		{"watch twice", "client a {\nwatch\nwatch\n}\n" + zone, []string{"Caddyfile:13", "watch is given twice"}},
-		{"unknown option of a client", "client a {\nwrite example.test\n}\n" + zone, []string{"Caddyfile:12", "certificates, allow, read, watch, client_ip"}},
+		{"unknown option of a client", "client a {\nwrite example.test\n}\n" + zone, []string{"Caddyfile:12", "tsig, certificates, allow, read, watch, register, persist, account_secret"}},
+		{"register without a secret", "client a {\ntoken " + hash + "\nregister under example.test\n}\n" + zone, []string{`client "a"`, "needs account_secret"}},
+		{"register with a short secret", "client a {\ntoken " + hash + "\nregister under example.test\naccount_secret fifteen.bytes..\n}\n" + zone, []string{`client "a"`, "has 15 bytes, and is to have 16"}},
+		{"register where no zone is", "client a {\ntoken " + hash + "\nregister under example.org\naccount_secret 0123456789abcdef\n}\n" + zone, []string{`client "a"`, `no zone of this service holds "example.org."`}},
+		{"register two names", "client a {\ntoken " + hash + "\nregister under example.test\nregister under a.example.test\naccount_secret 0123456789abcdef\n}\n" + zone, []string{`client "a"`, "one is the most"}},
+		{"register a name itself", "client a {\ntoken " + hash + "\nregister example.test\n}\n" + zone, []string{`client "a"`, "register under NAME"}},
+		{"accounts without register", "client a {\ntoken " + hash + "\nrevoked x\n}\n" + zone, []string{`client "a"`, "register under NAME"}},
+		{"accounts that are not there", "client a {\nregister under example.test\naccounts /nowhere.json\n}\n" + zone, []string{`client "a"`, "/nowhere.json"}},
+		{"persist with a type", "client a {\ntoken " + hash + "\npersist example.test TXT\n}\n" + zone, []string{`client "a"`, "persist takes no types"}},
+		{"key with MD5", "client a {\ntsig a hmac-md5 c2VjcmV0IG9mIG1hbnkgYnl0ZXM=\n}\n" + zone, []string{`client "a"`, "tsig 1", "hmac-md5 is broken"}},
+		{"key without a secret", "client a {\ntsig a hmac-sha256\n}\n" + zone, []string{"Caddyfile:12", "3 arguments and not 2"}},
+		{"key of two clients", "client a {\ntsig k hmac-sha256 c2VjcmV0IG9mIG1hbnkgYnl0ZXM=\n}\nclient b {\ntsig k hmac-sha512 c2VjcmV0IG9mIG1hbnkgYnl0ZXM=\n}\n" + zone, []string{`client "b"`, `client "a" has the TSIG key k. too`}},
+		{"key of a secondary", "client a {\ntsig k hmac-sha256 c2VjcmV0IG9mIG1hbnkgYnl0ZXM=\n}\nzone example.test {\nns ns1.example.test 127.0.0.1\ntransfer 192.0.2.1 {\nkey k hmac-sha256 c2VjcmV0IG9mIG1hbnkgYnl0ZXM=\n}\n}\n", []string{`client "a" and a transfer of zone "example.test"`, "give each its own"}},
 		{"bad network", zone + "client a {\ntoken " + hash + "\nclient_ip 10.0.0.0/33\n}", []string{"client_ip", "10.0.0.0/33"}},
 		{"address with a zone", zone + "client a {\ntoken " + hash + "\nclient_ip fe80::1%eth0\n}", []string{"client_ip", `"fe80::1%eth0" has a zone`, "write fe80::1"}},
 		{"network with a zone", zone + "client a {\ntoken " + hash + "\nclient_ip fe80::%eth0/64\n}", []string{"client_ip", `"fe80::%eth0/64" has a zone`, "write fe80::/64"}},
@@ -188,9 +200,9 @@ func TestHandlerWithoutApp(t *testing.T) {
 }
 
 func TestHandlerTakesNoArguments(t *testing.T) {
-	for _, directive := range []string{"bestdns {\nzone x\n}", "bestdns extra"} {
+	for _, directive := range []string{"bestdns {\nzone x\n}", "bestdns extra", "bestdns {\nhttpreq on\n}", "bestdns {\nacme_dns\nacme_dns\n}"} {
 		_, err := adapt("http://localhost {\n" + directive + "\n}\n")
-		if err == nil || !strings.Contains(err.Error(), "Caddyfile:2") && !strings.Contains(err.Error(), "Caddyfile:3") {
+		if err == nil || !strings.Contains(err.Error(), "Caddyfile:2") && !strings.Contains(err.Error(), "Caddyfile:3") && !strings.Contains(err.Error(), "Caddyfile:4") {
 			t.Errorf("%s: %v", directive, err)
 		}
 	}
