@@ -34,6 +34,7 @@ type Service struct {
 	Binary    string
 	Wrapper   []string // goes before the command
 	Caddyfile string   // of testdata
+	Env       []string // beside what every Caddyfile has
 	Client    *http.Client
 	Cmd       *exec.Cmd
 	Log       *Log
@@ -122,6 +123,7 @@ func (s *Service) Launch() {
 		"HTTPS_PORT=" + Port(s.T, FreeAddr(s.T)),
 		"TOKEN_DIGEST=" + Digest(s.Token),
 	}
+	s.Cmd.Env = append(s.Cmd.Env, s.Env...)
 	s.Cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s.Log = NewLog()
 	s.Logs = append(s.Logs, s.Log)
