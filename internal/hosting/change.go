@@ -274,7 +274,7 @@ func authorize(client *access.Client, zone *Zone, change record.Change) error {
 			return forbidden(client, op, r.Type, r.Name, zone.Apex, client.WhyNotWrite(zone.Apex, op, *r))
 		}
 		if challenge {
-			r.Expires = time.Now().Add(zone.ChallengeLifetime).Unix()
+			r.Expires = time.Now().Add(zone.lifetimeFor(client)).Unix()
 			if change.Op == record.Update { // whose clients have to give a TTL, and mean nothing by it
 				r.TTL = zone.defaultTTL(*r)
 			}

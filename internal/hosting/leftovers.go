@@ -171,7 +171,7 @@ func (l *leftovers) note(ctx context.Context, zone *Zone, client string, change 
 		}
 		w := written{
 			zone: zone.Apex, name: r.Name, text: record.JoinStrings(r.Data), ttl: r.TTL,
-			client: client, at: now, expires: now.Add(zone.ChallengeLifetime),
+			client: client, at: now, expires: time.Unix(r.Expires, 0).UTC(),
 		}
 		isFresh := false
 		if r.Expires == 0 {

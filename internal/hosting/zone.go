@@ -8,6 +8,7 @@ import (
 
 	"github.com/libdns/libdns"
 
+	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/nsquery"
@@ -102,6 +103,18 @@ func (z *Zone) answers(name record.Name) bool {
 // isAccount reports whether a name is one that an account can have.
 func (z *Zone) isAccount(name record.Name) bool {
 	return len(z.accounts) > 0 && slices.Contains(z.accounts, name.Parent())
+}
+
+// accountLifetime is how long the answer of an account stays at most. Its client never deletes it, and one
+// account may answer for all names of a certificate, of which each run adds as many values.
+const accountLifetime = time.Hour
+
+// lifetimeFor returns how long a challenge record of a client stays.
+func (z *Zone) lifetimeFor(client *access.Client) time.Duration {
+	if client.IsAccount() {
+		return min(z.ChallengeLifetime, accountLifetime)
+	}
+	return z.ChallengeLifetime
 }
 
 // defaultTTL returns the TTL in seconds of a record that is appended or set without one.
