@@ -97,11 +97,11 @@ func TestActivity(t *testing.T) {
 			{Client: "far"},
 		},
 		Changes: []*hosting.ChangeSeen{
-			{RequestID: nowhere.header.Get("X-Request-Id"), Client: "web1", Address: "127.0.0.1", Zone: "nowhere.test.", Op: "set",
+			{RequestID: nowhere.header.Get("X-Request-Id"), Client: "web1", Address: "127.0.0.1", Protocol: "api", Zone: "nowhere.test.", Op: "set",
 				Records: []string{strings.Repeat("x", 1200) + "…"}, Outcome: "refused", Reason: nowhere.problem.Detail},
-			{RequestID: refused.header.Get("X-Request-Id"), Client: "web1", Address: "127.0.0.1", Zone: "example.test.", Op: "delete",
+			{RequestID: refused.header.Get("X-Request-Id"), Client: "web1", Address: "127.0.0.1", Protocol: "api", Zone: "example.test.", Op: "delete",
 				Records: []string{"www.example.test. "}, Outcome: "refused", Reason: refused.problem.Detail},
-			{RequestID: done.header.Get("X-Request-Id"), Client: "ops", Address: "127.0.0.1", Zone: "example.test.", Op: "append",
+			{RequestID: done.header.Get("X-Request-Id"), Client: "ops", Address: "127.0.0.1", Protocol: "api", Zone: "example.test.", Op: "append",
 				Records: []string{"www.example.test. A", "www.example.test. TXT"}, Outcome: "changed", Serial: s.serial(t)},
 		},
 	}

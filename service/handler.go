@@ -92,6 +92,8 @@ type route struct {
 	fail func(w http.ResponseWriter, e *hosting.Error)
 	// secret is set if the access log must not have the request.
 	secret bool
+	// protocol is what the log calls it.
+	protocol string
 }
 
 // shown returns the path of a request for messages, without the token that it may have.
@@ -125,7 +127,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	// A server that is still draining the requests of an old configuration goes
 	// by the newest one: what a reload revokes is revoked at once.
 	req := request{app: liveApps.newest(h.app), zone: route.zone}
-	req.who = hosting.Caller{Address: clientAddress(r), RequestID: requestID(r)}
+	req.who = hosting.Caller{Address: clientAddress(r), RequestID: requestID(r), Protocol: route.protocol}
 	w.Header().Set("X-Request-Id", req.who.RequestID)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff") // values are any text, HTML too
@@ -207,13 +209,16 @@ func (r route) allowed() string {
 // findRoute returns the route of a path, of the API or of another protocol.
 func (h *Handler) findRoute(method, path string) (route, bool) {
 	if found, known := findRoute(method, path); known {
+		found.protocol = "api"
 		return found, true
 	}
 	for _, p := range []struct {
 		on   bool
+		name string
 		find func(path string) (route, bool)
-	}{{h.HTTPReq, httpreqRoute}, {h.ACMEDNS, acmeDNSRoute}, {h.DynDNS2, dynDNSRoute}} {
+	}{{h.HTTPReq, "httpreq", httpreqRoute}, {h.ACMEDNS, "acme-dns", acmeDNSRoute}, {h.DynDNS2, "dyndns2", dynDNSRoute}} {
 		if found, known := p.find(path); p.on && known {
+			found.protocol = p.name
 			return found, true
 		}
 	}

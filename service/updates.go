@@ -43,7 +43,7 @@ func (c dnsClients) Key(name record.Name) (tsig.Key, bool) {
 // caller lets a client in that has signed a message.
 func (c dnsClients) caller(key record.Name, from netip.Addr) (hosting.Caller, error) {
 	client, _ := c.app.hosting.Clients().ByKey(key)
-	who := hosting.Caller{Client: client, Address: from.String(), RequestID: uuid.NewString()}
+	who := hosting.Caller{Client: client, Address: from.String(), RequestID: uuid.NewString(), Protocol: "rfc2136"}
 	if client == nil {
 		return who, fmt.Errorf("no client has the key %q", key)
 	}

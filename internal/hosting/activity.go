@@ -102,6 +102,8 @@ type ChangeSeen struct {
 	RequestID string    `json:"request_id"`
 	Client    string    `json:"client"`
 	Address   string    `json:"remote_ip,omitempty"`
+	// Protocol is how it came: "api", "httpreq", "acme-dns", "dyndns2" or "rfc2136"; empty in process.
+	Protocol string `json:"protocol,omitempty"`
 	// Zone is the hosted zone that it was for, or the one that was asked for if there is none.
 	Zone string `json:"zone"`
 	Op   string `json:"op"`

@@ -23,15 +23,17 @@ func (s *Service) Unread(who Caller, zone string, err error) {
 func (s *Service) note(who Caller, zone *Zone, c ChangeSeen, took time.Duration, failure *Error) {
 	verdict := verdictOf(failure)
 	c.Time, c.RequestID, c.Client, c.Address, c.Outcome = time.Now(), who.RequestID, who.name(), who.Address, verdict.String()
+	c.Protocol = who.Protocol
 	if failure != nil {
 		c.Reason = failure.Detail
 	}
 	s.config.Activity.change(zone, c, verdict, took)
-	const most = 11 // fields of a line
+	const most = 12 // fields of a line
 	fields := append(make([]zap.Field, 0, most),
 		zap.String("request_id", c.RequestID),
 		zap.String("client", text.Visible(c.Client)),
 		zap.String("remote_ip", c.Address),
+		zap.String("protocol", c.Protocol),
 		zap.String("zone", c.Zone),
 		zap.String("op", c.Op),
 		zap.Strings("records", c.Records),

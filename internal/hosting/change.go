@@ -27,6 +27,8 @@ type Caller struct {
 	RequestID string
 	// Name is what the log calls a caller that is not a client.
 	Name string
+	// Protocol is how it called, for the log; empty in process.
+	Protocol string
 }
 
 func (c Caller) name() string {
