@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"testing"
 
 	"golang.org/x/net/http2"
@@ -35,7 +36,7 @@ func (s *service) newLoader(client, zone string) (loader, error) {
 	if api.Scheme == "https" {
 		return newHTTP2Loader(api.Host, path, token)
 	}
-	return newHTTP1Loader(api.Host, path, token)
+	return newHTTP1Loader(api.Host, "PATCH "+path, "Authorization: "+token)
 }
 
 // connect returns a client that has made a change already, so that handshakes are not
@@ -71,7 +72,8 @@ type http1Loader struct {
 	out  []byte
 }
 
-func newHTTP1Loader(host, path, token string) (*http1Loader, error) {
+// newHTTP1Loader connects to a host. All requests have one method with its path, and the headers.
+func newHTTP1Loader(host, request string, headers ...string) (*http1Loader, error) {
 	conn, err := net.Dial("tcp", host)
 	if err != nil {
 		return nil, err
@@ -79,7 +81,7 @@ func newHTTP1Loader(host, path, token string) (*http1Loader, error) {
 	return &http1Loader{
 		Conn: conn,
 		in:   bufio.NewReader(conn),
-		head: fmt.Appendf(nil, "PATCH %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nAuthorization: %s\r\nContent-Type: application/json\r\nContent-Length: ", path, host, token),
+		head: fmt.Appendf(nil, "%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\n%s\r\nContent-Type: application/json\r\nContent-Length: ", request, host, strings.Join(headers, "\r\n")),
 	}, nil
 }
 

@@ -36,7 +36,7 @@ func protocols(t *testing.T, more string) *service {
 func (s *service) accessLog() string { return filepath.Join(s.dir, "access.log") }
 
 // send makes a request with some headers, given as "Name: value".
-func (s *service) send(t *testing.T, method, path, body string, headers ...string) answer {
+func (s *service) send(t testing.TB, method, path, body string, headers ...string) answer {
 	t.Helper()
 	request, err := http.NewRequest(method, s.api+path, strings.NewReader(body))
 	if err != nil {
@@ -125,7 +125,7 @@ type account struct {
 	Allowfrom                                 []string
 }
 
-func (s *service) register(t *testing.T, prefix, body string) (a account) {
+func (s *service) register(t testing.TB, prefix, body string) (a account) {
 	t.Helper()
 	got := s.send(t, http.MethodPost, prefix+"/r/"+s.token["devices"]+"/register", body)
 	if got.status != http.StatusCreated {

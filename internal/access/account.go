@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/google/uuid"
 
@@ -107,10 +108,14 @@ func (c *Client) ZoneOf(name record.Name) record.Name {
 
 // derive returns what follows from a key and some texts. Each text ends where it says.
 func derive(key []byte, texts ...string) []byte {
-	mac := hmac.New(sha256.New, key)
+	const usual = 256
+	message := make([]byte, 0, usual)
 	for _, text := range texts {
-		fmt.Fprintf(mac, "%d:%s", len(text), text)
+		message = append(strconv.AppendInt(message, int64(len(text)), 10), ':')
+		message = append(message, text...)
 	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write(message)
 	return mac.Sum(nil)
 }
 
