@@ -60,6 +60,12 @@ const mostQuestions = 512
 
 // prepare makes a job of a change.
 func (z *Zone) prepare(client string, change record.Change, deadline time.Time) (*job, error) {
+	switch { // what does one thing only can share a message, and is mended
+	case change.OnlyAppends():
+		change.Op = record.Append
+	case change.OnlyDeletes():
+		change.Op = record.Delete
+	}
 	j := newJob(client, deadline)
 	j.op, j.matches = change.Op, change.Matches
 	for _, r := range change.Records {
