@@ -86,7 +86,7 @@ func newAccounts(c *Client, config Accounts) (*accounts, error) {
 	}
 	for i := range config.Imported {
 		account := config.Imported[i]
-		if err := account.check(under); err != nil {
+		if err := account.Check(under); err != nil {
 			return nil, fmt.Errorf("account %q: %w", account.Username, err)
 		}
 		if a.imported[account.Username] != nil {

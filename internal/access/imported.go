@@ -36,7 +36,8 @@ type ImportedAccount struct {
 // has 10, which takes some 50 ms.
 const mostCost = 12
 
-func (a *ImportedAccount) check(under record.Name) error {
+// Check returns why the account cannot be accepted below a name, nil if it can.
+func (a *ImportedAccount) Check(under record.Name) error {
 	if a.Username == "" || a.Label == "" {
 		return errors.New("it has no user name or no subdomain")
 	}
