@@ -1,16 +1,19 @@
 package service
 
 import (
-	"encoding/json"
+	"bytes"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/go-json-experiment/json"
 
 	"github.com/caddy-dns/bestdns/internal/access"
 )
 
-// accountsFile is a file of accounts as import-acme-dns writes it.
+// accountsFile is a file of accounts. The command import-acme-dns writes it, and the configuration
+// reads it.
 type accountsFile struct {
 	Accounts []fileAccount `json:"accounts"`
 }
@@ -25,6 +28,34 @@ type fileAccount struct {
 
 // mostAccountsFile is how long such a file may be in bytes: 200 are an account's.
 const mostAccountsFile = 64 << 20
+
+// writeAccountsFile writes accounts as [readAccountsFile] reads them, each in a line of its own.
+func writeAccountsFile(out io.Writer, accounts []access.ImportedAccount) error {
+	const before, after = `{"accounts": [`, "\n]}\n"
+	var file bytes.Buffer
+	file.WriteString(before)
+	for i, a := range accounts {
+		account := fileAccount{Username: a.Username, Password: a.Hash, Subdomain: a.Label}
+		for _, network := range a.Networks {
+			account.AllowFrom = append(account.AllowFrom, network.String())
+		}
+		text, err := json.Marshal(account)
+		if err != nil {
+			return fmt.Errorf("account %q: %w", a.Username, err)
+		}
+		if i > 0 {
+			file.WriteByte(',')
+		}
+		file.WriteByte('\n')
+		file.Write(text)
+		if file.Len()+len(after) > mostAccountsFile {
+			return fmt.Errorf("a file of %d accounts has more than %d bytes, which are the most: make a dump for each part of the accounts, and a file of each", len(accounts), mostAccountsFile)
+		}
+	}
+	file.WriteString(after)
+	_, err := out.Write(file.Bytes())
+	return err
+}
 
 // readAccounts reads what the configuration says of the client's accounts.
 func (c *Client) readAccounts() (config access.Accounts, err error) {
@@ -59,7 +90,8 @@ func readAccountsFile(name string) ([]access.ImportedAccount, error) {
 		return nil, err
 	}
 	var file accountsFile
-	if err := json.Unmarshal(text, &file); err != nil {
+	// A member that is misspelled would leave an account without its networks.
+	if err := json.Unmarshal(text, &file, json.RejectUnknownMembers(true)); err != nil {
 		return nil, fmt.Errorf("%s is not as \"caddy bestdns import-acme-dns\" writes it: %w", name, err)
 	}
 	accounts := make([]access.ImportedAccount, len(file.Accounts))
