@@ -49,7 +49,7 @@ CNAME records are needed.`,
 			if err := makeToken(cmd.OutOrStdout(), options); err != nil {
 				return err
 			}
-			warnOfReaders(cmd.ErrOrStderr(), cmd.OutOrStdout())
+			warnOfReaders(cmd.ErrOrStderr(), cmd.OutOrStdout(), "the token is")
 			return nil
 		},
 	}
@@ -74,9 +74,9 @@ CNAME records are needed.`,
 	return cmd
 }
 
-// warnOfReaders warns if the token has been written to a file that others can read. The
+// warnOfReaders warns if something secret has been written to a file that others can read. The
 // shell creates it with the permissions that the umask leaves.
-func warnOfReaders(warnings, out io.Writer) {
+func warnOfReaders(warnings, out io.Writer, secretIs string) {
 	file, ok := out.(*os.File)
 	if !ok || runtime.GOOS == "windows" { // where these bits mean nothing
 		return
@@ -85,8 +85,8 @@ func warnOfReaders(warnings, out io.Writer) {
 	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o077 == 0 {
 		return
 	}
-	fmt.Fprintf(warnings, "Warning: the token is in a file that other users of this machine can read (mode %04o). To keep them out:\n\n\tchmod 600 %s\n",
-		info.Mode().Perm(), shellQuote(pathOf(file)))
+	fmt.Fprintf(warnings, "Warning: %s in a file that other users of this machine can read (mode %04o). To keep them out:\n\n\tchmod 600 %s\n",
+		secretIs, info.Mode().Perm(), shellQuote(pathOf(file)))
 }
 
 // pathOf returns the path of an open file, if the system has it.
@@ -193,6 +193,9 @@ func (c Client) caddyfile() string {
 	}
 	for _, network := range c.ClientIP {
 		line("client_ip", network)
+	}
+	for _, file := range c.Accounts {
+		line("accounts", quote(file))
 	}
 	if c.Expires != "" {
 		line("expires", c.Expires)

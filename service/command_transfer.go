@@ -153,8 +153,7 @@ store while Caddy is stopped. FILE must not exist yet.`,
 	return cmd
 }
 
-// saveBackup puts the file in its place only when it is whole.
-func saveBackup(admin *adminFlags, name string) (err error) {
+func saveBackup(admin *adminFlags, name string) error {
 	if _, err := os.Lstat(name); err == nil {
 		return fmt.Errorf("%s exists already; a back-up does not overwrite another one", name)
 	}
@@ -163,6 +162,18 @@ func saveBackup(admin *adminFlags, name string) (err error) {
 		return err
 	}
 	defer response.Body.Close()
+	err = writeWhole(name, func(out io.Writer) error {
+		_, err := io.Copy(out, response.Body)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("writing the back-up: %w", err)
+	}
+	return nil
+}
+
+// writeWhole writes a file for its owner alone, and puts it in its place only when it is whole.
+func writeWhole(name string, write func(io.Writer) error) error {
 	part, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".part-") // for its owner alone
 	if err != nil {
 		return err
@@ -171,11 +182,11 @@ func saveBackup(admin *adminFlags, name string) (err error) {
 		part.Close()
 		os.Remove(part.Name()) // it is gone if all went well
 	}()
-	if _, err := io.Copy(part, response.Body); err != nil {
-		return fmt.Errorf("writing the back-up: %w", err)
+	if err := write(part); err != nil {
+		return err
 	}
 	if err := part.Sync(); err != nil {
-		return fmt.Errorf("writing the back-up: %w", err)
+		return err
 	}
 	return os.Rename(part.Name(), name)
 }
