@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 
 	"github.com/google/uuid"
@@ -239,9 +238,16 @@ func (a *accounts) client(account *Account) *Client {
 	return &Client{
 		name:      a.of.name + "/" + account.Label,
 		registrar: a.of,
-		networks:  slices.Clone(account.Networks),
+		networks:  unmappedAll(account.Networks),
 		rights:    rights{hosting: h, account: account.Name, used: record.Zones{a.of.ZoneOf(account.Name): {}}},
 	}
+}
+
+func unmappedAll(networks []netip.Prefix) (list []netip.Prefix) {
+	for _, network := range networks {
+		list = append(list, unmapped(network))
+	}
+	return list
 }
 
 // Registrar returns the client that has registered this one, if it is an account; otherwise the

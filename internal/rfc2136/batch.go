@@ -110,7 +110,7 @@ func (z *Zone) updateOrDivide(jobs []*job) (made []*job) {
 		made = z.updateOrDivide(jobs[:half])
 		return append(made[:len(made):len(made)], z.updateOrDivide(jobs[half:])...)
 	}
-	if notMet := jobs[0].notMet(err); notMet != err {
+	if notMet := jobs[0].notMet(err); notMet != nil {
 		jobs[0].finish(notMet)
 		return nil
 	}

@@ -68,16 +68,16 @@ func prerequisiteRRs(q record.Prerequisite) (list []dns.RR) {
 	return list
 }
 
-// notMet returns the error of an update whose prerequisites are not met, if an error says so.
+// notMet returns the error of an update whose prerequisites are not met, nil if another error is why.
 func (j *job) notMet(err error) error {
 	var e *Error
 	if !errors.As(err, &e) || !e.Unchanged {
-		return err
+		return nil
 	}
 	for _, q := range j.prerequisites {
 		if q.Rcode() == e.Rcode {
 			return &record.PrerequisiteError{Prerequisite: q}
 		}
 	}
-	return err
+	return nil
 }
