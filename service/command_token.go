@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -19,15 +21,20 @@ import (
 
 // tokenOptions are the flags of "caddy bestdns token".
 type tokenOptions struct {
-	client   Client
-	endpoint string
-	config   string
-	adapter  string
-	json     bool
+	client     Client
+	endpoint   string
+	nameserver string
+	recipe     string
+	config     string
+	adapter    string
+	json       bool
+	secrets    secrets
 }
 
-func tokenCommand() *cobra.Command {
-	var options tokenOptions
+func tokenCommand() *cobra.Command { return tokenCommandWith(randomSecrets) }
+
+func tokenCommandWith(secrets secrets) *cobra.Command {
+	options := tokenOptions{secrets: secrets}
 	cmd := &cobra.Command{
 		Use:   "token CLIENT",
 		Short: "Makes a token for a client of the service",
@@ -41,8 +48,14 @@ after it the record types to which it is limited:
   caddy bestdns token web1 --certificates web1.example.org
   caddy bestdns token ops --allow "under example.org" --allow "www.example.net A AAAA"
 
-With --config, the zones are read from the service's configuration, to tell which
-CNAME records are needed.`,
+With --for, the client's lines are those for a client of another project, with
+the secret in them, and what it speaks is named: a protocol of the handler, or
+dynamic updates (RFC 2136), for which a TSIG key is made instead of a token.
+
+  caddy bestdns token web1 --certificates web1.example.org --for certbot
+
+With --config, the service's configuration is read: its zones, to tell which CNAME
+records are needed, where its name server is, and what its handler speaks.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			options.client.Name = args[0]
@@ -67,7 +80,9 @@ CNAME records are needed.`,
 	flags.StringArrayVar(&options.client.ClientIP, "client-ip", nil, "A network from which the token is accepted, or private_ranges")
 	flags.StringVar(&options.client.Expires, "expires", "", "The last day on which the token is accepted, such as 2027-06-30")
 	flags.StringVar(&options.client.Description, "description", "", "Whose client it is, for people")
-	flags.StringVar(&options.endpoint, "endpoint", "", "The URL of the service, for the client's lines")
+	flags.StringVar(&options.recipe, "for", "", "Print the lines for a client of another project: "+listRecipes())
+	flags.StringVar(&options.endpoint, "endpoint", "", "The URL of the service, for the client's lines; by default that of --config, if it is plain")
+	flags.StringVar(&options.nameserver, "nameserver", "", "The IP address of the service's name server, for lines of clients that send dynamic updates; by default that of --config")
 	flags.StringVarP(&options.config, "config", "c", "", "The service's configuration file, to read its zones")
 	flags.StringVarP(&options.adapter, "adapter", "a", "", "The config adapter for --config; by default Caddy's choice")
 	flags.BoolVar(&options.json, "json", false, "Print JSON")
@@ -113,27 +128,39 @@ func shellQuote(path string) string {
 
 // newToken is what the command prints.
 type newToken struct {
-	Client string      `json:"client"`
-	Token  string      `json:"token"`
-	Config Client      `json:"config"`
-	CNAMEs []api.CNAME `json:"cnames,omitempty"`
+	Client string `json:"client"`
+	// Token is empty for a client that is known by a TSIG key instead.
+	Token  string `json:"token,omitempty"`
+	Config Client `json:"config"`
+	// Environment has the secrets to which the configuration refers by the names of variables.
+	Environment map[string]string `json:"environment,omitempty"`
+	// Handler is the option of the handler that has to be switched on.
+	Handler string      `json:"handler,omitempty"`
+	Paste   []piece     `json:"paste,omitempty"`
+	CNAMEs  []api.CNAME `json:"cnames,omitempty"`
 
 	// note says why CNAMEs are missing, or when they are needed.
 	note string
+	// handlerNote says when Handler has to be switched on.
+	handlerNote string
 }
 
 func makeToken(out io.Writer, options tokenOptions) error {
-	token := api.NewToken()
-	client := options.client
-	client.Tokens = []string{access.DigestOf(token).String()}
-	config, err := client.access()
+	recipe, err := findRecipe(options.recipe)
+	if err != nil {
+		return err
+	}
+	result, err := options.make(recipe)
+	if err != nil {
+		return err
+	}
+	config, err := result.Config.access()
 	if err != nil {
 		return err
 	}
 	if len(config.Rules) == 0 {
 		return fmt.Errorf("a token that may do nothing is of no use: give it rights, with the flags %s", listVerbs("--"))
 	}
-	result := newToken{Client: client.Name, Token: token, Config: client}
 	hosted, err := readHosting(options.config, options.adapter)
 	if err != nil {
 		return err
@@ -141,6 +168,15 @@ func makeToken(out io.Writer, options tokenOptions) error {
 	if result.CNAMEs, result.note, err = hosted.cnames(config.Rules); err != nil {
 		return err
 	}
+	if options.endpoint == "" {
+		options.endpoint = hosted.endpoint
+	}
+	if recipe != nil {
+		if err := result.follow(recipe, options, hosted, config.Rules); err != nil {
+			return err
+		}
+	}
+	result.hideSecrets()
 	if options.json {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
@@ -153,12 +189,30 @@ func makeToken(out io.Writer, options tokenOptions) error {
 // print writes the token and what to paste where.
 func (t newToken) print(out io.Writer, endpoint string) error {
 	if endpoint == "" {
-		endpoint = "<https://your.service>"
+		endpoint = noEndpoint
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "The token of %s, shown this once:\n\n\t%s\n\n", t.Client, t.Token)
+	if t.Paste == nil {
+		fmt.Fprintf(&b, "The token of %s, shown this once:\n\n\t%s\n\n", t.Client, t.Token)
+	}
 	fmt.Fprintf(&b, "For the service, into its global option bestdns:\n\n%s\n", t.Config.caddyfile())
-	if len(t.Config.Certificates) > 0 {
+	if len(t.Environment) > 0 {
+		b.WriteString("For the service, into the environment of its Caddy, which has to be started anew for it (with systemd,\na file of mode 600 that EnvironmentFile= of its unit names); shown this once:\n\n")
+		for _, name := range slices.Sorted(maps.Keys(t.Environment)) {
+			fmt.Fprintf(&b, "\t%s=%s\n", name, t.Environment[name])
+		}
+		b.WriteString("\n")
+	}
+	if t.Handler != "" {
+		fmt.Fprintf(&b, "For the service, into its site%s:\n\n\tbestdns {\n\t\t%s\n\t}\n\n", t.handlerNote, t.Handler)
+	}
+	for i, p := range t.Paste {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		fmt.Fprintf(&b, "%s\n\n%s", p.Where, p.Text) // not indented, for files in which that means something
+	}
+	if t.Paste == nil && len(t.Config.Certificates) > 0 {
 		fmt.Fprintf(&b, "For the client, with the token in its environment as BESTDNS_API_TOKEN:\n\n")
 		fmt.Fprintf(&b, "\ttls {\n\t\tdns bestdns {env.BESTDNS_API_TOKEN} %s\n\t\tpropagation_timeout -1\n\t}\n", endpoint)
 	}
@@ -186,10 +240,16 @@ func (c Client) caddyfile() string {
 	for _, token := range c.Tokens {
 		line("token", token)
 	}
+	for _, key := range c.Keys {
+		line("tsig", strings.Join([]string{quote(key.Name), key.Algorithm, quote(key.Secret)}, " "))
+	}
 	for verb := range access.Verbs() {
 		for _, right := range c.written(verb) {
 			line(verb.String(), right)
 		}
+	}
+	if c.AccountSecret != "" {
+		line("account_secret", quote(c.AccountSecret))
 	}
 	for _, network := range c.ClientIP {
 		line("client_ip", network)
@@ -217,6 +277,11 @@ type hosted struct {
 	known  bool
 	zones  record.Zones
 	target string // with its final dot; "" if there is none
+	// server and port are where the first of the zones' name servers is that has an address, and
+	// endpoint is the API's URL. Each is "" where that is not known.
+	server, port, endpoint string
+	// speaks has the options that are on in a handler of the API.
+	speaks map[string]bool
 }
 
 // readHosting reads the zones out of a configuration file. Without one, nothing
@@ -237,6 +302,10 @@ func readHosting(file, adapter string) (hosted, error) {
 		return hosted{}, err
 	}
 	h := hosted{known: true, zones: record.NewZones()}
+	h.endpoint, h.speaks = handlersIn(config.text)
+	if err := h.findServer(config.app.Listen, zones); err != nil {
+		return hosted{}, fmt.Errorf("reading %s: %w", file, err)
+	}
 	for _, zone := range zones {
 		h.zones[zone.Apex] = struct{}{}
 		if zone.CNAMETarget {

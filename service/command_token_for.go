@@ -1,0 +1,284 @@
+package service
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"text/template"
+
+	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/api"
+	"github.com/caddy-dns/bestdns/internal/hosting"
+	"github.com/caddy-dns/bestdns/internal/record"
+)
+
+// What stands in the printed lines for what is not known.
+const (
+	noEndpoint = "<https://your.service>"
+	noHost     = "<your.service>"
+	noServer   = "<address of the service>"
+)
+
+// secrets makes tokens, and secrets that both sides have, in base64.
+type secrets struct{ token, shared func() string }
+
+var randomSecrets = secrets{api.NewToken, func() string {
+	secret := make([]byte, 32)
+	rand.Read(secret) // never fails since Go 1.24
+	return base64.StdEncoding.EncodeToString(secret)
+}}
+
+func listRecipes() string {
+	var names []string
+	for _, r := range recipes {
+		names = append(names, r.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// findRecipe returns the recipe of a name, nil for none.
+func findRecipe(name string) (*recipe, error) {
+	if name == "" {
+		return nil, nil
+	}
+	i := slices.IndexFunc(recipes, func(r recipe) bool { return r.name == strings.ToLower(name) })
+	if i < 0 {
+		return nil, fmt.Errorf("there are no lines for %q; there are for %s", name, listRecipes())
+	}
+	return &recipes[i], nil
+}
+
+// make makes what the client is known by, and with it the client's block, which has the secrets
+// themselves until hideSecrets.
+func (o *tokenOptions) make(r *recipe) (t newToken, err error) {
+	t.Client, t.Config = o.client.Name, o.client
+	if r != nil && len(o.client.written(r.needs)) == 0 {
+		return t, fmt.Errorf("%s needs a right %s: give the client one, as in --%s %s", r.title, r.needs, r.needs, r.example)
+	}
+	if r != nil && r.way == byUpdate {
+		t.Config.Keys = []*TSIGKey{{Name: label(t.Client), Algorithm: "hmac-sha256", Secret: o.secrets.shared()}}
+	} else {
+		t.Token = o.secrets.token()
+		t.Config.Tokens = []string{access.DigestOf(t.Token).String()}
+	}
+	if len(t.Config.Register) > 0 {
+		t.Config.AccountSecret = o.secrets.shared()
+	}
+	return t, nil
+}
+
+// hideSecrets has the block refer to secrets by the names of variables.
+func (t *newToken) hideSecrets() {
+	name := strings.ToUpper(strings.ReplaceAll(label(t.Client), "-", "_"))
+	hide := func(variable string, secret *string) {
+		if t.Environment == nil {
+			t.Environment = make(map[string]string)
+		}
+		t.Environment[variable] = *secret
+		*secret = "{env." + variable + "}"
+	}
+	for _, key := range t.Config.Keys {
+		hide("BESTDNS_TSIG_"+name, &key.Secret)
+	}
+	if t.Config.AccountSecret != "" {
+		hide("BESTDNS_ACCOUNTS_"+name, &t.Config.AccountSecret)
+	}
+}
+
+// label returns a client's name in letters, digits and hyphens, which need no quotes anywhere.
+func label(client string) string {
+	text := strings.Map(func(c rune) rune {
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
+			return c
+		}
+		return '-'
+	}, strings.ToLower(client))
+	if text = strings.Trim(text[:min(len(text), 50)], "-"); text == "" {
+		return "client"
+	}
+	return text
+}
+
+// follow adds what a recipe says.
+func (t *newToken) follow(r *recipe, o tokenOptions, h hosted, rules []access.Rule) error {
+	data, err := o.recipeData(t, h)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(rules, func(rule access.Rule) bool { return rule.Verb == r.needs })
+	data.Domain = rules[i].Name.Plain()
+	for _, p := range r.pieces {
+		where, err := fillIn(p.Where, data)
+		if err != nil {
+			return err
+		}
+		text, err := fillIn(p.Text, data)
+		if err != nil {
+			return err
+		}
+		t.Paste = append(t.Paste, piece{where, p.Language, text})
+	}
+	if option := r.way.option(); !h.speaks[option] {
+		t.Handler = option
+		if !h.known {
+			t.handlerNote = ", if it does not have that yet"
+		}
+	}
+	return nil
+}
+
+// recipeData returns what templates can use, but for the domain.
+func (o *tokenOptions) recipeData(t *newToken, h hosted) (data recipeData, err error) {
+	data = recipeData{Name: label(t.Client), Token: t.Token, Endpoint: noEndpoint, Host: noHost}
+	for _, key := range t.Config.Keys {
+		data.Secret = key.Secret
+	}
+	if o.endpoint != "" {
+		urls, err := api.ParseEndpoints(o.endpoint)
+		if err != nil {
+			return data, err
+		}
+		data.Endpoint, data.Host = strings.TrimRight(urls[0].String(), "/"), urls[0].Host
+	}
+	data.Server, data.Port = cmp.Or(h.server, noServer), cmp.Or(h.port, "53")
+	if o.nameserver != "" {
+		address, err := parseServerAddress(o.nameserver)
+		if err != nil {
+			return data, fmt.Errorf("--nameserver: %w", err)
+		}
+		data.Server = address.Addr().String()
+		if _, err := netip.ParseAddr(o.nameserver); err != nil {
+			data.Port = fmt.Sprint(address.Port())
+		}
+	}
+	data.Address = net.JoinHostPort(data.Server, data.Port)
+	return data, nil
+}
+
+func fillIn(text string, data recipeData) (string, error) {
+	t, err := template.New("").Parse(text)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	err = t.Execute(&b, data)
+	return b.String(), err
+}
+
+// findServer notes where the service's name server is, as far as the configuration says.
+func (h *hosted) findServer(listen []string, zones []*hosting.Zone) error {
+	addresses, err := readEach(listen, parseListen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	if port := listenPort(slices.Concat(addresses...)); port != 0 {
+		h.port = fmt.Sprint(port)
+	}
+	for _, zone := range zones {
+		for _, ns := range hostedZone(zone).NameServers {
+			if len(ns.Addresses) > 0 {
+				h.server = ns.Addresses[0]
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// handlersIn returns what a configuration says of the handler of the API: its URL, "" if it is not plain, and the
+// options that are on in any of them.
+func handlersIn(config []byte) (endpoint string, on map[string]bool) {
+	var known struct {
+		Apps struct {
+			HTTP struct {
+				Servers map[string]struct {
+					Listen []string `json:"listen"`
+					Routes any      `json:"routes"`
+				} `json:"servers"`
+			} `json:"http"`
+		} `json:"apps"`
+	}
+	on = make(map[string]bool)
+	if json.Unmarshal(config, &known) != nil {
+		return "", on
+	}
+	var urls []string
+	for _, server := range known.Apps.HTTP.Servers {
+		findHandlers(server.Routes, nil, func(handler map[string]any, hosts []string) {
+			for option, value := range handler {
+				if value == true {
+					on[option] = true
+				}
+			}
+			for _, host := range hosts {
+				urls = append(urls, urlOf(host, server.Listen))
+			}
+		})
+	}
+	if len(urls) == 1 {
+		endpoint = urls[0]
+	}
+	return endpoint, on
+}
+
+// urlOf returns the URL of a site, "" if that needs more to be known.
+func urlOf(host string, listen []string) string {
+	if _, err := record.ParseName(host); err != nil || strings.ContainsAny(host, "*{") || len(listen) != 1 {
+		return ""
+	}
+	switch _, port, err := net.SplitHostPort(listen[0]); {
+	case err != nil || port == "80":
+		return ""
+	case port == "443":
+		return "https://" + host
+	default:
+		return "https://" + net.JoinHostPort(host, port)
+	}
+}
+
+// findHandlers calls found with each handler of the API, and the hosts for which it is.
+func findHandlers(node any, hosts []string, found func(handler map[string]any, hosts []string)) {
+	switch node := node.(type) {
+	case []any:
+		for _, value := range node {
+			findHandlers(value, hosts, found)
+		}
+	case map[string]any:
+		if node["handler"] == "bestdns" {
+			found(node, hosts)
+			return
+		}
+		if matched := hostsOf(node["match"]); len(matched) > 0 {
+			hosts = matched
+		}
+		for key, value := range node {
+			if key != "match" {
+				findHandlers(value, hosts, found)
+			}
+		}
+	}
+}
+
+// hostsOf returns the hosts that the matchers of a route name.
+func hostsOf(match any) (hosts []string) {
+	text, err := json.Marshal(match)
+	if err != nil {
+		return nil
+	}
+	var sets []struct {
+		Host []string `json:"host"`
+	}
+	if json.Unmarshal(text, &sets) != nil {
+		return nil
+	}
+	for _, set := range sets {
+		hosts = append(hosts, set.Host...)
+	}
+	return hosts
+}
