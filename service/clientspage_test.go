@@ -1,0 +1,119 @@
+package service
+
+import (
+	goflag "flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+var update = goflag.Bool("update", false, "write what is printed into the pages of docs")
+
+const clientsPage = "../docs/clients.md"
+
+// TestClientsPage has docs/clients.md show what the command prints, and its configuration know the clients that are
+// made there.
+func TestClientsPage(t *testing.T) {
+	text, err := os.ReadFile(clientsPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(text)
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	config := fenced(t, clientsPage, "caddyfile")[0]
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	commands := regexp.MustCompile("(?s)```sh\ncaddy bestdns token ([^\n]*)\n```\n\n<!-- what it prints for the client -->\n(.*?)<!-- end -->").FindAllStringSubmatchIndex(page, -1)
+	if len(commands) != len(recipes) {
+		t.Errorf("%d commands, and there are %d recipes", len(commands), len(recipes))
+	}
+	var written strings.Builder
+	last := 0
+	for _, at := range commands {
+		command := page[at[2]:at[3]]
+		made := tokenFor(t, argumentsOf(t, strings.Replace(command, "--config Caddyfile", "--config "+file, 1))...)
+		if len(made.CNAMEs) > 0 || made.Handler != "" {
+			t.Errorf("%s: needs the CNAMEs %v, the handler %q", command, made.CNAMEs, made.Handler)
+		}
+		if want := unindented(withoutToken(made.Config.caddyfile())); !strings.Contains(unindented(withoutToken(config)), want) {
+			t.Errorf("%s: not in the configuration:\n%s", command, want)
+		}
+		for variable, value := range made.Environment {
+			t.Setenv(variable, value)
+		}
+		var b strings.Builder
+		for _, p := range made.Paste {
+			fmt.Fprintf(&b, "%s\n\n```%s\n%s```\n\n", p.Where, p.Language, p.Text)
+		}
+		want := strings.NewReplacer(aToken, "TOKEN", aSecret, "SECRET").Replace(b.String())
+		written.WriteString(page[last:at[4]] + want)
+		last = at[5]
+		if got := page[at[4]:at[5]]; got != want && !*update {
+			t.Errorf("%s prints\n%s\nand the page has\n%s\nRun this test with -update.", command, want, got)
+		}
+	}
+	if *update {
+		if err := os.WriteFile(clientsPage, []byte(written.String()+page[last:]), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	adapted, err := adapt(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(mustConfig(t, adapted)); err != nil {
+		t.Error(err)
+	}
+}
+
+// argumentsOf splits a command line, in which arguments may be in double quotes.
+func argumentsOf(t *testing.T, line string) (args []string) {
+	t.Helper()
+	tokens, err := caddyfile.Tokenize([]byte(line), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, token := range tokens {
+		args = append(args, token.Text)
+	}
+	return args
+}
+
+// withoutToken returns a configuration without the lines that have a token's hash.
+func withoutToken(config string) string {
+	return regexp.MustCompile("(?m)^\t*token .*\n").ReplaceAllString(config, "")
+}
+
+// TestClientsPageCurl runs the page's own lines for curl.
+func TestClientsPageCurl(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("curl is not installed")
+	}
+	s := startFor(t, tokenFor(t, "web1", "--certificates", "web1.example.org"))
+	t.Setenv("BESTDNS_API_TOKEN", aToken)
+	for _, block := range fenced(t, clientsPage, "sh") {
+		if !strings.Contains(block, "/present") {
+			continue
+		}
+		block = strings.ReplaceAll(block, "https://dns.example.net", s.api)
+		script(t, t.TempDir(), block)
+		if got := s.texts(t, "_acme-challenge.web1.example.org."); len(got) != 1 || got[0] != challengeValue {
+			t.Errorf("%q", got)
+		}
+		script(t, t.TempDir(), strings.Replace(block, "/present", "/cleanup", 1))
+		if got := s.texts(t, "_acme-challenge.web1.example.org."); len(got) != 0 {
+			t.Errorf("after: %q", got)
+		}
+		return
+	}
+	t.Error("the page has no lines for curl")
+}
