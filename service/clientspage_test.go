@@ -117,3 +117,26 @@ func TestClientsPageCurl(t *testing.T) {
 	}
 	t.Error("the page has no lines for curl")
 }
+
+// TestMovingPage loads what docs/moving-from-acme-dns.md shows.
+func TestMovingPage(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_DATA_HOME", dir)
+	t.Setenv("BESTDNS_ACCOUNTS_HOSTS", aSecret)
+	accounts := filepath.Join(dir, "acme-dns.json")
+	// The password is that of acme-dns' own example.
+	const text = `{"accounts": [{"username": "c36f50e8-4632-44f0-83fe-e070fef28a10", "password": "$2a$10$8JEFVNYYhLoBysjAxe2yBuXrkDojBQBkVpXEQgyQyjn43SvJ4vL36", "subdomain": "8e5700ea-a4bf-41c7-8a77-e990661dcc6a"}]}`
+	if err := os.WriteFile(accounts, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, block := range fenced(t, "../docs/moving-from-acme-dns.md", "caddyfile") {
+		config, err := adapt(strings.ReplaceAll(block, "/etc/bestdns/acme-dns.json", accounts))
+		if err != nil {
+			t.Errorf("%v in\n%s", err, block)
+			continue
+		}
+		if err := caddy.Validate(mustConfig(t, config)); err != nil {
+			t.Errorf("%v in\n%s", err, block)
+		}
+	}
+}

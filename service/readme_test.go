@@ -46,7 +46,7 @@ func TestREADME(t *testing.T) {
 		}
 		block = strings.ReplaceAll(block, "/run/secrets/bestdns", secret)
 		block = strings.ReplaceAll(block, "/etc/ssl/internal-ca.pem", "testdata/ca.pem")
-		if strings.Contains(block, "dns bestdns\n") { // the Caddy that runs the service
+		if strings.Contains(block, "dns bestdns\n") || strings.Contains(block, "\t\thttpreq\n") { // the Caddy that runs the service
 			block = "{\n\tbestdns {\n\t\tzone example.org {\n\t\t\tns ns1.example.net\n\t\t}\n\t}\n}\n" + block
 		}
 		config, err := adapt(block)
