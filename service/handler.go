@@ -98,8 +98,8 @@ type route struct {
 
 // shown returns the path of a request for messages, without the token that it may have.
 func (r route) shown(req *http.Request) string {
-	if r.secret {
-		return req.URL.Path[strings.LastIndexByte(req.URL.Path, '/'):]
+	if r.secret && strings.HasPrefix(req.URL.Path, "/r/") {
+		return "/r/…"
 	}
 	return text.Brief(req.URL.Path, text.MaxName)
 }

