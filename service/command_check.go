@@ -34,6 +34,7 @@ type checkOptions struct {
 	ca        string
 	accounts  []string
 	json      bool
+	other     otherClient
 }
 
 func checkCommand() *cobra.Command {
@@ -52,9 +53,14 @@ removes it again, also when it is interrupted.
   caddy bestdns check '*.example.org' --endpoint https://dns.example.net --token-file /run/secrets/bestdns
   caddy bestdns check --config /etc/caddy/Caddyfile
 
+  caddy bestdns check www.example.org --tsig-key bestdns.key --nameserver 203.0.113.5
+  caddy bestdns check www.example.org --acme-dns /etc/lego/acme-dns.json
+
 The first two ask as a client of the service does, with the token that its
 configuration, the environment or --token-file has. The third checks all zones of
-the service. Where the configuration has the service itself and no endpoint for
+the service. The last two ask as a client does that sends dynamic updates (RFC
+2136), and as an account of acme-dns; what they send leaves nothing behind. With
+--httpreq, the client of the first two speaks that. Where the configuration has the service itself and no endpoint for
 DOMAIN, or no endpoint is named anywhere, the running Caddy is asked at its admin
 endpoint.
 
@@ -96,6 +102,7 @@ func (o *checkOptions) bind(cmd *cobra.Command) {
 	flags.StringArrayVar(&o.resolvers, "resolver", nil, "The address of a resolver, with its port if it is not 53; by default the system's")
 	flags.StringVar(&o.ca, "ca", "letsencrypt.org", "The CA's domain name, as its CAA records have it")
 	flags.StringArrayVar(&o.accounts, "account-uri", nil, "The URI of the ACME account; by default those in Caddy's storage")
+	o.other.bind(cmd)
 	flags.BoolVar(&o.json, "json", false, "Print one JSON document at the end")
 }
 
@@ -192,6 +199,9 @@ func (o *checkOptions) prepare(ctx context.Context) (options check.Options, err 
 	}
 	options.AccountHelp = help
 	if options.Endpoint, err = o.apiEndpoint(&config, options.Domain); err != nil {
+		return options, err
+	}
+	if err := o.other.prepare(&options); err != nil || options.Account != nil || options.Updates != nil {
 		return options, err
 	}
 	if options.Endpoint.URL == "" {

@@ -38,6 +38,12 @@ type Options struct {
 
 	// Endpoint is the service's API. Its URL is empty where there is none to ask.
 	Endpoint Endpoint
+	// HTTPReq is set if the client speaks lego's httpreq to the endpoint.
+	HTTPReq bool
+	// Account and Updates are a client that is known by other things than a token; then no
+	// endpoint is asked. At most one of them is set.
+	Account *Account
+	Updates *Updates
 	// Running is the service in a Caddy on this machine; nil: none is asked.
 	Running Running
 	// Hosted are the zones of the service, as far as its configuration is at hand.

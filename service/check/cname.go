@@ -63,6 +63,10 @@ func (c *checker) destination(s subject, r *reached, p *probe) (want record.Name
 	if p != nil {
 		return p.at, true
 	}
+	if c.Account != nil {
+		name, err := record.ParseName(c.Account.Fulldomain)
+		return name, err == nil
+	}
 	zones, marked := c.configured()
 	_, hosted := zones.Of(s.owner)
 	if !hosted && !r.denied {

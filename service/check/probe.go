@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -91,7 +92,7 @@ func (p *probe) withdraw(ctx context.Context) {
 // write writes a challenge-like record for the domain. It returns nil if none is there.
 func (c *checker) write(ctx context.Context, r *reached, s subject) *probe {
 	if r.service == nil || r.denied {
-		why := "there is no service to write to"
+		why := cmp.Or(r.why, "there is no service to write to")
 		if r.denied {
 			why = "the service does not accept the token"
 		}

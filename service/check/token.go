@@ -23,6 +23,8 @@ type reached struct {
 	client string
 	// rights are the caller's; nil in the running Caddy itself.
 	rights *access.Client
+	// why says why nothing is written where there is no service to write with; "" if only that.
+	why string
 	// denied is set where the rights leave no doubt that nothing can be written.
 	denied bool
 }
@@ -41,9 +43,14 @@ func (c *checker) hostedZone(name record.Name) (HostedZone, bool) {
 // nothing in particular.
 func (c *checker) reachService(ctx context.Context, s subject) *reached {
 	switch {
+	case (c.Account != nil || c.Updates != nil) && s.domain != "":
+		return c.checkOther(ctx, s)
 	case c.Endpoint.URL != "":
 		r := new(reached)
 		if c.checkEndpoints(ctx) {
+			if c.HTTPReq {
+				c.checkHTTPReq(ctx)
+			}
 			c.checkToken(ctx, r)
 		} else {
 			c.emit(Step{Name: "token", Status: Skipped, Found: "the API does not answer"})
