@@ -77,7 +77,7 @@ func TestTokenFor(t *testing.T) {
 			if r.way == byUpdate {
 				secret = aSecret
 			}
-			if !strings.Contains(pasted.String(), secret) || strings.ContainsAny(pasted.String(), "{}") && strings.Contains(pasted.String(), "{{") {
+			if !strings.Contains(pasted.String(), secret) || strings.Contains(pasted.String(), "{{") {
 				t.Errorf("pasted:\n%s", pasted.String())
 			}
 			for _, not := range []string{noEndpoint, noHost, noServer, "Web 1"} {
@@ -85,8 +85,7 @@ func TestTokenFor(t *testing.T) {
 					t.Errorf("pasted has %q:\n%s", not, pasted.String())
 				}
 			}
-			block, _, _ := strings.Cut(out, "\nFor ")
-			_, block, _ = strings.Cut(out, "option bestdns:\n\n")
+			_, block, _ := strings.Cut(out, "option bestdns:\n\n")
 			block, _, _ = strings.Cut(block, "\n\n")
 			if strings.Contains(block, aToken) || strings.Contains(block, aSecret) {
 				t.Errorf("the configuration has a secret:\n%s", block)
