@@ -52,7 +52,7 @@ type piece struct {
 type recipeData struct {
 	// Name is the client's, of letters, digits and hyphens only: a user name, and that of the key.
 	Name string
-	// Token or Secret, which is in base64, is what the client shows who it is by.
+	// Token, or Secret in base64, is what the client proves with who it is.
 	Token, Secret string
 	// Endpoint is the API's URL without a final slash, and Host its host with the port.
 	Endpoint, Host string
@@ -188,7 +188,8 @@ done
 			{"Into /etc/dehydrated/config:", "sh", `CHALLENGETYPE="dns-01"
 HOOK="/etc/dehydrated/bestdns-hook.sh"
 `},
-			{"Then:", "sh", `dehydrated --cron -d "{{.Domain}} *.{{.Domain}}"
+			{"Then:", "sh", `dehydrated --register --accept-terms
+dehydrated --cron -d "{{.Domain}} *.{{.Domain}}"
 `},
 		},
 	},
@@ -231,9 +232,9 @@ args:
 export HTTPREQ_USERNAME={{.Name}}
 export HTTPREQ_PASSWORD={{.Token}}
 `},
-			{"Then, with lego v4:", "sh", `lego --email you@example.org --dns httpreq -d {{.Domain}} -d '*.{{.Domain}}' run
+			{"Then, with lego v4:", "sh", `lego --accept-tos --email you@example.org --dns httpreq -d {{.Domain}} -d '*.{{.Domain}}' run
 `},
-			{"With lego v5:", "sh", `lego run --email you@example.org --dns httpreq -d {{.Domain}} -d '*.{{.Domain}}'
+			{"With lego v5:", "sh", `lego run --accept-tos --email you@example.org --dns httpreq -d {{.Domain}} -d '*.{{.Domain}}'
 `},
 		},
 	},
