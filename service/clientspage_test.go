@@ -118,16 +118,35 @@ func TestClientsPageCurl(t *testing.T) {
 	t.Error("the page has no lines for curl")
 }
 
-// TestMovingPage loads what docs/moving-from-acme-dns.md shows.
+// TestMovingPage takes accounts along as docs/moving-from-acme-dns.md says, and loads the configurations that it shows.
 func TestMovingPage(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("XDG_DATA_HOME", dir)
 	t.Setenv("BESTDNS_ACCOUNTS_HOSTS", aSecret)
 	accounts := filepath.Join(dir, "acme-dns.json")
 	// The password is that of acme-dns' own example.
-	const text = `{"accounts": [{"username": "c36f50e8-4632-44f0-83fe-e070fef28a10", "password": "$2a$10$8JEFVNYYhLoBysjAxe2yBuXrkDojBQBkVpXEQgyQyjn43SvJ4vL36", "subdomain": "8e5700ea-a4bf-41c7-8a77-e990661dcc6a"}]}`
-	if err := os.WriteFile(accounts, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+	dump := write(t, `CREATE TABLE records(
+        Username TEXT UNIQUE NOT NULL PRIMARY KEY,
+        Password TEXT UNIQUE NOT NULL,
+        Subdomain TEXT UNIQUE NOT NULL,
+		AllowFrom TEXT
+    );
+INSERT INTO records VALUES('c36f50e8-4632-44f0-83fe-e070fef28a10','$2a$10$8JEFVNYYhLoBysjAxe2yBuXrkDojBQBkVpXEQgyQyjn43SvJ4vL36','8e5700ea-a4bf-41c7-8a77-e990661dcc6a','[]');
+`)
+	imported := false
+	for _, block := range fenced(t, "../docs/moving-from-acme-dns.md", "sh") {
+		if line, ok := strings.CutPrefix(block, "caddy bestdns import-acme-dns "); ok {
+			line = strings.NewReplacer("dump.sql", dump, "/etc/bestdns/acme-dns.json", accounts).Replace(strings.TrimSpace(line))
+			cmd := importAcmeDNSCommand()
+			cmd.SetArgs(argumentsOf(t, line))
+			if err := cmd.Execute(); err != nil {
+				t.Fatal(err)
+			}
+			imported = true
+		}
+	}
+	if !imported {
+		t.Fatal("the page has no import")
 	}
 	for _, block := range fenced(t, "../docs/moving-from-acme-dns.md", "caddyfile") {
 		config, err := adapt(strings.ReplaceAll(block, "/etc/bestdns/acme-dns.json", accounts))
