@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -156,7 +157,8 @@ func dynDNSFailure(kind, word, format string, args ...any) *hosting.Error {
 
 // DynDNSWord returns the word for an error.
 func DynDNSWord(e *hosting.Error) string {
-	if known, ok := e.Cause.(dynDNSError); ok {
+	var known dynDNSError
+	if errors.As(e, &known) {
 		return known.word
 	}
 	switch kind := e.Kind(); {
