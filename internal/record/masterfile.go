@@ -24,16 +24,16 @@ func WriteMasterFile(w io.Writer, zone Name, ttl uint32, records iter.Seq[Record
 			left++
 			continue
 		}
-		if _, err := fmt.Fprintf(out, "%s\t%d\tIN\t%s\n", r.Name, r.TTL, r.presentation()); err != nil {
+		if _, err := fmt.Fprintf(out, "%s\t%d\tIN\t%s\n", r.Name, r.TTL, r.Presentation()); err != nil {
 			return left, err
 		}
 	}
 	return left, out.Flush()
 }
 
-// presentation returns type and data as they are in a master file, a TXT
+// Presentation returns type and data as they are in a master file, separated by a tab, a TXT
 // record's strings one by one.
-func (r Record) presentation() string {
+func (r Record) Presentation() string {
 	data := genericText(r.Data)
 	if r.Type == TypeTXT {
 		if rr, err := unpack(r.Type, r.Data); err == nil {
