@@ -57,8 +57,12 @@ func (a Answer) CNAME() record.Name {
 // Texts returns the sorted texts of the TXT records in the answer, at the end of CNAMEs too.
 func (a Answer) Texts() (texts []string) {
 	for _, rr := range a.Records {
-		if txt, ok := rr.(*dns.TXT); ok {
-			texts = append(texts, strings.Join(txt.Txt, ""))
+		txt, ok := rr.(*dns.TXT)
+		if !ok {
+			continue
+		}
+		if r, err := record.FromRR(dns.Copy(txt)); err == nil { // which resolves the library's escapes
+			texts = append(texts, record.JoinStrings(r.Data))
 		}
 	}
 	slices.Sort(texts)

@@ -87,6 +87,9 @@ func TestAsk(t *testing.T) {
 		alsoTCP bool
 	}{
 		{"at once", func(q *dns.Msg, _ string) *dns.Msg { return reply(q, text) }, "here", false},
+		{"bytes that are escaped in a master file", func(q *dns.Msg, _ string) *dns.Msg {
+			return reply(q, `asked.test. 60 IN TXT "a\"b\\" "\009;\255"`)
+		}, "a\"b\\\t;\xff", false},
 		{"in capitals", func(q *dns.Msg, _ string) *dns.Msg {
 			m := reply(q, text)
 			m.Question[0].Name = "ASKED.test."
