@@ -222,6 +222,10 @@ func (c *checker) checkDomain(ctx context.Context, s subject) {
 	if ctx.Err() != nil {
 		return
 	}
+	c.showPermissions(ctx, s)
+	if ctx.Err() != nil {
+		return
+	}
 	if zone, ok := c.zoneOfTarget(ctx, target, service); ok && ctx.Err() == nil {
 		servers := c.checkZone(ctx, zone)
 		if _, hosted := c.hostedZone(zone); hosted && probe != nil && s.domain == zone && ctx.Err() == nil {

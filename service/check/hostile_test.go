@@ -3,6 +3,7 @@ package check
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -58,6 +59,13 @@ func TestHostileTexts(t *testing.T) {
 			record := &dns.CAA{Hdr: dns.RR_Header{Name: "example.org.", Rrtype: dns.TypeCAA, Class: dns.ClassINET, Ttl: 60}, Tag: "issue", Value: "ca" + evil}
 			s.zones["example.org."].records = append(s.zones["example.org."].records, record)
 		}, "caa"},
+		"standing permissions": {func(t *testing.T, s *setup) {
+			for i := range 5 * mostPermissions {
+				value := []string{fmt.Sprint(i) + evil, strings.Repeat(strings.ReplaceAll(evil, "\n", ""), 10)}
+				record := &dns.TXT{Hdr: dns.RR_Header{Name: "_validation-persist.www.example.org.", Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 60}, Txt: value}
+				s.zones["example.org."].records = append(s.zones["example.org."].records, record)
+			}
+		}, "permission"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
