@@ -16,7 +16,7 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "bestdns",
 		Usage: "[command]",
-		Short: "Makes tokens, finds what is wrong, moves zones and accounts, backs up, and shows BestDNS at work",
+		Short: "Makes tokens and standing permissions, finds what is wrong, moves zones and accounts, backs up, and shows BestDNS at work",
 		Long: `BestDNS keeps DNS records for ACME DNS challenges on behalf of clients that each
 may change what they need and no more. The service is configured in Caddy's own
 configuration; these commands are for what is around it.`,
@@ -24,7 +24,7 @@ configuration; these commands are for what is around it.`,
 			cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
 				return caddy.ExitCodeSuccess, cmd.Help()
 			})
-			cmd.AddCommand(tokenCommand(), checkCommand(), exportCommand(), importCommand(), importAcmeDNSCommand(), backupCommand(), demoCommand())
+			cmd.AddCommand(tokenCommand(), persistCommand(), checkCommand(), exportCommand(), importCommand(), importAcmeDNSCommand(), backupCommand(), demoCommand())
 		},
 	})
 }
