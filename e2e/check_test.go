@@ -179,7 +179,7 @@ func TestCheck(t *testing.T) {
 	byAPI := []string{harness.Elsewhere, "--config", harness.Testdata(t, "client.caddyfile"), "--account-uri", account}
 
 	report, code := w.checkJSON(t, byAPI...)
-	want := slices.Concat([]string{"resolver: ok", "api: ok", "token: ok", "right: ok", "write: ok", "cname: ok", "caa: ok"}, checkedZone,
+	want := slices.Concat([]string{"resolver: ok", "api: ok", "token: ok", "right: ok", "write: ok", "cname: ok", "caa: ok", "permission: ok"}, checkedZone,
 		[]string{"seen: ok", "resolved: ok", "account: note", "removed: ok"})
 	if diff := cmp.Diff(want, report.summary()); diff != "" || code != 0 || report.Outcome != "ok" {
 		t.Errorf("exit code %d, outcome %s (-want +got):\n%s", code, report.Outcome, diff)
@@ -213,7 +213,7 @@ func TestCheck(t *testing.T) {
 		t.Errorf("the service: exit code %d (-want +got):\n%s", code, diff)
 	}
 	report, code = w.checkJSON(t, "*."+harness.HostedZone, "--address", w.caddy.Admin)
-	want = slices.Concat([]string{"resolver: ok", "service: ok", "write: ok", "cname: ok", "caa: ok"}, checkedZone,
+	want = slices.Concat([]string{"resolver: ok", "service: ok", "write: ok", "cname: ok", "caa: ok", "permission: ok"}, checkedZone,
 		[]string{"read back: ok", "seen: ok", "resolved: ok", "account: note", "removed: ok"})
 	if diff := cmp.Diff(want, report.summary()); diff != "" || code != 0 {
 		t.Errorf("a hosted domain in process: exit code %d (-want +got):\n%s", code, diff)
