@@ -210,7 +210,7 @@ func (w *persistWorld) assertShown(t *testing.T) {
 		}
 	}
 	want := []string{"note: the account " + w.account.Location + ", which is in use here, of " + persistIssuer + " can obtain certificates for " +
-		persistDomain + " and *." + persistDomain + ", and for names below if the CA allows that, without a challenge; this has no end"}
+		persistDomain + " and *." + persistDomain + ", and for names below if the CA allows that, without a challenge; it never expires"}
 	if diff := cmp.Diff(want, found); diff != "" {
 		t.Errorf("what the check shows (-want +got):\n%s", diff)
 	}

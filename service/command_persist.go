@@ -56,8 +56,8 @@ very record; without --account it lists all standing permissions of DOMAIN and
 deletes them. "*.DOMAIN" is the same as --wildcard.
 
 The URI is that of the account at the CA. For a CA that follows draft -02 it is the
-hashed URI that the ACME client shows for the account and DOMAIN. Not every CA has
-this challenge; the CA has to have it, and so has the ACME client.`,
+hashed URI that the ACME client shows for the account and DOMAIN. Both the CA and the
+ACME client have to support dns-persist-01, which few do.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			options.domain = args[0]
@@ -68,7 +68,7 @@ this challenge; the CA has to have it, and so has the ACME client.`,
 	flags.StringVar(&options.account, "account", "", "The URI of the ACME account")
 	flags.StringVar(&options.issuer, "issuer", defaultIssuer, "The CA's domain name, as its CAA records have it")
 	flags.BoolVar(&options.wildcard, "wildcard", false, "Include *.DOMAIN, and all names below DOMAIN where the CA allows that")
-	flags.StringVar(&options.until, "until", "", "The last day on which it holds (UTC), such as 2027-06-30; by default it has no end")
+	flags.StringVar(&options.until, "until", "", "The last day on which it holds (UTC), such as 2027-06-30; by default it never expires")
 	flags.DurationVar(&options.ttl, "ttl", 0, "The TTL of the record, such as 1h; by default that of its zone")
 	flags.BoolVar(&options.write, "write", false, "Write the record through a service")
 	flags.BoolVar(&options.remove, "remove", false, "Delete the record through a service")
@@ -225,9 +225,9 @@ func (s standing) command(flag string) string {
 
 // print writes the record, and what to do with it.
 func (s standing) print(out io.Writer) error {
-	end := "It has no end; --until gives it one."
+	end := "It never expires; --until sets a last day."
 	if s.until != "" {
-		end = fmt.Sprintf("It ends after %s (UTC).", s.until)
+		end = fmt.Sprintf("It expires after %s (UTC).", s.until)
 	}
 	_, err := fmt.Fprintf(out, `To let %s issue certificates for %s to this account at any time, without a
 challenge, create where %s is hosted:

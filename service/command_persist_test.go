@@ -37,7 +37,7 @@ challenge, create where example.org is hosted:
 
 	_validation-persist.example.org. IN TXT "letsencrypt.org; accounturi=https://acme-v02.api.letsencrypt.org/acme/acct/1234"
 
-It has no end; --until gives it one. As long as the record is there,
+It never expires; --until sets a last day. As long as the record is there,
 whoever has the account's key can obtain certificates.
 
 With --write a service creates it, for a client that has the right:
@@ -63,7 +63,7 @@ To revoke it, delete the record, by hand or with:
 			[]string{
 				"let pebble.letsencrypt.org issue certificates for www.example.org and *.www.example.org to",
 				`_validation-persist.www.example.org. 3600 IN TXT "pebble.letsencrypt.org; accounturi=https://localhost:14000/my-account/1?a=b; policy=wildcard; persistUntil=4086547199"`,
-				"It ends after 2099-06-30 (UTC).",
+				"It expires after 2099-06-30 (UTC).",
 				"--account 'https://localhost:14000/my-account/1?a=b' --issuer pebble.letsencrypt.org --wildcard --until 2099-06-30 --remove\n",
 			},
 		},

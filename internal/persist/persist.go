@@ -26,7 +26,7 @@ type Permission struct {
 	// Wildcard includes the wildcard of the domain, and all names below it where the CA
 	// follows the draft in that.
 	Wildcard bool
-	// Until is the last second at which it holds; zero: it has no end.
+	// Until is the last second at which it holds; zero: it never expires.
 	Until time.Time
 }
 

@@ -36,7 +36,7 @@ func (c *checker) showPermissions(ctx context.Context, s subject) {
 		return
 	}
 	if err != nil {
-		c.emit(Step{Name: name, Status: Note, Found: fmt.Sprintf("standing permissions (dns-persist-01) cannot be looked up, and a CA that cannot either uses none: %s", err)})
+		c.emit(Step{Name: name, Status: Note, Found: fmt.Sprintf("standing permissions (dns-persist-01) cannot be looked up, and a CA that cannot look them up either accepts none: %s", err)})
 	}
 	if len(found) == 0 && err == nil {
 		c.emit(Step{Name: name, Status: OK, Found: fmt.Sprintf("there is no standing permission (dns-persist-01) for %s", s.domain.Plain())})
@@ -104,7 +104,7 @@ func (c *checker) describe(p permission, s subject, now time.Time) (step Step) {
 	if p.Issuer == c.CA && slices.Contains(c.Accounts, p.Account) {
 		account += ", which is in use here,"
 	}
-	may, end := "can obtain certificates", "; this has no end"
+	may, end := "can obtain certificates", "; it never expires"
 	if !p.Until.IsZero() {
 		end = " until " + p.Until.Format(time.RFC3339)
 	}
