@@ -235,7 +235,7 @@ challenge, create where %s is hosted:
 	%s
 
 %s As long as the record is there,
-whoever has the account's key can obtain certificates.
+anyone with the account's key can obtain certificates.
 
 With --write a service creates it, for a client that has the right:
 

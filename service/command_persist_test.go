@@ -38,7 +38,7 @@ challenge, create where example.org is hosted:
 	_validation-persist.example.org. IN TXT "letsencrypt.org; accounturi=https://acme-v02.api.letsencrypt.org/acme/acct/1234"
 
 It never expires; --until sets a last day. As long as the record is there,
-whoever has the account's key can obtain certificates.
+anyone with the account's key can obtain certificates.
 
 With --write a service creates it, for a client that has the right:
 

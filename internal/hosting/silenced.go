@@ -53,7 +53,7 @@ func silenced(z *nameserver.Snapshot, records []record.Record) (found []Silenced
 	for _, r := range records[:min(mostSilencing, len(records))] {
 		host, wildcard := z.Silenced(r.Name)
 		switch {
-		case host == "", record.AwaitsChallenge(host): // for which no wildcard answers anyway
+		case host == "", record.IsForCA(host): // for which no wildcard answers anyway
 			continue
 		case host == r.Name && replaces(z, wildcard, r.Name, records):
 			continue

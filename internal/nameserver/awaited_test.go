@@ -59,6 +59,8 @@ func TestNamesThatAwaitChallenges(t *testing.T) {
 		{"beside a wildcard", "_acme-challenge.wild.example.org", "A", nothing(uncacheable...)},
 		{"below a wildcard that is an alias", "_acme-challenge.host.wildalias.example.org", "CNAME", nothing(uncacheable...)},
 		{"with an account's label below a wildcard", account + "_acme-challenge.host.wild.example.org", "A", nothing(uncacheable...)},
+		{"a standing permission below a wildcard", "_validation-persist.host.wild.example.org", "TXT", nothing(uncacheable...)},
+		{"a standing permission that is missing", "_validation-persist.other.example.org", "TXT", nothing(uncacheable...)},
 		{"the host below a wildcard", "host.wild.example.org", "A", good("host.wild.example.org. 60 A 192.0.2.2")},
 		{"below a cut", "_acme-challenge.host.cut.example.org", "TXT", reply{Rcode: "NOERROR", Authority: []string{"cut.example.org. 60 NS ns1.example.net."}}},
 		{"at the end of an alias", "alias.example.org", "TXT", reply{Rcode: "NOERROR", AA: true,

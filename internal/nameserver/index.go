@@ -111,8 +111,8 @@ func (z *Snapshot) Records(under record.Name) iter.Seq[record.Record] {
 	}
 }
 
-// awaits reports whether a name of the zone is one at which a challenge may be answered
-// at any time.
+// awaits reports whether a name of the zone is one at which a challenge may be answered, or a
+// permission be written, at any time.
 func (z *Snapshot) awaits(name record.Name) bool {
 	if z.config != nil {
 		for _, below := range z.config.awaiting {
@@ -121,7 +121,7 @@ func (z *Snapshot) awaits(name record.Name) bool {
 			}
 		}
 	}
-	return record.AwaitsChallenge(name)
+	return record.IsForCA(name)
 }
 
 // newSnapshot returns an empty zone.

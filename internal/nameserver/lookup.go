@@ -12,8 +12,8 @@ import (
 // This file finds the answer to a question: RFC 1034 §4.3.2 with the wildcards of
 // RFC 4592. What goes with it is additional.go's, messages are query.go's.
 //
-// A name that awaits a challenge always exists, if only without data, and no wildcard
-// stands for it. Clients ask for such a name before they append to it, and caches that
+// A name that awaits a challenge, or a standing permission, always exists, if only without data, and
+// no wildcard stands for it. Clients ask for such a name before they append to it, and caches that
 // follow RFC 2308 §5 keep NXDOMAIN for every type, some for a second even where they may
 // not at all: the CA behind such a cache would not find the record. That it is not so is
 // kept for the type that was asked for, by those who keep it. An answer of a wildcard
@@ -338,7 +338,7 @@ func (l *lookup) locate(name record.Name) location {
 	if strings.HasPrefix(after, borrow(l.key)) {
 		return location{exists: true} // an empty non-terminal
 	}
-	if z.wildcards == 0 || record.AwaitsChallenge(name) {
+	if z.wildcards == 0 || record.IsForCA(name) {
 		return location{exists: z.awaits(name)}
 	}
 	// The closest encloser is the longest name above that exists, so the longest that

@@ -89,9 +89,18 @@ func ChallengeAtTarget(owner, zone Name) (c Challenge, ok bool) {
 	return c, c.Domain.IsHostName()
 }
 
+// persistLabel is the label of a domain's standing permissions.
+const persistLabel = "_validation-persist"
+
+// IsForCA reports whether a name is one at which a CA looks whether it may issue: that of a challenge,
+// or of standing permissions. A right to a wildcard must not be one to it.
+func IsForCA(owner Name) bool {
+	return AwaitsChallenge(owner) || strings.HasPrefix(string(owner), "\x13"+persistLabel)
+}
+
 // PersistOwner returns the owner name of a domain's standing permissions for ACME accounts
 // (dns-persist-01, draft-ietf-acme-dns-persist).
-func PersistOwner(domain Name) (Name, error) { return domain.Child("_validation-persist") }
+func PersistOwner(domain Name) (Name, error) { return domain.Child(persistLabel) }
 
 // IsAccountLabel reports whether a label, in lower case, is that of an account in
 // dns-account-01.
