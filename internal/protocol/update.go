@@ -57,7 +57,9 @@ func ReadUpdate(message []byte) (hosting.Change, error) {
 	}
 	for i, rr := range m.Ns {
 		u.breather.Breathe()
+		header := *rr.Header()
 		if err := u.add(rr); err != nil {
+			*rr.Header() = header // which reading the record has changed
 			var of *UpdateError
 			if errors.As(err, &of) {
 				return hosting.Change{}, err
