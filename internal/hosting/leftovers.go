@@ -88,10 +88,10 @@ func (s *Service) changeRemembered(ctx context.Context, zone *Zone, client strin
 	if s.leftovers == nil {
 		return zone.backend.change(ctx, client, withoutOwn(change))
 	}
+	change = s.leftovers.resolveOwn(ctx, zone, client, change)
 	if err := s.leftovers.refuse(zone, change); err != nil {
 		return outcome{}, err
 	}
-	change = s.leftovers.resolveOwn(ctx, zone, client, change)
 	noted := s.leftovers.before(ctx, zone, client, change)
 	done, err := zone.backend.change(ctx, client, change)
 	s.leftovers.after(ctx, zone, noted, change, done, err)
@@ -110,9 +110,6 @@ func (l *leftovers) refuse(zone *Zone, change record.Change) error {
 		return nil
 	}
 	n := 0
-	fresh := make(map[string]int) // by name
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	for _, r := range change.Records {
 		if r.Expires == 0 && !zone.isChallenge(r) {
 			continue
@@ -120,15 +117,34 @@ func (l *leftovers) refuse(zone *Zone, change record.Change) error {
 		if n++; n > mostChallengesOfChange {
 			return Errorf(api.TooLarge, "zone %q: a change may have %d challenges there: make several", zone.Apex, mostChallengesOfChange)
 		}
+	}
+	more := make(map[string]int) // by name
+	counted := make(map[string]bool)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	cleared := zone.cleared(change)
+	for at := range cleared {
+		more[at] = -l.names[at]
+	}
+	for _, r := range change.Left() {
 		if r.Expires == 0 { // it is forgotten that it was one
 			continue
 		}
-		at := writtenAt(zone.Apex, r.Name)
-		if _, known := l.known[writtenKey(zone.Apex, r.Name, record.JoinStrings(r.Data))]; known {
-			continue
+		key := writtenKey(zone.Apex, r.Name, record.JoinStrings(r.Data))
+		if _, known := l.known[key]; !counted[key] && (!known || cleared[nameOfKey(key)]) {
+			more[nameOfKey(key)]++
 		}
-		fresh[at]++
-		if most := l.service.config.DomainChallenges; most > 0 && l.names[at]+fresh[at] > most {
+		counted[key] = true
+	}
+	for _, key := range keysOfUpdated(zone, change, nil) {
+		if _, known := l.known[key]; known && !counted[key] && !cleared[nameOfKey(key)] {
+			more[nameOfKey(key)]--
+			counted[key] = true
+		}
+	}
+	for _, r := range change.Records {
+		at := writtenAt(zone.Apex, r.Name)
+		if most := l.service.config.DomainChallenges; most > 0 && more[at] > 0 && l.names[at]+more[at] > most {
 			return record.OverLimit(nameserver.LimitChallenges, most, "%q has %d challenges that were not removed", r.Name, l.names[at])
 		}
 	}
@@ -144,7 +160,7 @@ type notedChange struct {
 // before remembers what a change appends under a right to certificates. Of what it writes under
 // another right it forgets that it was a challenge: that stays.
 func (l *leftovers) before(ctx context.Context, zone *Zone, client string, change record.Change) (n notedChange) {
-	if !slices.ContainsFunc(change.Records, func(r record.Record) bool { return zone.concerns(change.Op, r) }) {
+	if !slices.ContainsFunc(change.Records, func(r record.Record) bool { return zone.concerns(change.Op, r) }) && len(zone.cleared(change)) == 0 {
 		return notedChange{}
 	}
 	n, err := askForChange(ctx, l.storage, func(ctx context.Context) (notedChange, error) {
@@ -152,15 +168,23 @@ func (l *leftovers) before(ctx context.Context, zone *Zone, client string, chang
 	})
 	if err != nil && ctx.Err() == nil {
 		l.complain(&l.unremembered, "challenge records are not remembered, so they stay in the zone if their client never removes them",
-			err, zap.String("zone", zone.Apex.String()), zap.String("name", text.Brief(change.Records[0].Name.String(), text.MaxName)), zap.String("client", text.Visible(client)))
+			err, zap.String("zone", zone.Apex.String()), zap.String("name", text.Brief(firstName(change).String(), text.MaxName)), zap.String("client", text.Visible(client)))
 	}
 	return n
 }
 
+// firstName returns the first name of a change that is about any.
+func firstName(c record.Change) record.Name {
+	for name := range c.Names {
+		return name
+	}
+	return record.Root
+}
+
 // note is before, without its limits of time. It returns what it has done also with an error.
 func (l *leftovers) note(ctx context.Context, zone *Zone, client string, change record.Change) (n notedChange, err error) {
-	if change.Op == record.Set {
-		if n.replaced, err = l.replacedBy(ctx, zone, change.Records); err != nil {
+	if replaced := zone.cleared(change); len(replaced) > 0 {
+		if n.replaced, err = l.keysAt(ctx, zone, replaced); err != nil {
 			return n, err
 		}
 	}
@@ -191,10 +215,37 @@ func (l *leftovers) note(ctx context.Context, zone *Zone, client string, change 
 
 // concerns reports whether an append or a set of a record changes what is remembered of the zone.
 func (z *Zone) concerns(op record.Op, r record.Record) bool {
-	if op == record.Set { // it replaces values that it does not have
-		return r.Type == record.TypeTXT && (record.AwaitsChallenge(r.Name) || z.CNAMETarget || z.isAccount(r.Name))
+	return r.Expires != 0 || z.isChallenge(r) || op == record.Set && r.Type == record.TypeTXT && z.mayHaveChallenges(r.Name)
+}
+
+func (z *Zone) mayHaveChallenges(name record.Name) bool {
+	return record.AwaitsChallenge(name) || z.CNAMETarget || z.isAccount(name)
+}
+
+// cleared returns the names, as their keys begin, at which a set or an update replaces texts that it
+// does not have. What a change that only deletes has deleted, it says afterwards.
+func (z *Zone) cleared(change record.Change) map[string]bool {
+	names := make(map[string]bool)
+	add := func(name record.Name) {
+		if z.mayHaveChallenges(name) {
+			names[writtenAt(z.Apex, name)] = true
+		}
 	}
-	return r.Expires != 0 || z.isChallenge(r)
+	switch {
+	case change.Op == record.Set:
+		for _, r := range change.Records {
+			if r.Type == record.TypeTXT {
+				add(r.Name)
+			}
+		}
+	case change.Op == record.Update && !change.OnlyDeletes():
+		for _, m := range change.Matches {
+			if m.Data == nil && (m.Type == 0 || m.Type == record.TypeTXT) {
+				add(m.Name)
+			}
+		}
+	}
+	return names
 }
 
 // errFull is that no more records can be remembered.
@@ -291,26 +342,18 @@ func (l *leftovers) expiry(zone *Zone, e Entry) time.Time {
 	return l.known[key].due
 }
 
-// replacedBy returns the keys of the records that a set replaces: it does not say afterwards
-// what they were.
-func (l *leftovers) replacedBy(ctx context.Context, zone *Zone, records []record.Record) ([]string, error) {
+// keysAt returns the keys of all that is remembered at some names, given as keys begin.
+func (l *leftovers) keysAt(ctx context.Context, zone *Zone, names map[string]bool) (found []string, err error) {
 	keys, err := l.storage.List(ctx, writtenFolder(zone.Apex), false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	prefixes := make(map[string]bool)
-	for _, r := range records {
-		if r.Type == record.TypeTXT {
-			prefixes[writtenAt(zone.Apex, r.Name)] = true
-		}
-	}
-	var replaced []string
 	for _, key := range keys {
-		if i := strings.LastIndexByte(key, '-'); prefixes[key[:i+1]] {
-			replaced = append(replaced, key)
+		if i := strings.LastIndexByte(key, '-'); names[key[:i+1]] {
+			found = append(found, key)
 		}
 	}
-	return replaced, err
+	return found, err
 }
 
 // after forgets what a change has deleted or replaced, and what it certainly has not appended.
@@ -327,7 +370,7 @@ func (l *leftovers) after(ctx context.Context, zone *Zone, n notedChange, change
 	case change.OnlyDeletes():
 		keys = keysOfDeleted(zone, change.Matches, done.entries)
 	case change.Op == record.Update:
-		keys = keysOfUpdated(zone, change)
+		keys = keysOfUpdated(zone, change, n.replaced)
 	}
 	if len(keys) == 0 {
 		return
@@ -365,17 +408,26 @@ func keysOfDeleted(zone *Zone, matches []record.Match, deleted []Entry) []string
 	return slices.Collect(maps.Keys(keys))
 }
 
-// keysOfUpdated returns the keys of what an update deleted by its data, and has not added again.
-func keysOfUpdated(zone *Zone, change record.Change) (keys []string) {
+// keysOfUpdated returns the keys of what an update deleted, by its data or as all that there was or
+// that it had added, and has not added again.
+func keysOfUpdated(zone *Zone, change record.Change, replaced []string) (keys []string) {
 	left := make(map[string]bool)
 	for _, r := range change.Left() {
 		left[writtenKey(zone.Apex, r.Name, record.JoinStrings(r.Data))] = true
 	}
 	for _, m := range change.Matches {
 		if r, ok := m.Record(); ok && record.IsChallengeValue(r) {
-			if key := writtenKey(zone.Apex, r.Name, record.JoinStrings(r.Data)); !left[key] {
-				keys = append(keys, key)
-			}
+			replaced = append(replaced, writtenKey(zone.Apex, r.Name, record.JoinStrings(r.Data)))
+		}
+	}
+	for _, r := range change.Records {
+		if r.Expires != 0 {
+			replaced = append(replaced, writtenKey(zone.Apex, r.Name, record.JoinStrings(r.Data)))
+		}
+	}
+	for _, key := range replaced {
+		if !left[key] {
+			keys = append(keys, key)
 		}
 	}
 	return keys

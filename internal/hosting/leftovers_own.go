@@ -46,19 +46,32 @@ func withoutOwn(change record.Change) record.Change {
 	return expand(change, func(record.Match) []record.Match { return nil })
 }
 
-// expand puts others instead of each match that is about a client's own records.
+// expand puts others instead of each match that is about a client's own records, and what the change
+// itself has appended before.
 func expand(change record.Change, others func(record.Match) []record.Match) record.Change {
 	var matches []record.Match
 	var order []record.Op
-	next := 0
+	records, next := 0, 0                // of the change, done
+	deleted := make(map[record.Name]int) // how many records were done when all of a name was deleted
 	for _, op := range change.Order {
 		if op != record.Delete {
 			order = append(order, op)
+			records++
 			continue
 		}
-		these := change.Matches[next : next+1]
-		if next++; these[0].Own {
-			these = others(these[0])
+		m := change.Matches[next]
+		these := []record.Match{m}
+		if next++; m.Own {
+			since, again := deleted[m.Name]
+			if these = nil; !again {
+				these = others(m)
+			}
+			for _, r := range change.Records[since:records] {
+				if m.Matches(r) {
+					these = append(these, anyTTL(r))
+				}
+			}
+			deleted[m.Name] = records
 		}
 		for _, m := range these {
 			order, matches = append(order, record.Delete), append(matches, m)
@@ -66,6 +79,13 @@ func expand(change record.Change, others func(record.Match) []record.Match) reco
 	}
 	change.Order, change.Matches = order, matches
 	return change
+}
+
+// anyTTL returns the match of a record, whatever its TTL.
+func anyTTL(r record.Record) record.Match {
+	m := record.MatchOf(r)
+	m.TTL = nil
+	return m
 }
 
 // ownAt returns what a client has at the names of those matches that are about its own.
@@ -96,8 +116,8 @@ func (l *leftovers) ownAt(ctx context.Context, zone *Zone, client string, matche
 		if err != nil || w.client != client {
 			continue
 		}
-		if r, err := record.At(w.name, "TXT", w.ttl, w.text); err == nil {
-			own[w.name] = append(own[w.name], record.MatchOf(r))
+		if m, err := record.MatchAt(w.name, "TXT", zone.ttlToDelete(w), &w.text); err == nil {
+			own[w.name] = append(own[w.name], m)
 		}
 	}
 	return own, err
