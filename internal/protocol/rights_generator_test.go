@@ -35,19 +35,47 @@ func (w *rightsWorld) rules(client string) (rules []naiveRule) {
 		return rules
 	}
 	for range 1 + w.IntN(4) {
-		rule := naiveRule{verb: pick(w, "certificates", "allow", "allow", "read"), under: w.chance(50), name: w.name()}
+		rule := naiveRule{verb: pick(w, "certificates", "certificates", "allow", "allow", "allow", "read", "persist"), under: w.chance(50), name: w.name()}
 		switch rule.verb {
 		case "certificates":
-			rule.name = slices.DeleteFunc(rule.name, func(l string) bool { return !naiveLabel.MatchString(l) })
-			for len(rule.name) < 2 {
-				rule.name = append(labels{"a"}, rule.name...)
-			}
+			rule.name = hostName(rule.name)
+		case "persist":
+			rule.name, rule.under = hostName(rule.name), false
 		case "allow":
 			rule.types = pick(w, nil, nil, nil, []string{"TXT"}, []string{"A", "NS"}, []string{"NS"}, []string{"CNAME", "TXT"}, []string{"DS"})
 		}
+		if shared := w.certified(); shared != nil && w.chance(40) { // as hosts of one name do
+			rule = *shared
+		}
 		rules = append(rules, rule)
 	}
+	if under := w.name(); w.chance(60) && len(under) > 0 && under[0] != "*" && (&naiveWorld{zones: w.zones}).zoneOf(under) != nil {
+		rules = append(rules, naiveRule{verb: "register", under: true, name: under})
+	}
 	return rules
+}
+
+// certified returns a right to certificates that a client has, nil if there is none.
+func (w *rightsWorld) certified() *naiveRule {
+	var all []naiveRule
+	for _, client := range w.clients {
+		if known := w.naive[client]; known != nil {
+			all = append(all, slices.DeleteFunc(slices.Clone(known.rules), func(r naiveRule) bool { return r.verb != "certificates" })...)
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return &all[w.IntN(len(all))]
+}
+
+// hostName makes of a name one that a host can have.
+func hostName(name labels) labels {
+	name = slices.DeleteFunc(slices.Clone(name), func(l string) bool { return !naiveLabel.MatchString(l) })
+	for len(name) < 2 {
+		name = append(labels{"a"}, name...)
+	}
+	return name
 }
 
 var naiveLabel = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$`)
@@ -65,6 +93,9 @@ func (w *rightsWorld) name() labels {
 		}
 		for _, rule := range known.rules {
 			near = append(near, rule.name)
+			if rule.verb == "persist" {
+				near = append(near, rule.meaning().name)
+			}
 			if rule.verb == "certificates" {
 				near = append(near, append(labels{"_acme-challenge"}, rule.name...), append(labels{"_acme-challenge"}, rule.name...),
 					append(slices.Clone(rule.name), w.zones[0].name...))
@@ -145,13 +176,16 @@ var (
 func (w *rightsWorld) item(client, kind string, asked labels) item {
 	it := item{valid: true, owner: w.name()}
 	if w.chance(60) { // what the client may do, or close to it
-		rule := pick(w, w.naive[client].rules...)
+		rule := pick(w, w.naive[client].rules...).meaning()
 		it.owner = rule.name
 		if rule.under && w.chance(50) {
 			it.owner = append(labels{pick(w, "a", "b", "x")}, it.owner...)
 		}
 		if rule.verb == "certificates" {
 			it.owner = append(labels{"_acme-challenge"}, it.owner...)
+			if w.chance(70) {
+				it.typ = "TXT"
+			}
 		}
 		if len(rule.types) > 0 {
 			it.typ = pick(w, rule.types...)
@@ -162,7 +196,7 @@ func (w *rightsWorld) item(client, kind string, asked labels) item {
 	}
 	w.nameItem(kind, &it, asked)
 	it.plain = plainName.MatchString(strings.Join(it.owner, ".")) && !slices.Contains(it.owner, "a.b")
-	if it.typ == "" || w.chance(20) {
+	if it.typ == "" || w.chance(10) {
 		it.typ = pick(w, "TXT", "TXT", "TXT", "TXT", "A", "NS", "CNAME", "DS", "SOA", "TYPE65280")
 	}
 	if kind == "delete" && w.chance(25) {

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,6 +19,7 @@ type written struct {
 	owner   string // as slashed returns it
 	typ     string
 	data    string
+	ttl     uint32
 	client  string // "" for what the server makes
 	expires bool
 }
@@ -63,32 +65,22 @@ func (l naiveLimits) over(before, after []written) string {
 	return ""
 }
 
-// wouldBe returns the records of built-in zones as a change of a client would leave
-// them, if nothing but limits were in its way.
-func (w *rightsWorld) wouldBe(client, kind string, asked labels, items []item) []written {
-	rules := w.naive[client]
-	next := append([]written(nil), w.written...)
-	remove := func(gone func(written) bool) {
-		var left []written
-		for _, r := range next {
-			if !gone(r) {
-				left = append(left, r)
-			}
-		}
-		next = left
-	}
+// wouldBe returns the records of built-in zones as an append or a set would leave them, if nothing
+// but limits were in its way.
+func (w *rightsWorld) wouldBe(q request) []written {
+	next := slices.Clone(w.written)
 	var news []written
-	for _, it := range items {
-		z, owner := rules.placed(asked, it.owner, it.typ)
-		r := written{zone: z.name.slashed(), owner: owner.slashed(), typ: it.typ, client: client}
+	for _, it := range q.items {
+		z, owner := q.rules.placed(q.asked, it.owner, it.typ)
+		r := written{zone: z.name.slashed(), owner: owner.slashed(), typ: it.typ, client: q.client}
 		if it.says != nil {
 			r.data = *it.says
 		} else if it.sent.Data != nil {
 			r.data = *it.sent.Data
 		}
-		r.expires = kind == "append" && it.typ == "TXT" && naiveValue.MatchString(r.data) && rules.challenge(z, owner)
-		if kind == "set" {
-			remove(func(old written) bool { return old.zone == r.zone && old.owner == r.owner && old.typ == r.typ })
+		r.expires = q.kind == "append" && it.typ == "TXT" && naiveValue.MatchString(r.data) && q.rules.challenge(z, owner)
+		if q.kind == "set" {
+			next = slices.DeleteFunc(next, func(old written) bool { return old.zone == r.zone && old.owner == r.owner && old.typ == r.typ })
 		}
 		news = append(news, r)
 	}
@@ -107,13 +99,10 @@ func (w *rightsWorld) wouldBe(client, kind string, asked labels, items []item) [
 	return next
 }
 
-// account takes note of what a change has left, and holds it against the limits.
-func (w *rightsWorld) account(client, what, kind string, asked labels, items []item, after map[string]map[string]held) {
+// keepBooks takes note of what a change has left, as it was expected to be written, and holds it
+// against the limits.
+func (w *rightsWorld) keepBooks(client, what string, expected []written, after map[string]map[string]held) {
 	w.t.Helper()
-	expected := w.written
-	if kind != "delete" {
-		expected = w.wouldBe(client, kind, asked, items)
-	}
 	before := w.written
 	w.written = nil
 	for _, z := range w.zones {
@@ -127,6 +116,7 @@ func (w *rightsWorld) account(client, what, kind string, asked labels, items []i
 					r = e
 				}
 			}
+			r.ttl = h.ttl
 			w.written = append(w.written, r)
 		}
 		w.written = append(w.written, written{zone: z.name.slashed(), owner: z.name.slashed(), typ: "SOA"})
@@ -145,5 +135,35 @@ func (w *rightsWorld) account(client, what, kind string, asked labels, items []i
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		w.failf(client, "%s\nrecords of each client (-want +got):\n%s", what, diff)
+	}
+	w.checkOwners(client, what)
+}
+
+// checkOwners: each record in a built-in zone is whose it is to be, and expires if it is to.
+func (w *rightsWorld) checkOwners(client, what string) {
+	w.t.Helper()
+	for _, z := range w.zones {
+		snapshot, ok := w.server.Snapshot(w.parse(z.name))
+		if !ok {
+			continue
+		}
+		for r := range snapshot.Records(w.parse(z.name)) {
+			typ, data := r.Text()
+			is := written{zone: z.name.slashed(), owner: unescaped(r.Name.String()).slashed(), typ: typ, data: data}
+			i := slices.IndexFunc(w.written, is.sameRecord)
+			if typ == "SOA" || i < 0 { // what no one sees
+				continue
+			}
+			want := w.written[i]
+			if want.expires != (r.Expires != 0) {
+				w.failf(client, "%s\nexpires: %v, want %v: %s", what, r.Expires != 0, want.expires, r)
+			}
+			if _, known := w.numbers[want.client]; !known {
+				w.numbers[want.client] = r.Client
+			}
+			if w.numbers[want.client] != r.Client {
+				w.failf(client, "%s\nit is client %d's, want %q (%d): %s", what, r.Client, want.client, w.numbers[want.client], r)
+			}
+		}
 	}
 }

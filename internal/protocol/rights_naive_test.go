@@ -68,10 +68,20 @@ type naiveRule struct {
 	types []string
 }
 
+// meaning returns a rule as one of those that are about names, if it is about one in other words.
+func (r naiveRule) meaning() naiveRule {
+	if r.verb == "persist" {
+		return naiveRule{verb: "allow", name: append(labels{"_validation-persist"}, r.name...), types: []string{"TXT"}}
+	}
+	return r
+}
+
 // naiveWorld is what a service hosts, and what one client may do.
 type naiveWorld struct {
 	zones []naiveZone
 	rules []naiveRule
+	// account is the one name at which an account may answer challenges, nil for others.
+	account labels
 }
 
 // zoneOf returns the longest zone that holds a name, nil if none does.
@@ -90,6 +100,7 @@ var (
 	naiveChallenge = regexp.MustCompile(`^(_[a-z2-7]{16}/)?_acme-challenge/` + naiveHost)
 	naiveTarget    = regexp.MustCompile(`^(_[a-z2-7]{16}/)?` + naiveHost)
 	naiveValue     = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
+	naiveHostName  = regexp.MustCompile(`^` + naiveHost)
 )
 
 // placed says to which zone a record goes, and under which name.
@@ -109,8 +120,8 @@ func (w *naiveWorld) placed(asked, owner labels, typ string) (*naiveZone, labels
 		return nil, nil
 	}
 	for i, z := range w.zones {
-		if z.target {
-			return &w.zones[i], append(splitSlashed(m[1]+m[2]), z.name...)
+		if target := append(splitSlashed(m[1]+m[2]), z.name...); z.target && w.zoneOf(target) == &w.zones[i] {
+			return &w.zones[i], target
 		}
 	}
 	return nil, nil
@@ -135,6 +146,9 @@ func (w *naiveWorld) certifies(domain labels) bool {
 
 // challenge: can the answer to a challenge stand there, for which there is a right?
 func (w *naiveWorld) challenge(z *naiveZone, owner labels) bool {
+	if w.account != nil {
+		return slices.Equal(owner, w.account)
+	}
 	if m := naiveChallenge.FindStringSubmatch(owner.slashed()); m != nil && w.certifies(splitSlashed(m[2])) {
 		return true
 	}
@@ -149,6 +163,7 @@ func (w *naiveWorld) challenge(z *naiveZone, owner labels) bool {
 func (w *naiveWorld) allowed(z *naiveZone, owner labels, typ string) bool {
 	one := func(typ string) bool {
 		return slices.ContainsFunc(w.rules, func(r naiveRule) bool {
+			r = r.meaning()
 			switch {
 			case r.verb != "allow", typ == "SOA":
 				return false
@@ -188,6 +203,7 @@ func (w *naiveWorld) reads(z *naiveZone, owner labels) bool {
 		return true
 	}
 	return slices.ContainsFunc(w.rules, func(r naiveRule) bool {
+		r = r.meaning()
 		alone := naiveWorld{zones: w.zones, rules: []naiveRule{r}}
 		if r.verb == "read" {
 			alone.rules[0].verb = "allow"

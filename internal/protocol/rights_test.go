@@ -24,11 +24,11 @@ import (
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// TestRights: random rules and random requests, as the API has them, in zones of both
-// kinds. What the service lets through, and what it changes, is what the naive
-// reading of the rules lets through; what it shows too.
+// TestRights: random rules and random requests, by each protocol, in zones of both kinds. What the
+// service lets through, and what it changes, is what the naive reading of the rules lets through; what
+// it shows too.
 func TestRights(t *testing.T) {
-	worlds, requests := uint64(40), 150
+	worlds, requests := uint64(60), 300
 	if testing.Short() {
 		worlds = 4
 	}
@@ -36,7 +36,7 @@ func TestRights(t *testing.T) {
 	for seed := range worlds {
 		w := newRightsWorld(t, seed, seen)
 		for range requests {
-			w.change()
+			w.any()
 			w.read()
 		}
 		if len(w.provider.odd) > 0 {
@@ -44,14 +44,47 @@ func TestRights(t *testing.T) {
 		}
 	}
 	t.Log(seen)
-	for _, what := range []string{
-		"built-in append by certificates", "built-in append by allow", "built-in set by allow", "built-in delete by allow",
-		"provider append by certificates", "provider append by allow", "provider set by allow", "provider delete by allow",
-		"moved to a CNAME's target", "delegation of a nested zone", "refused for a right", "refused for a name", "refused for a limit", "read something", "read nothing", "404",
-	} {
-		if seen[what] < int(worlds)/2 {
+	for _, what := range slices.Concat(everyChange("append by certificates", "append by allow", "set by allow", "delete by certificates", "delete by allow",
+		"append by httpreq", "append by httpreq in RAW mode", "delete by httpreq", "delete by httpreq in RAW mode",
+		"append by a registered account", "append by an imported account", "append by acme-dns", "set by dyndns2",
+		"update: add", "update: add a challenge", "update: delete", "update: delete a challenge", "update: clear", "update: clear what is its own",
+		"update: empty", "update: empty what is its own", "update: prerequisites are met", "update: several steps"),
+		[]string{
+			"moved to a CNAME's target", "delegation of a nested zone", "a standing permission", "refused an account", "dyndns2 has nothing to change",
+			"an update has spared what is not the client's", "an update has taken what is the client's",
+			"refused for a right", "refused for a name", "refused for a limit", "read something", "read nothing", "404",
+			"update refused for a form", "update refused for a message", "update refused for a name outside of the zone", "update refused for a zone", "update refused for two zones",
+			"update refused for a right", "update refused for a record that the server makes", "update refused for a look at what is not the client's to see",
+			"update refused for a prerequisite", "update refused for a limit", "update refused for a CNAME that is not alone", "update refused for what not every provider can carry",
+		}) {
+		if seen[what] < int(worlds)/8 {
 			t.Errorf("%s: %d times only, in %d worlds", what, seen[what], worlds)
 		}
+	}
+}
+
+// everyChange returns changes in zones of both kinds.
+func everyChange(changes ...string) (all []string) {
+	for _, change := range changes {
+		all = append(all, "built-in "+change, "provider "+change)
+	}
+	return all
+}
+
+// any sends something by one of the protocols.
+func (w *rightsWorld) any() {
+	w.t.Helper()
+	switch w.IntN(10) {
+	case 0:
+		w.httpreq()
+	case 1:
+		w.acmeDNS()
+	case 2:
+		w.dynDNS()
+	case 3, 4, 5:
+		w.updates()
+	default:
+		w.change()
 	}
 }
 
@@ -71,13 +104,20 @@ type rightsWorld struct {
 	limits   naiveLimits
 	state    map[string]map[string]held
 	written  []written // in built-in zones
-	seen     map[string]int
+	// remembered has who has added what is remembered of zones with a provider, if remembers is set.
+	remembered map[string]string
+	remembers  bool
+	storage    *keyStorage
+	numbers    map[string]uint32 // of the clients, in built-in zones
+	accounts   []*account
+	seen       map[string]int
 }
 
 // held is a record as a zone has it.
 type held struct {
 	owner     labels
 	typ, data string
+	ttl       uint32
 }
 
 func newRightsWorld(t *testing.T, seed uint64, seen map[string]int) *rightsWorld {
@@ -85,7 +125,10 @@ func newRightsWorld(t *testing.T, seed uint64, seen map[string]int) *rightsWorld
 	w := &rightsWorld{
 		generator: generator{rand.New(rand.NewPCG(seed, 6))}, t: t, seed: seed, provider: &zonesProvider{records: make(map[string][]libdns.Record)},
 		clients: []string{"c0", "c1", "c2"}, naive: make(map[string]*naiveWorld), seen: seen,
+		remembered: make(map[string]string), numbers: map[string]uint32{"": 0},
 	}
+	w.remembers = w.chance(70)
+	w.provider.leastTTL = time.Duration(pick(w, 0, 90)) * time.Second
 	w.makeZones()
 	w.limits = naiveLimits{clientRecords: 1 << 20, nameTypes: 1 << 20, rrsetRecords: 1 << 20, domainChallenges: 1 << 20}
 	if seed%2 == 1 {
@@ -103,13 +146,20 @@ func newRightsWorld(t *testing.T, seed uint64, seen map[string]int) *rightsWorld
 			zone.ChallengeTTL = 60
 		} else {
 			zone.NameServers = []nameserver.NameServer{{Name: w.parse(labels{"ns", "elsewhere", "invalid"})}}
-			zone.ChallengeLifetime = 24 * time.Hour
 		}
+		zone.ChallengeLifetime = 24 * time.Hour
 		config.Zones = append(config.Zones, zone)
+	}
+	if w.remembers {
+		w.storage = &keyStorage{values: make(map[string][]byte)}
+		config.Storage = w.storage
 	}
 	for _, client := range append(w.clients, observer) {
 		w.naive[client] = &naiveWorld{zones: w.zones, rules: w.rules(client)}
-		config.Clients = append(config.Clients, access.Config{Name: client, Users: []string{client}, Rules: w.parseRules(w.naive[client].rules)})
+		config.Clients = append(config.Clients, access.Config{
+			Name: client, Users: []string{client}, Digests: []access.Digest{access.DigestOf(tokenOf(client))},
+			Rules: w.parseRules(w.naive[client].rules), Accounts: w.importAccounts(client),
+		})
 		config.Room[client] = nameserver.Use{Records: w.limits.clientRecords}
 	}
 	var err error
@@ -117,8 +167,9 @@ func newRightsWorld(t *testing.T, seed uint64, seen map[string]int) *rightsWorld
 		t.Fatal(err)
 	}
 	w.serve()
+	w.register()
 	w.state = w.look()
-	w.account(w.clients[0], "the start", "delete", nil, nil, w.state)
+	w.keepBooks(w.clients[0], "the start", nil, w.state)
 	return w
 }
 
@@ -141,6 +192,7 @@ func (w *rightsWorld) serve() {
 		w.t.Fatal(err)
 	}
 	w.s.Begin(w.server)
+	w.t.Cleanup(w.s.Close)
 }
 
 // parse reads a name that was written in one of its forms.
@@ -155,13 +207,13 @@ func (w *rightsWorld) parse(name labels) record.Name {
 
 func (w *rightsWorld) parseRules(naive []naiveRule) (rules []access.Rule) {
 	w.t.Helper()
-	verbs := map[string]access.Verb{"certificates": access.Certificates, "allow": access.Allow, "read": access.Read}
 	for _, rule := range naive {
+		verb, _ := access.ParseVerb(rule.verb)
 		under := ""
 		if rule.under {
 			under = "under "
 		}
-		parsed, err := access.ParseRule(verbs[rule.verb], under+w.text(rule.name)+" "+strings.Join(rule.types, " "))
+		parsed, err := access.ParseRule(verb, under+w.text(rule.name)+" "+strings.Join(rule.types, " "))
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -227,146 +279,6 @@ func (w *rightsWorld) failf(client string, format string, args ...any) {
 	w.t.Fatalf("seed %d: %s\nzones %+v\nrules of %s: %+v", w.seed, fmt.Sprintf(format, args...), w.zones, client, w.naive[client].rules)
 }
 
-// change makes a random change and holds what becomes of it against the rules.
-func (w *rightsWorld) change() {
-	w.t.Helper()
-	client := pick(w, w.clients...)
-	rules := w.naive[client]
-	kind := pick(w, "append", "append", "append", "set", "delete", "delete")
-	asked := w.name()
-	if nested := w.nestedBelow(nil); nested != nil && w.chance(15) {
-		asked = nested[1:]
-	}
-	items := []item{w.item(client, kind, asked)}
-	for w.chance(15) {
-		items = append(items, w.item(client, kind, asked))
-	}
-	body := map[string][]api.Record{}
-	for _, it := range items {
-		body[kind] = append(body[kind], it.sent)
-	}
-	text, err := json.Marshal(body)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	answer := w.patch(client, w.text(asked), text)
-	after := w.look()
-	defer func() { w.state = after }()
-
-	zone, may, why := w.judge(rules, kind, asked, items)
-	what := fmt.Sprintf("PATCH %q %s: %d %s", asked, text, answer.status, answer.body)
-	overLimit := answer.problem.Kind() == api.OverLimit
-	if overLimit && may {
-		why = "a limit"
-	}
-	switch {
-	case answer.status == http.StatusOK && !may:
-		w.failf(client, "%s\nlet through, and there is no right to it: %s", what, why)
-	case overLimit && (!may || zone.provider || w.limits.over(w.written, w.wouldBe(client, kind, asked, items)) == ""):
-		w.failf(client, "%s\nrefused for a limit, and it would not be over one", what)
-	case answer.status != http.StatusOK && may && !overLimit && !w.otherwise(answer, zone, items):
-		w.failf(client, "%s\nrefused, and there is a right to it", what)
-	case answer.status != http.StatusOK:
-		w.seen["refused for "+why]++
-		if diff := cmp.Diff(w.state, after, cmp.AllowUnexported(held{})); diff != "" {
-			w.failf(client, "%s\nrefused, and yet (-before +after):\n%s", what, diff)
-		}
-		return
-	}
-	w.checkChanged(client, what, kind, asked, items, after)
-	w.account(client, what, kind, asked, items, after)
-	by, where := "certificates", "built-in "
-	for _, it := range items {
-		z, owner := rules.placed(asked, it.owner, it.typ)
-		if rules.allowed(z, owner, it.typ) {
-			by = "allow"
-		}
-		if z.provider {
-			where = "provider "
-		}
-		if !slices.Equal(owner, it.owner) {
-			w.seen["moved to a CNAME's target"]++
-		}
-		if rules.zoneOf(owner) != z {
-			w.seen["delegation of a nested zone"]++
-		}
-	}
-	w.seen[where+kind+" by "+by]++
-}
-
-// judge says whether the naive reading lets a change through, and if not, why.
-func (w *rightsWorld) judge(rules *naiveWorld, kind string, asked labels, items []item) (zone *naiveZone, may bool, why string) {
-	for _, it := range items {
-		if !it.valid {
-			return nil, false, "a name" // or a type or a value
-		}
-		z, owner := rules.placed(asked, it.owner, it.typ)
-		switch {
-		case z == nil:
-			return nil, false, "a zone"
-		case zone != nil && zone != z:
-			return nil, false, "two zones"
-		case !rules.may(kind, z, owner, it.typ, it.says):
-			return nil, false, "a right"
-		}
-		zone = z
-	}
-	return zone, true, "another reason"
-}
-
-// otherwise reports whether a change to which there is a right was refused for what
-// has nothing to do with rights.
-func (w *rightsWorld) otherwise(a answer, zone *naiveZone, items []item) bool {
-	byRule := strings.Contains(a.problem.Detail, `rule "`) // on SOA, NS and CNAME
-	odd := slices.ContainsFunc(items, func(it item) bool { return !it.plain })
-	switch a.problem.Kind() {
-	case api.Conflict:
-		return byRule
-	case api.InvalidRecord:
-		return byRule || zone.provider && odd
-	case api.ZoneNotFound:
-		// The target for a domain that is hosted here opens no zone: no CNAME leads there.
-		return zone.target && slices.ContainsFunc(items, func(it item) bool {
-			if !it.owner.in(zone.name) {
-				return false
-			}
-			m := naiveTarget.FindStringSubmatch(it.owner[:len(it.owner)-len(zone.name)].slashed())
-			return m != nil && (&naiveWorld{zones: w.zones}).zoneOf(append(labels{"_acme-challenge"}, splitSlashed(m[2])...)) != nil
-		})
-	}
-	return false
-}
-
-// checkChanged: nothing has changed but what the items name.
-func (w *rightsWorld) checkChanged(client, what, kind string, asked labels, items []item, after map[string]map[string]held) {
-	w.t.Helper()
-	rules := w.naive[client]
-	for _, z := range w.zones {
-		old, now := w.state[z.name.slashed()], after[z.name.slashed()]
-		for key := range union(old, now) {
-			if _, was := old[key]; was {
-				if _, is := now[key]; is {
-					continue
-				}
-			}
-			changed := old[key]
-			if changed.typ == "" {
-				changed = now[key]
-			}
-			named := slices.ContainsFunc(items, func(it item) bool {
-				to, owner := rules.placed(asked, it.owner, it.typ)
-				if !slices.Equal(to.name, z.name) || !slices.Equal(owner, changed.owner) || it.typ != "" && it.typ != changed.typ {
-					return false
-				}
-				return rules.allowed(to, owner, it.typ) || it.says != nil && *it.says == changed.data
-			})
-			if !named {
-				w.failf(client, "%s\nchanged in %q: %+v", what, z.name, changed)
-			}
-		}
-	}
-}
-
 func union[V any](a, b map[string]V) map[string]V {
 	all := maps.Clone(a)
 	maps.Copy(all, b)
@@ -395,7 +307,7 @@ func (w *rightsWorld) list(client string, asked labels) listing {
 	a := w.get(client, w.text(asked))
 	l := listing{answer: a, held: make(map[string]held)}
 	for _, r := range a.records {
-		h := held{typ: r.Type, data: *r.Data}
+		h := held{typ: r.Type, data: *r.Data, ttl: uint32(*r.TTL)}
 		switch {
 		case r.Name == "@":
 			h.owner = asked

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/libdns/libdns"
 )
@@ -14,6 +15,9 @@ import (
 // zonesProvider is a DNS provider that keeps the records of several zones, and notes
 // what no provider should ever get.
 type zonesProvider struct {
+	// leastTTL is what it raises lower TTLs to.
+	leastTTL time.Duration
+
 	mu      sync.Mutex
 	records map[string][]libdns.Record
 	odd     []string
@@ -43,9 +47,17 @@ func (p *zonesProvider) AppendRecords(_ context.Context, zone string, records []
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.look(records)
-	p.records[zone] = append(p.records[zone], records...)
+	for _, r := range records {
+		rr := r.RR()
+		if !slices.ContainsFunc(p.records[zone], func(old libdns.Record) bool { return isSame(rr, old.RR()) }) {
+			rr.TTL = max(rr.TTL, p.leastTTL)
+			p.records[zone] = append(p.records[zone], rr)
+		}
+	}
 	return records, nil
 }
+
+func isSame(a, b libdns.RR) bool { return a.Name == b.Name && a.Type == b.Type && a.Data == b.Data }
 
 func (p *zonesProvider) SetRecords(ctx context.Context, zone string, records []libdns.Record) ([]libdns.Record, error) {
 	p.mu.Lock()
@@ -58,12 +70,19 @@ func (p *zonesProvider) SetRecords(ctx context.Context, zone string, records []l
 	return p.AppendRecords(ctx, zone, records)
 }
 
-func (p *zonesProvider) DeleteRecords(_ context.Context, zone string, records []libdns.Record) ([]libdns.Record, error) {
+// DeleteRecords goes by the TTL too, if there is one.
+func (p *zonesProvider) DeleteRecords(_ context.Context, zone string, records []libdns.Record) (deleted []libdns.Record, _ error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.look(records)
 	p.records[zone] = slices.DeleteFunc(p.records[zone], func(old libdns.Record) bool {
-		return slices.ContainsFunc(records, func(r libdns.Record) bool { return r.RR() == old.RR() })
+		takes := slices.ContainsFunc(records, func(r libdns.Record) bool {
+			return isSame(r.RR(), old.RR()) && (r.RR().TTL == 0 || r.RR().TTL == old.RR().TTL)
+		})
+		if takes {
+			deleted = append(deleted, old)
+		}
+		return takes
 	})
-	return records, nil
+	return deleted, nil
 }
