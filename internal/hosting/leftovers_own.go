@@ -49,33 +49,40 @@ func withoutOwn(change record.Change) record.Change {
 // expand puts others instead of each match that is about a client's own records, and what the change
 // itself has appended before.
 func expand(change record.Change, others func(record.Match) []record.Match) record.Change {
+	deleted := make(map[record.Name]int) // how many records were appended when all of a name was deleted
+	return rewrite(change, func(m record.Match, appended []record.Record) (these []record.Match) {
+		if !m.Own {
+			return []record.Match{m}
+		}
+		since, again := deleted[m.Name]
+		if !again {
+			these = others(m)
+		}
+		for _, r := range appended[since:] {
+			if m.Matches(r) {
+				these = append(these, anyTTL(r))
+			}
+		}
+		deleted[m.Name] = len(appended)
+		return these
+	})
+}
+
+// rewrite puts others instead of each match of an update, by what that has appended before.
+func rewrite(change record.Change, others func(m record.Match, appended []record.Record) []record.Match) record.Change {
 	var matches []record.Match
 	var order []record.Op
-	records, next := 0, 0                // of the change, done
-	deleted := make(map[record.Name]int) // how many records were done when all of a name was deleted
+	appended, next := 0, 0
 	for _, op := range change.Order {
 		if op != record.Delete {
 			order = append(order, op)
-			records++
+			appended++
 			continue
 		}
-		m := change.Matches[next]
-		these := []record.Match{m}
-		if next++; m.Own {
-			since, again := deleted[m.Name]
-			if these = nil; !again {
-				these = others(m)
-			}
-			for _, r := range change.Records[since:records] {
-				if m.Matches(r) {
-					these = append(these, anyTTL(r))
-				}
-			}
-			deleted[m.Name] = records
-		}
-		for _, m := range these {
+		for _, m := range others(change.Matches[next], change.Records[:appended]) {
 			order, matches = append(order, record.Delete), append(matches, m)
 		}
+		next++
 	}
 	change.Order, change.Matches = order, matches
 	return change

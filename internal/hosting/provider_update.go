@@ -58,7 +58,7 @@ func (z *providerZone) update(ctx context.Context, change record.Change) ([]Entr
 	if err != nil {
 		return nil, err
 	}
-	effect, err := record.Plan(before, change)
+	effect, err := record.Plan(before, before.spareServers(change))
 	if err != nil {
 		return nil, err
 	}
@@ -134,6 +134,24 @@ func ofType(records []record.Record, t record.Type) (of []record.Record) {
 		}
 	}
 	return of
+}
+
+// spareServers has a deletion of all at the apex spare its NS records (RFC 2136 §3.4.2.3).
+func (c *providerContents) spareServers(change record.Change) record.Change {
+	return rewrite(change, func(m record.Match, appended []record.Record) (these []record.Match) {
+		if m.Type != 0 || m.Name != c.apex {
+			return []record.Match{m}
+		}
+		seen := []record.Type{record.TypeSOA, record.TypeNS}
+		for _, r := range slices.Concat(c.at[c.apex], appended) {
+			if r.Name == c.apex && !slices.Contains(seen, r.Type) {
+				seen = append(seen, r.Type)
+				m.Type = r.Type
+				these = append(these, m)
+			}
+		}
+		return these
+	})
 }
 
 // keepServers refuses an update that leaves the zone without an NS record at its apex.
