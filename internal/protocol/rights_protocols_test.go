@@ -161,6 +161,10 @@ func (w *rightsWorld) acmeDNS() {
 		w.failf(a.registrar, "%s: taken for %q, %+v", what, client.Name(), found)
 	}
 	change, err := u.Account(found)
+	if w.chance(20) { // at a name that is not its own, which no protocol asks for
+		it.owner = pick(w, other.rules.account, a.rules.account[1:], append(labels{"x"}, a.rules.account...), append(labels{"_acme-challenge"}, a.rules.account...), w.name())
+		change, err = appendText(w.parse(it.owner), *it.says)
+	}
 	q := request{what: what, by: "a registered account", client: a.registrar, rules: a.rules, kind: "append", asked: it.owner, items: []item{it}}
 	if a.imported {
 		q.by = "an imported account"

@@ -144,6 +144,9 @@ func newRightsWorld(t *testing.T, seed uint64, seen map[string]int) *rightsWorld
 		if z.provider {
 			zone.Provider = w.provider
 			zone.ChallengeTTL = 60
+			for i := range w.IntN(3) {
+				w.provider.records[zone.Apex.String()] = append(w.provider.records[zone.Apex.String()], libdns.RR{Name: "@", Type: "NS", Data: fmt.Sprintf("ns%d.provider.invalid.", i), TTL: time.Hour})
+			}
 		} else {
 			zone.NameServers = []nameserver.NameServer{{Name: w.parse(labels{"ns", "elsewhere", "invalid"})}}
 		}

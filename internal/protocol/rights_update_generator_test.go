@@ -154,6 +154,9 @@ func (w *rightsWorld) step(u naiveUpdate) step {
 
 func (w *rightsWorld) requirement(u naiveUpdate) requirement {
 	r := requirement{owner: w.near(u), typ: pick(w, "", "TXT", "TXT", "A", "SOA", "NS"), exists: w.chance(50)}
+	if w.chance(20) {
+		r.owner = append(labels{pick(w, "a", "b", "x")}, u.zone...)
+	}
 	if r.typ != "" && r.typ != "SOA" && w.chance(40) {
 		r.exists, r.data = true, []string{w.dataOf(r.typ)}
 		zone := w.naive[u.client].zoneOf(r.owner)

@@ -417,14 +417,17 @@ func (s *simulation) breaksRule(u naiveUpdate, placed []placedStep) (why string,
 
 // onlyAdds reports whether a provider is sent what is added and nothing else.
 func (s *simulation) onlyAdds(u naiveUpdate, placed []placedStep) bool {
-	return len(u.requires) == 0 && !slices.ContainsFunc(placed, func(p placedStep) bool {
-		if p.own { // if there is anything of it, that is deleted
-			return slices.ContainsFunc(s.before, func(r written) bool {
-				return r.owner == p.owner.slashed() && s.mine(r)
-			})
+	added := make(map[string]bool) // names of texts
+	for _, p := range placed {
+		owner := p.owner.slashed()
+		switch {
+		case p.op == "add":
+			added[owner] = added[owner] || p.typ == "TXT"
+		case !p.own, added[owner], slices.ContainsFunc(s.before, func(r written) bool { return r.owner == owner && s.mine(r) }):
+			return false
 		}
-		return p.op != "add"
-	})
+	}
+	return len(u.requires) == 0
 }
 
 // sameAt: has nothing changed at a name? (Of a zone with a provider, TTLs are not known.)
