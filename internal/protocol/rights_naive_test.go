@@ -33,6 +33,9 @@ func unescaped(text string) labels {
 	if text == "." {
 		return nil
 	}
+	if !strings.Contains(text, `\`) {
+		return strings.Split(strings.TrimSuffix(text, "."), ".")
+	}
 	l := labels{""}
 	for _, c := range escape.FindAllString(text, -1) {
 		switch {

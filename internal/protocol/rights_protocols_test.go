@@ -21,10 +21,10 @@ import (
 // make has a client make a change that was read out of a request.
 func (w *rightsWorld) make(client *access.Client, change hosting.Change, err error) answer {
 	if err != nil {
-		return answerOf(nil, err)
+		return answerOf(err)
 	}
-	done, err := w.s.Change(w.t.Context(), hosting.Caller{Client: client}, change)
-	return answerOf(Records(change.Zone, done), err)
+	_, err = w.s.Change(w.t.Context(), hosting.Caller{Client: client}, change)
+	return answerOf(err)
 }
 
 // owned makes an item at a name that has to do with the client.
@@ -241,12 +241,21 @@ func (w *rightsWorld) dynDNS() {
 			q.items = append(q.items, one)
 		}
 	}
-	q.what = fmt.Sprintf("/nic/update?%s from %s", query.Encode(), caller)
-	client := w.s.Clients().ByName(name)
-	wanted, err := ReadDynDNS(query.Encode(), caller)
+	w.nicUpdate(q, query.Encode(), caller)
+	if w.chance(30) { // routers send it again and again
+		w.nicUpdate(q, query.Encode(), caller)
+	}
+}
+
+// nicUpdate sends what a router does.
+func (w *rightsWorld) nicUpdate(q request, query string, caller netip.Addr) {
+	w.t.Helper()
+	q.what = fmt.Sprintf("/nic/update?%s from %s", query, caller)
+	client := w.s.Clients().ByName(q.client)
+	wanted, err := ReadDynDNS(query, caller)
 	if err != nil || len(wanted.Hosts) != 1 {
 		// A name with a comma is two.
-		w.settle(q, answerOf(nil, err))
+		w.settle(q, answerOf(err))
 		return
 	}
 	change, err := wanted.Change(wanted.Hosts[0])
@@ -260,7 +269,7 @@ func (w *rightsWorld) dynDNS() {
 	}
 	a := w.make(client, change, err)
 	if word := DynDNSWord(hosting.Errorf(a.problem.Kind(), "")); a.status == http.StatusForbidden && word != "nohost" {
-		w.failf(name, "%s: %s", q.what, word)
+		w.failf(q.client, "%s: %s", q.what, word)
 	}
 	w.settle(q, a)
 }
