@@ -81,6 +81,7 @@ var passwordsAtOnce = max(1, runtime.GOMAXPROCS(0)/2)
 // passwordCache knows which password has which hash. It is safe for concurrent use.
 type passwordCache struct {
 	now   func() time.Time
+	has   func(hash, password string) bool // which is slow
 	key   [32]byte // what passwords are remembered by cannot be computed elsewhere
 	slots chan struct{}
 	queue chan struct{} // one in it for each that waits for a slot or has one
@@ -99,9 +100,13 @@ type knownPassword struct {
 }
 
 func newPasswordCache(now func() time.Time) *passwordCache {
-	c := &passwordCache{now: now, slots: make(chan struct{}, passwordsAtOnce), queue: make(chan struct{}, passwordsWaiting), known: make(map[string]*knownPassword)}
+	c := &passwordCache{now: now, has: hasHash, slots: make(chan struct{}, passwordsAtOnce), queue: make(chan struct{}, passwordsWaiting), known: make(map[string]*knownPassword)}
 	_, _ = rand.Read(c.key[:]) // which never fails
 	return c
+}
+
+func hasHash(hash, password string) bool {
+	return bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
 }
 
 // accept reports whether a password has a hash. The error is [ErrTooManyPasswords], or that of ctx.
@@ -125,7 +130,7 @@ func (c *passwordCache) accept(ctx context.Context, hash, password string) (bool
 	if right, known, err := c.lookUp(hash, sum); known || err != nil { // others may have sent it too
 		return right, err
 	}
-	right := bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
+	right := c.has(hash, password)
 	c.note(hash, sum, right)
 	return right, nil
 }
