@@ -82,7 +82,7 @@ var passwordsAtOnce = max(1, runtime.GOMAXPROCS(0)/2)
 type passwordCache struct {
 	now   func() time.Time
 	has   func(hash, password string) bool // which is slow
-	key   [32]byte // what passwords are remembered by cannot be computed elsewhere
+	key   [32]byte                         // what passwords are remembered by cannot be computed elsewhere
 	slots chan struct{}
 	queue chan struct{} // one in it for each that waits for a slot or has one
 

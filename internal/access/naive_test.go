@@ -48,6 +48,14 @@ type naiveRule struct {
 	types []string
 }
 
+// meaning returns a rule in the words of another one, if it is about a name in words of its own.
+func (rule naiveRule) meaning() naiveRule {
+	if rule.verb == "persist" {
+		return naiveRule{verb: "allow", name: rule.name.below("_validation-persist"), types: []string{"TXT"}}
+	}
+	return rule
+}
+
 // zoneOf returns the hosted zone of a name, as text.
 func (w *world) zoneOf(n labels) string {
 	best := "none"
@@ -62,6 +70,7 @@ func (w *world) zoneOf(n labels) string {
 
 // allows: does one rule give the right to one type at one name?
 func (w *world) allows(rule naiveRule, zone, owner labels, typ string) bool {
+	rule = rule.meaning()
 	switch {
 	case rule.verb != "allow", typ == "SOA":
 		return false
@@ -141,8 +150,21 @@ func (w *world) mayDelete(zone, owner labels, typ string, text *string) bool {
 	})
 }
 
+// mayDeleteOwn takes "" for any type.
+func (w *world) mayDeleteOwn(zone, owner labels, typ string, hasData bool) bool {
+	return !hasData && (typ == "" || typ == "TXT") && w.certifiesAt(zone, owner)
+}
+
+// mayReadAll is a right to all that is in a zone.
+func (w *world) mayReadAll(zone labels) bool {
+	return w.anyRule(func(rule naiveRule) bool {
+		return rule.under && rule.name.equal(zone) && w.zoneOf(zone) == zone.joined() && (rule.verb == "read" || rule.verb == "allow" && len(rule.types) == 0)
+	})
+}
+
 func (w *world) mayRead(zone, owner labels) bool {
 	for _, rule := range w.rules {
+		rule = rule.meaning()
 		for _, typ := range append([]string{"TYPE65399"}, rule.types...) {
 			if w.allows(rule, zone, owner, typ) {
 				return true
@@ -164,6 +186,7 @@ func (w *world) mayRead(zone, owner labels) bool {
 func (w *world) mayUse(zone labels) bool {
 	at := zone.joined()
 	for _, rule := range w.rules {
+		rule = rule.meaning()
 		if rule.verb == "watch" {
 			continue
 		}
@@ -279,11 +302,11 @@ func (g generator) world() *world {
 		w.target, w.hasCT = pick(g, w.zones...), true
 	}
 	for range 1 + g.IntN(4) {
-		rule := naiveRule{verb: pick(g, "certificates", "certificates", "allow", "allow", "read", "watch")}
-		rule.under = rule.verb != "watch" && g.chance(45)
+		rule := naiveRule{verb: pick(g, "certificates", "certificates", "certificates", "allow", "allow", "allow", "read", "watch", "persist")}
+		rule.under = rule.verb != "watch" && rule.verb != "persist" && g.chance(45)
 		switch rule.verb {
 		case "watch":
-		case "certificates":
+		case "certificates", "persist":
 			rule.name = g.hostName(w.zones)
 		case "allow":
 			rule.types = g.types()
@@ -292,6 +315,9 @@ func (g generator) world() *world {
 			rule.name = g.name(w.zones)
 		}
 		w.rules = append(w.rules, rule)
+	}
+	if under := g.name(w.zones); g.chance(20) && len(under) > 0 && under[0] != "*" && w.zoneOf(under) != "none" {
+		w.rules = append(w.rules, naiveRule{verb: "register", under: true, name: under})
 	}
 	return w
 }
@@ -303,6 +329,7 @@ func (w *world) related() []labels {
 		if rule.verb == "watch" {
 			continue
 		}
+		rule = rule.meaning()
 		related = append(related, rule.name, rule.name)
 		if rule.verb == "certificates" {
 			related = append(related, rule.name.below("_acme-challenge"), rule.name.below("_acme-challenge").below(account))
@@ -423,6 +450,9 @@ func (g generator) client(t testing.TB, w *world) *Client {
 			t.Fatal(err)
 		}
 		config.Rules = append(config.Rules, parsed)
+		if verb == Register {
+			config.Accounts.Secret = []byte(accountSecret)
+		}
 	}
 	clients, err := New(record.NewZones(apexes...), target, []Config{config})
 	if err != nil {

@@ -26,7 +26,7 @@ func TestRights(t *testing.T) {
 	for seed := range worlds {
 		checkWorld(t, seed, seen)
 	}
-	for _, question := range []string{"write", "challenge", "delete", "delete any", "read", "use", "certify", "watch"} {
+	for _, question := range []string{"write", "challenge", "delete", "delete any", "delete own", "read", "read all", "use", "certify", "watch"} {
 		for _, ok := range []bool{true, false} {
 			if n := seen[fmt.Sprintf("%s %v", question, ok)]; n < int(worlds)/4 {
 				t.Errorf("%s was %v only %d times in %d worlds", question, ok, n, worlds)
@@ -195,6 +195,11 @@ func (q question) delete() {
 	if !ok {
 		q.refused(q.client.WhyNotDelete(q.zoneName, m))
 	}
+	own := q.client.MayDeleteOwn(q.zoneName, m)
+	if want := q.world.mayDeleteOwn(q.zone, q.owner, typ, data != nil); own != want {
+		q.failf("delete of its own %q, data %v: %v, want %v", typ, data != nil, own, want)
+	}
+	q.seen.count("delete own", own)
 	if typ == "" {
 		q.seen.count("delete any", ok)
 	} else {
@@ -208,6 +213,11 @@ func (q question) read() {
 		q.failf("read: %v, want %v", ok, want)
 	}
 	q.seen.count("read", ok)
+	all := q.client.MayReadAll(q.zoneName)
+	if want := q.world.mayReadAll(q.zone); all != want {
+		q.failf("read all: %v, want %v", all, want)
+	}
+	q.seen.count("read all", all)
 }
 
 func (q question) use() {
