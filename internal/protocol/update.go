@@ -101,7 +101,7 @@ func (u *updateReader) addPrerequisite(rr dns.RR) error {
 		q.Type = 0
 	}
 	switch valueless := h.Rdlength == 0; {
-	case h.Ttl != 0, (h.Class == dns.ClassANY || h.Class == dns.ClassNONE) && !valueless, h.Class == dns.ClassINET && q.Type == 0:
+	case isNoType(h.Rrtype), h.Ttl != 0, (h.Class == dns.ClassANY || h.Class == dns.ClassNONE) && !valueless, h.Class == dns.ClassINET && q.Type == 0:
 		return updateError(dns.RcodeFormatError, "the prerequisite about %q has none of the forms of RFC 2136 section 2.4", owner)
 	case h.Class == dns.ClassANY, h.Class == dns.ClassNONE:
 		u.change.Prerequisites = append(u.change.Prerequisites, q)
@@ -134,6 +134,8 @@ func (u *updateReader) add(rr dns.RR) error {
 	}
 	c := u.change
 	switch {
+	case isNoType(h.Rrtype), h.Class == dns.ClassINET && h.Rrtype == dns.TypeANY:
+		return updateError(dns.RcodeFormatError, "no record at %q has the type %s", owner, record.Type(h.Rrtype))
 	case h.Class == dns.ClassINET:
 		r, err := record.WrittenFromRR(rr)
 		if err != nil {
@@ -160,6 +162,12 @@ func (u *updateReader) add(rr dns.RR) error {
 	m.TTL = nil // RFC 2136 §2.5.4 has none
 	c.Order, c.Matches = append(c.Order, record.Delete), append(c.Matches, m)
 	return nil
+}
+
+// isNoType reports whether a type is one that no record of a zone has (RFC 2136 §3.4.1, RFC 6895 §3.1), and
+// not ANY, which updates have for all types.
+func isNoType(t uint16) bool {
+	return t == 0 || t == dns.TypeOPT || 128 <= t && t < dns.TypeANY
 }
 
 // invalid describes a record that could not be read.
