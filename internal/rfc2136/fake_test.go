@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -71,6 +72,7 @@ type fake struct {
 	mu       sync.Mutex
 	records  []dns.RR
 	updates  [][]dns.RR // those that were made, or refused
+	required [][]dns.RR // the prerequisites of each
 	asked    []dns.Question
 	dialled  []string
 	down     map[string]error // of addresses
@@ -203,11 +205,11 @@ func (f *fake) answer(wire []byte) [][]byte {
 		}
 		if what == isDropped {
 			f.mu.Lock()
-			f.updates = append(f.updates, m.Ns)
+			f.updates, f.required = append(f.updates, m.Ns), append(f.required, m.Answer)
 			f.mu.Unlock()
 			return nil
 		}
-		answer.Rcode = f.update(m.Ns)
+		answer.Rcode = f.update(m.Answer, m.Ns)
 		if what == closesConn {
 			return [][]byte{nil}
 		}
@@ -245,11 +247,54 @@ func (f *fake) set(change func()) {
 	change()
 }
 
+// requires does what RFC 2136 §3.2.5 says.
+func (f *fake) requires(prerequisites []dns.RR) int {
+	wanted := make(map[string][]string) // by name and type
+	at := func(name string, typ uint16) (found []string) {
+		for _, rr := range f.records {
+			if rr.Header().Name == name && (typ == dns.TypeANY || rr.Header().Rrtype == typ) {
+				found = append(found, dataOf(rr))
+			}
+		}
+		slices.Sort(found)
+		return found
+	}
+	for _, rr := range prerequisites {
+		h := rr.Header()
+		there := len(at(h.Name, h.Rrtype)) > 0
+		switch {
+		case h.Class == dns.ClassINET:
+			key := fmt.Sprint(h.Name, " ", h.Rrtype)
+			wanted[key] = append(wanted[key], dataOf(rr))
+		case h.Class == dns.ClassANY && !there && h.Rrtype == dns.TypeANY:
+			return dns.RcodeNameError
+		case h.Class == dns.ClassANY && !there:
+			return dns.RcodeNXRrset
+		case h.Class == dns.ClassNONE && there && h.Rrtype == dns.TypeANY:
+			return dns.RcodeYXDomain
+		case h.Class == dns.ClassNONE && there:
+			return dns.RcodeYXRrset
+		}
+	}
+	for key, want := range wanted {
+		var name string
+		var typ uint16
+		fmt.Sscan(key, &name, &typ)
+		if slices.Sort(want); !slices.Equal(want, at(name, typ)) {
+			return dns.RcodeNXRrset
+		}
+	}
+	return dns.RcodeSuccess
+}
+
 // update does what RFC 2136 §3.4.2 says.
-func (f *fake) update(updates []dns.RR) int {
+func (f *fake) update(prerequisites, updates []dns.RR) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.updates = append(f.updates, updates)
+	f.updates, f.required = append(f.updates, updates), append(f.required, prerequisites)
+	if rcode := f.requires(prerequisites); rcode != dns.RcodeSuccess {
+		return rcode
+	}
 	if f.refuses != nil {
 		if rcode := f.refuses(updates); rcode != dns.RcodeSuccess {
 			return rcode
@@ -260,7 +305,9 @@ func (f *fake) update(updates []dns.RR) int {
 		same := func(old dns.RR) bool { return old.Header().Name == h.Name && old.Header().Rrtype == h.Rrtype }
 		switch h.Class {
 		case dns.ClassANY:
-			f.records = slices.DeleteFunc(f.records, same)
+			f.records = slices.DeleteFunc(f.records, func(old dns.RR) bool {
+				return same(old) || h.Rrtype == dns.TypeANY && old.Header().Name == h.Name && old.Header().Rrtype != dns.TypeSOA
+			})
 		case dns.ClassNONE:
 			f.records = slices.DeleteFunc(f.records, func(old dns.RR) bool { return same(old) && dataOf(old) == dataOf(rr) })
 		default:

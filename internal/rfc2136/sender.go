@@ -222,6 +222,10 @@ func (z *Zone) sendUpdate(deadline time.Time, jobs []*job) error {
 		m.Answer = append(m.Answer, j.required...)
 		m.Ns = append(m.Ns, j.update...)
 	}
+	if len(m.Answer) > 0 {
+		// A kept connection may turn out to be closed, and what was made could not be made again.
+		z.disconnect()
+	}
 	replies, server, err := z.exchange(deadline, request{m, z.Key})
 	if err != nil {
 		var e *Error
