@@ -120,6 +120,12 @@ func typeIndex(t record.Type) uint8 {
 
 // rcodes are the RCODEs that there are in answers, and rcodeLabels their names.
 var (
-	rcodes      = [...]int{dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeRefused, dns.RcodeFormatError, dns.RcodeNotImplemented, dns.RcodeBadVers, dns.RcodeNotAuth}
-	rcodeLabels = [len(rcodes)]string{"NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "BADVERS", "NOTAUTH"}
+	rcodes = [...]int{
+		dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeRefused, dns.RcodeFormatError, dns.RcodeNotImplemented, dns.RcodeBadVers, dns.RcodeNotAuth,
+		dns.RcodeServerFailure, dns.RcodeYXDomain, dns.RcodeYXRrset, dns.RcodeNXRrset, dns.RcodeNotZone, // of updates
+	}
+	rcodeLabels = [len(rcodes)]string{
+		"NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "BADVERS", "NOTAUTH",
+		"SERVFAIL", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTZONE",
+	}
 )

@@ -11,6 +11,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/caddy-dns/bestdns/internal/text"
 	"github.com/caddy-dns/bestdns/internal/tsig"
 )
 
@@ -78,6 +79,16 @@ func (r *responder) acceptUpdate(v *view, message, buf []byte, tcp bool) (accept
 func (r *responder) finishUpdate(q *query, message, buf []byte, signer *tsig.Signer) []byte {
 	w := &r.writer
 	w.begin(buf, message, q)
+	const option = 2 + 2 + 2 // before the reason (RFC 8914 §2)
+	room := w.limit - len(w.buf) - option
+	if signer != nil {
+		room -= signer.Size()
+	}
+	const ellipsis = 3
+	if room = min(room, maxReason) - ellipsis; room < ellipsis {
+		q.reason = ""
+	}
+	q.reason = text.Clip(q.reason, max(0, room))
 	w.finish(message, q, 0, q.rcode)
 	r.server.count(r.shard, nil, q.typ, q.rcode)
 	if signer == nil {
@@ -96,13 +107,13 @@ func (s *Server) makeUpdate(v *view, message []byte, sig *signature, from netip.
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), updateTimeout)
 	defer cancel()
-	rcode, text := v.clients.Update(ctx, Update{Message: message, Key: sig.key.Name, From: plainAddress(from)})
+	rcode, reason := v.clients.Update(ctx, Update{Message: message, Key: sig.key.Name, From: plainAddress(from)})
 	r := responders.Get().(*responder)
 	defer responders.Put(r)
 	r.server, r.from = s, from
 	defer func() { r.server = nil }()
 	q := r.parseUpdate(message)
-	q.rcode, q.reason = rcode, text
+	q.rcode, q.reason = rcode, reason
 	return append([]byte(nil), r.finishUpdate(&q, message, r.stream, sig.signer)...)
 }
 
