@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"path"
 	"strings"
 	"time"
 
@@ -119,10 +120,10 @@ type request struct {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	route, known := h.findRoute(r.Method, r.URL.EscapedPath())
 	if !known {
-		return next.ServeHTTP(w, r)
+		return h.serveOthers(w, r, next)
 	}
 	if route.secret {
-		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+		skipAccessLog(r)
 	}
 	// A server that is still draining the requests of an old configuration goes
 	// by the newest one: what a reload revokes is revoked at once.
@@ -158,6 +159,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req
 			err = hosting.Recovered(recovered)
 		}
 	}()
+	if route.protocol != "api" && isFromBrowser(r) {
+		return hosting.Errorf(api.Forbidden, "this protocol is for programs, and the request is a browser's: a page of another site may have sent it in your name")
+	}
 	var serve serve
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
@@ -206,12 +210,14 @@ func (r route) allowed() string {
 	return strings.Join(methods, ", ")
 }
 
-// findRoute returns the route of a path, of the API or of another protocol.
-func (h *Handler) findRoute(method, path string) (route, bool) {
-	if found, known := findRoute(method, path); known {
+// findRoute returns the route of a path, of the API or of another protocol. Of the latter, a path with
+// superfluous slashes is the same: clients append theirs to a URL that may end in one.
+func (h *Handler) findRoute(method, escaped string) (route, bool) {
+	if found, known := findRoute(method, escaped); known {
 		found.protocol = "api"
 		return found, true
 	}
+	path := path.Clean(escaped)
 	for _, p := range []struct {
 		on   bool
 		name string

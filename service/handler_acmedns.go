@@ -96,28 +96,49 @@ func (h *Handler) postUpdate(w http.ResponseWriter, r *http.Request, req request
 func (a *App) byAccount(r *http.Request, who hosting.Caller, subdomain string) (*access.Client, *access.Account, error) {
 	address, _ := netip.ParseAddr(who.Address)
 	address = address.Unmap().WithZone("")
+	if len(r.Header.Values("X-Api-Key")) > 1 {
+		// A proxy before this server may have looked at the other one.
+		activity.Deny(hosting.WrongToken)
+		return nil, nil, hosting.Errorf(api.Unauthorized, "there are several X-Api-Key headers: send one")
+	}
 	user, key := r.Header.Get("X-Api-User"), r.Header.Get("X-Api-Key")
 	clients := a.hosting.Clients()
 	var account *access.Account
 	client := clients.ByDigest(access.DigestOf(key))
 	if client == nil {
 		var err error
-		client, account, err = clients.ByAccount(r.Context(), user, key, subdomain)
+		client, account, err = clients.ByAccount(r.Context(), user, key, subdomain, func() bool { return slowHashes.wait(address, time.Now()) == 0 })
 		switch {
 		case errors.Is(err, access.ErrTooManyPasswords):
 			activity.Deny(hosting.Throttled)
 			e := hosting.Errorf(api.TooManyRequests, "%w; a right one that is known is accepted all the while", err)
-			e.RetryAfter = wrongTokenInterval
+			e.RetryAfter = slowHashes.interval
 			return nil, nil, e
-		case err != nil:
+		case r.Context().Err() != nil:
 			return nil, nil, errGone()
-		case client == nil:
-			return nil, nil, wrongToken(key, address)
+		case err != nil:
+			return nil, nil, refusedAccount(user, subdomain, address, err)
 		}
 	}
 	who.Client = client
 	return client, account, a.hosting.Accept(who, address)
 }
+
+// refusedAccount is wrongToken for an account. Its text is for the log: the answer says no more than that
+// it is not accepted.
+func refusedAccount(user, subdomain string, address netip.Addr, why error) error {
+	if wait := wrongTokens.wait(address, time.Now()); wait > 0 {
+		activity.Deny(hosting.Throttled)
+		e := hosting.Errorf(api.TooManyRequests, "too many wrong accounts from one address: user %q, subdomain %q: %w", brief(user), brief(subdomain), why)
+		e.RetryAfter = wait
+		return e
+	}
+	activity.Deny(hosting.WrongToken)
+	return hosting.Errorf(api.Unauthorized, "user %q, subdomain %q: %w", brief(user), brief(subdomain), why)
+}
+
+// brief shortens what a client sends in the place of a user name, which may be anything.
+func brief(s string) string { return text.Brief(s, 64) }
 
 // postRegister makes an account.
 func (h *Handler) postRegister(w http.ResponseWriter, r *http.Request, req request) error {
@@ -129,14 +150,14 @@ func (h *Handler) postRegister(w http.ResponseWriter, r *http.Request, req reque
 		h.logRefusal(req, err)
 		return err
 	}
+	body, err := readSmall(w, r) // which takes as long as the client likes
+	if err != nil {
+		return err
+	}
 	if err := req.enter(r.Context(), client); err != nil {
 		return err
 	}
 	defer req.gates.requests.leave()
-	body, err := readSmall(w, r)
-	if err != nil {
-		return err
-	}
 	networks, err := protocol.ReadACMEDNSRegistration(body)
 	if err != nil {
 		return err

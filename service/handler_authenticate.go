@@ -87,25 +87,33 @@ func wrongToken(token string, address netip.Addr) error {
 	return hosting.Errorf(api.Unauthorized, "the token is not accepted: no client of this service has it")
 }
 
-// wrongTokens outlives configurations: a reload is no pardon.
-var wrongTokens = throttle{limiters: make(map[netip.Prefix]*rate.Limiter)}
-
-// Wrong tokens that one network may present at once, the time after which it
-// may present one more, and the number of networks that are remembered.
-const (
-	wrongTokenBurst    = 20
-	wrongTokenInterval = 3 * time.Second
-	throttledNetworks  = 4096
+// Throttles outlive configurations: a reload is no pardon.
+var (
+	// wrongTokens are those that one network may present.
+	wrongTokens = newThrottle(20, 3*time.Second)
+	// slowHashes are the passwords of accounts that are computed for one network. A right one
+	// is computed once.
+	slowHashes = newThrottle(100, time.Second)
 )
 
-// throttle counts wrong tokens by network, in bounded memory.
+// throttledNetworks is how many networks are remembered.
+const throttledNetworks = 4096
+
+// throttle counts what networks do, in bounded memory.
 type throttle struct {
+	burst    int           // that a network may do at once
+	interval time.Duration // after which it may do one more
+
 	mu       sync.Mutex
 	limiters map[netip.Prefix]*rate.Limiter
 }
 
-// wait returns zero when the network of an address may present one more wrong
-// token, and else how long until it may.
+func newThrottle(burst int, interval time.Duration) *throttle {
+	return &throttle{burst: burst, interval: interval, limiters: make(map[netip.Prefix]*rate.Limiter)}
+}
+
+// wait returns zero when the network of an address may do it once more, and else how long until it
+// may.
 func (t *throttle) wait(address netip.Addr, now time.Time) time.Duration {
 	network := networkOf(address)
 	t.mu.Lock()
@@ -115,19 +123,19 @@ func (t *throttle) wait(address netip.Addr, now time.Time) time.Duration {
 		if len(t.limiters) >= throttledNetworks {
 			t.forget(now)
 		}
-		limiter = rate.NewLimiter(rate.Every(wrongTokenInterval), wrongTokenBurst)
+		limiter = rate.NewLimiter(rate.Every(t.interval), t.burst)
 		t.limiters[network] = limiter
 	}
 	if limiter.AllowN(now, 1) {
 		return 0
 	}
-	return wrongTokenInterval
+	return t.interval
 }
 
 // forget makes room: those that have recovered go, and if none has, any one.
 func (t *throttle) forget(now time.Time) {
 	for network, limiter := range t.limiters {
-		if limiter.TokensAt(now) >= wrongTokenBurst {
+		if limiter.TokensAt(now) >= float64(t.burst) {
 			delete(t.limiters, network)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/internal/protocol"
 )
@@ -24,6 +25,9 @@ func dynDNSRoute(path string) (route, bool) {
 
 // getNICUpdate has hosts have addresses, each by a change of its own.
 func (h *Handler) getNICUpdate(w http.ResponseWriter, r *http.Request, req request) error {
+	if r.Method != http.MethodGet {
+		return hosting.Errorf(api.MethodNotAllowed, "%s is not a method of /nic/update, which changes records", r.Method)
+	}
 	if err := h.refuseEarly(r, req); err != nil {
 		return err
 	}

@@ -396,7 +396,7 @@ func TestGuessing(t *testing.T) {
 	s := startStandard(t)
 	t.Cleanup(func() { clear(wrongTokens.limiters) })
 	throttled := false
-	for range 2 * wrongTokenBurst {
+	for range 2 * wrongTokens.burst {
 		request, err := http.NewRequest("GET", s.api+"/v1/zones", nil)
 		if err != nil {
 			t.Fatal(err)

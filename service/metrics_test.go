@@ -147,13 +147,13 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is %v (there: %v), want %v", series, got, there, want)
 		}
 	}
-	for range 2 * wrongTokenBurst {
+	for range 2 * wrongTokens.burst {
 		s.call(t, "nobody", "GET", records, "")
 	}
 	guessed := grown(after, s.metrics(t), `bestdns_denied_requests_total`)
 	wrong, throttled := guessed[`bestdns_denied_requests_total{reason="wrong_token"}`], guessed[`bestdns_denied_requests_total{reason="throttled"}`]
-	if wrong == 0 || throttled == 0 || wrong+throttled != 2*wrongTokenBurst {
-		t.Errorf("of %d wrong tokens %v were answered and %v throttled", 2*wrongTokenBurst, wrong, throttled)
+	if wrong == 0 || throttled == 0 || wrong+throttled != float64(2*wrongTokens.burst) {
+		t.Errorf("of %d wrong tokens %v were answered and %v throttled", 2*wrongTokens.burst, wrong, throttled)
 	}
 	for client, want := range map[string]bool{"ops": true, "hosted": true, "expired": false, "far": false, "web1": false} {
 		used, there := after[fmt.Sprintf("bestdns_client_last_used_timestamp_seconds{client=%q}", client)]

@@ -53,7 +53,9 @@ func (c dnsClients) caller(key record.Name, from netip.Addr) (hosting.Caller, er
 // Update makes an update.
 func (c dnsClients) Update(ctx context.Context, u nameserver.Update) (rcode int, reason string) {
 	who, err := c.caller(u.Key, u.From)
-	if err == nil {
+	if err != nil {
+		c.logRefusal(&dnsRefusals[1], u.From, err)
+	} else {
 		err = c.update(ctx, who, u.Message)
 	}
 	if err == nil {
@@ -159,10 +161,14 @@ func (c dnsClients) Refuse(from netip.Addr, tcp bool, why error) (answer bool) {
 		}
 	}
 	activity.Deny(hosting.WrongToken)
+	c.logRefusal(lines, from, why)
+	return true
+}
+
+func (c dnsClients) logRefusal(lines *lineLimit, from netip.Addr, why error) {
 	if held, ok := lines.next(time.Now()); ok {
 		c.app.logger.Warn("a DNS message was refused", zap.String("remote_ip", from.String()), zap.String("reason", text.Brief(why.Error(), text.MaxDetail)), zap.Int("more_since_the_last_line", held))
 	}
-	return true
 }
 
 var _ nameserver.Clients = dnsClients{}

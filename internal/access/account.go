@@ -4,16 +4,17 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/text"
 )
 
 // This file is the accounts that clients with a register right make, as acme-dns has them.
@@ -88,15 +89,36 @@ func newAccounts(c *Client, config Accounts) (*accounts, error) {
 		if err := account.Check(under); err != nil {
 			return nil, fmt.Errorf("account %q: %w", account.Username, err)
 		}
+		account.Username = strings.ToLower(account.Username)
 		if a.imported[account.Username] != nil {
 			return nil, fmt.Errorf("account %q: duplicate user name", account.Username)
 		}
 		a.imported[account.Username] = &account
 	}
-	for _, label := range config.Revoked {
-		a.revoked[label] = true
+	for _, account := range config.Revoked {
+		if strings.Trim(account, labelCharacters) != "" {
+			return nil, fmt.Errorf("revoked %q is neither the user name nor the subdomain of an account", text.Brief(account, text.MaxName))
+		}
+		a.revoked[account] = true
 	}
 	return a, nil
+}
+
+// labelCharacters are those that user names and labels of accounts have.
+const labelCharacters = "abcdefghijklmnopqrstuvwxyz0123456789-"
+
+// checkRevoked refuses what would revoke nothing: an account that another client has brought along.
+func (cs *Clients) checkRevoked() error {
+	for _, a := range cs.registrars {
+		for _, other := range cs.registrars {
+			for _, imported := range other.imported {
+				if other != a && a.isRevoked(imported.Username, imported.Label) {
+					return fmt.Errorf("client %q: the account that it revokes, %s, is one of client %q: revoke it there", a.of.name, imported.Username, other.of.name)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // ZoneOf returns the hosted zone that a name is in, "" if it is in none.
@@ -155,36 +177,65 @@ func (a *accounts) make(label string, networks []netip.Prefix) (Account, error) 
 // passwordLen is how many characters a password has without networks.
 const passwordLen = 40
 
-// find returns an account by what its owner sends, nil if it is not one of these.
-func (a *accounts) find(ctx context.Context, username, password, label string) (*Account, error) {
-	if a.revoked[label] || a.revoked[username] {
-		return nil, nil
-	}
+// ErrAccount is that an account is not accepted. What follows it says why, for the log: the caller is
+// told no more than that.
+var ErrAccount = errors.New("the account is not accepted")
+
+var (
+	errNoAccount    = fmt.Errorf("%w: no account has that user name and that subdomain; perhaps the secret that it followed from has changed", ErrAccount)
+	errPassword     = fmt.Errorf("%w: the password is not that of the account, or not all of it", ErrAccount)
+	errOtherAccount = fmt.Errorf("%w: the subdomain is another account's", ErrAccount)
+	errRevoked      = fmt.Errorf("%w: it is revoked", ErrAccount)
+)
+
+// find returns an account by what its owner sends. The error says why there is none.
+func (a *accounts) find(ctx context.Context, username, password, label string, mayHash func() bool) (*Account, error) {
 	if imported := a.imported[username]; imported != nil {
-		if subtle.ConstantTimeCompare([]byte(imported.Label), []byte(label)) == 0 {
-			return nil, nil
+		switch {
+		case a.isRevoked(username, imported.Label):
+			return nil, errRevoked
+		case imported.Label != label:
+			return nil, errOtherAccount
 		}
-		ok, err := passwords.accept(ctx, imported.Hash, password)
-		if !ok || err != nil {
+		ok, err := passwords.accept(ctx, imported.Hash, password, mayHash)
+		switch {
+		case err != nil:
 			return nil, err
+		case !ok:
+			return nil, errPassword
 		}
 		name, err := a.under.Child(label)
 		return &Account{Username: username, Label: label, Name: name, Networks: imported.Networks}, err
 	}
-	if a.key == nil || len(label) != len(exampleLabel) || len(password) < passwordLen {
-		return nil, nil
+	account, err := a.derived(username, password, label)
+	if err == nil && a.isRevoked(username, label) {
+		return nil, errRevoked
 	}
-	packed, err := base64.RawURLEncoding.DecodeString(password[passwordLen:])
-	if err != nil {
-		return nil, nil
+	return account, err
+}
+
+func (a *accounts) isRevoked(username, label string) bool {
+	return a.revoked[username] || a.revoked[label]
+}
+
+// derived is find for an account that was registered.
+func (a *accounts) derived(username, password, label string) (*Account, error) {
+	if a.key == nil || len(label) != len(exampleLabel) {
+		return nil, errNoAccount
 	}
-	networks, ok := unpackNetworks(packed)
-	if !ok {
-		return nil, nil
+	var networks []netip.Prefix
+	if len(password) > passwordLen {
+		packed, err := base64.RawURLEncoding.DecodeString(password[passwordLen:])
+		if err == nil {
+			networks, _ = unpackNetworks(packed)
+		}
 	}
 	account, err := a.make(label, networks)
-	if err != nil || !hmac.Equal([]byte(account.Password), []byte(password)) || account.Username != username {
-		return nil, nil
+	switch {
+	case err != nil || account.Username != username:
+		return nil, errNoAccount
+	case !hmac.Equal([]byte(account.Password), []byte(password)):
+		return nil, errPassword
 	}
 	return &account, nil
 }
@@ -217,19 +268,20 @@ func unpackNetworks(packed []byte) (networks []netip.Prefix, ok bool) {
 }
 
 // ByAccount returns the client that has an account, as which it may answer challenges at the
-// account's name and do nothing else; nil if there is no such account, or it has another
-// password or label. The error is [ErrTooManyPasswords], or that of ctx.
-func (cs *Clients) ByAccount(ctx context.Context, username, password, label string) (*Client, *Account, error) {
+// account's name and do nothing else. Where a hash would have to be computed that is slow, mayHash is
+// asked before; nil is yes. The error wraps [ErrAccount] or [ErrTooManyPasswords], or is that of ctx.
+func (cs *Clients) ByAccount(ctx context.Context, username, password, label string, mayHash func() bool) (*Client, *Account, error) {
+	username = strings.ToLower(username) // acme-dns reads it as a UUID
 	for _, a := range cs.registrars {
-		account, err := a.find(ctx, username, password, label)
-		if err != nil {
+		account, err := a.find(ctx, username, password, label, mayHash)
+		switch {
+		case err == nil:
+			return a.client(account), account, nil
+		case !errors.Is(err, errNoAccount):
 			return nil, nil, err
 		}
-		if account != nil {
-			return a.client(account), account, nil
-		}
 	}
-	return nil, nil, nil
+	return nil, nil, errNoAccount
 }
 
 // client returns an account as a client.

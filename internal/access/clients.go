@@ -123,7 +123,7 @@ func New(zones record.Zones, cnameTarget record.Name, configs []Config) (*Client
 			cs.registrars = append(cs.registrars, c.accounts)
 		}
 	}
-	return cs, nil
+	return cs, cs.checkRevoked()
 }
 
 // know notes by what a client is known.

@@ -44,13 +44,16 @@ func (a *ImportedAccount) Check(under record.Name) error {
 	if _, err := under.Child(a.Label); err != nil {
 		return err
 	}
-	if strings.Trim(a.Label, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+	if strings.Trim(a.Label, labelCharacters) != "" {
 		return fmt.Errorf("its subdomain %q is not a label of lower-case letters, digits and hyphens", a.Label)
 	}
+	const hashLen = 60
 	cost, err := bcrypt.Cost([]byte(a.Hash))
 	switch {
 	case err != nil:
 		return errors.New("its password is not a bcrypt hash")
+	case len(a.Hash) != hashLen:
+		return fmt.Errorf("the bcrypt hash of its password has %d characters, and is to have %d", len(a.Hash), hashLen)
 	case cost > mostCost:
 		return fmt.Errorf("the bcrypt hash of its password has cost %d, and %d is the most", cost, mostCost)
 	}
@@ -110,10 +113,13 @@ func hasHash(hash, password string) bool {
 }
 
 // accept reports whether a password has a hash. The error is [ErrTooManyPasswords], or that of ctx.
-func (c *passwordCache) accept(ctx context.Context, hash, password string) (bool, error) {
+func (c *passwordCache) accept(ctx context.Context, hash, password string, mayHash func() bool) (bool, error) {
 	sum := [sha256.Size]byte(derive(c.key[:], hash, password))
 	if right, known, err := c.lookUp(hash, sum); known || err != nil {
 		return right, err
+	}
+	if mayHash != nil && !mayHash() {
+		return false, ErrTooManyPasswords
 	}
 	select {
 	case c.queue <- struct{}{}:

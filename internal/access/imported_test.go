@@ -30,7 +30,7 @@ func TestImported(t *testing.T) {
 			{Username: "anywhere", Hash: hashOf(t, "one"), Label: "a"},
 			{Username: "somewhere", Hash: hashOf(t, "two"), Label: "b", Networks: prefixes("192.0.2.0/24", "::ffff:198.51.100.0/120")},
 			{Username: "revoked", Hash: hashOf(t, "three"), Label: "c"},
-			{Username: "revoked by label", Hash: hashOf(t, "four"), Label: "d"},
+			{Username: "revoked-by-label", Hash: hashOf(t, "four"), Label: "d"},
 		}
 		c.Accounts.Revoked = []string{"revoked", "d"}
 	}))
@@ -38,18 +38,18 @@ func TestImported(t *testing.T) {
 		username, password, label string
 		want                      bool
 	}{
-		{"anywhere", "one", "a", true}, {"anywhere", "two", "a", false}, {"anywhere", "one", "b", false}, {"anywhere", "", "a", false}, {"Anywhere", "one", "a", false},
-		{"somewhere", "two", "b", true}, {"revoked", "three", "c", false}, {"revoked by label", "four", "d", false}, {"no one", "one", "a", false},
+		{"anywhere", "one", "a", true}, {"anywhere", "two", "a", false}, {"anywhere", "one", "b", false}, {"anywhere", "", "a", false}, {"Anywhere", "one", "a", true},
+		{"somewhere", "two", "b", true}, {"revoked", "three", "c", false}, {"revoked-by-label", "four", "d", false}, {"no one", "one", "a", false},
 	} {
-		client, account, err := cs.ByAccount(t.Context(), test.username, test.password, test.label)
-		if err != nil || (client != nil) != test.want {
+		client, account, err := cs.ByAccount(t.Context(), test.username, test.password, test.label, nil)
+		if (err == nil) != test.want || err != nil && !errors.Is(err, ErrAccount) || (client != nil) != test.want {
 			t.Errorf("%+v: %v, %v", test, client, err)
 		}
 		if client != nil && (account.Name != name(t, test.label+".auth.example.org") || client.Registrar().Name() != "registrar") {
 			t.Errorf("%+v: %+v", test, account)
 		}
 	}
-	client, _, _ := cs.ByAccount(t.Context(), "somewhere", "two", "b")
+	client, _, _ := cs.ByAccount(t.Context(), "somewhere", "two", "b", nil)
 	for text, want := range map[string]bool{"192.0.2.1": true, "198.51.100.1": true, "203.0.113.1": false, "2001:db8::1": false} {
 		if err := client.Accepts(someDay, netip.MustParseAddr(text)); (err == nil) != want {
 			t.Errorf("from %s: %v", text, err)
@@ -77,7 +77,7 @@ func newCountedCache() *countedCache {
 // expect sends a password and compares what becomes of it, and how many hashes were computed so far.
 func (c *countedCache) expect(t *testing.T, account, password string, right bool, want error, computed int) {
 	t.Helper()
-	got, err := c.accept(t.Context(), "hash of "+account, password)
+	got, err := c.accept(t.Context(), "hash of "+account, password, nil)
 	if got != right || !errors.Is(err, want) {
 		t.Errorf("password %q of %q: %t, %v", password, account, got, err)
 	}
@@ -161,7 +161,7 @@ func TestPasswordsAtOnce(t *testing.T) {
 		var accepted, refused atomic.Int64
 		for range passwordsWaiting + 100 {
 			all.Go(func() {
-				switch ok, err := c.accept(context.Background(), "hash of a", "a"); {
+				switch ok, err := c.accept(context.Background(), "hash of a", "a", nil); {
 				case ok:
 					accepted.Add(1)
 				case errors.Is(err, ErrTooManyPasswords):
@@ -192,7 +192,7 @@ func TestWrongPasswordsAtOnce(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 200 {
 			all.Go(func() {
-				if ok, _ := c.accept(context.Background(), "hash of a", fmt.Sprint("wrong", i)); ok {
+				if ok, _ := c.accept(context.Background(), "hash of a", fmt.Sprint("wrong", i), nil); ok {
 					t.Error("accepted")
 				}
 			})
@@ -213,7 +213,7 @@ func TestPasswordsGivenUp(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if ok, err := c.accept(ctx, "hash of a", "a"); ok || !errors.Is(err, context.DeadlineExceeded) {
+		if ok, err := c.accept(ctx, "hash of a", "a", nil); ok || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%t, %v", ok, err)
 		}
 		if len(c.queue) > 0 || c.computed.Load() > 0 {
@@ -228,7 +228,7 @@ func TestMostPasswords(t *testing.T) {
 	c.has = func(hash, password string) bool { return hash == password }
 	for i := range mostPasswords + 10 {
 		text := fmt.Sprint(i)
-		if ok, err := c.accept(t.Context(), text, text); !ok || err != nil {
+		if ok, err := c.accept(t.Context(), text, text, nil); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
 	}

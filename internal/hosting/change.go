@@ -109,7 +109,7 @@ type CNAME struct{ Name, Target record.Name }
 func (s *Service) Change(ctx context.Context, who Caller, c Change) (Result, error) {
 	started := time.Now()
 	p := &placement{service: s, client: who.Client, asked: c.Zone}
-	tried := ChangeSeen{Op: c.Op.String(), Records: namesOf(&c)}
+	tried := ChangeSeen{Op: opOf(c.Change), Records: namesOf(&c)}
 	done, err := s.apply(ctx, who, p, &c)
 	var failure *Error
 	if err != nil {
@@ -127,6 +127,17 @@ func (s *Service) Change(ctx context.Context, who Caller, c Change) (Result, err
 		done.entries[i].Owner = p.named(done.entries[i].Owner)
 	}
 	return Result{Entries: done.entries, CNAMEs: p.cnames, Silenced: done.silenced, zone: p.zone, change: left(c.Change), began: started, ended: time.Now()}, nil
+}
+
+// opOf returns what the log calls a change: an update that does one thing is called by that.
+func opOf(c record.Change) string {
+	switch {
+	case c.OnlyAppends() && c.Op == record.Update && len(c.Records) > 0:
+		return record.Append.String()
+	case c.OnlyDeletes() && c.Op == record.Update && len(c.Matches) > 0:
+		return record.Delete.String()
+	}
+	return c.Op.String()
 }
 
 // left returns a change with the records only that it has left behind: those that name servers

@@ -263,10 +263,19 @@ func (l *leftovers) remember(ctx context.Context, w written) (isFresh bool, err 
 	}
 	// Without this look, an append that changed nothing would have an earlier one of
 	// the same record forgotten, perhaps by another copy, which did.
-	if _, err = l.storage.Load(ctx, key); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	before, err := l.storage.Load(ctx, key)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	isFresh = err != nil
+	if isFresh = err != nil; !isFresh {
+		// It stays the one's who added it first, as in a built-in zone.
+		if known, err := readWritten(key, before); err == nil && known.client != w.client {
+			w.client = known.client
+			if value, err = w.value(); err != nil {
+				return false, err
+			}
+		}
+	}
 	if err := l.storage.Store(ctx, key, value); err != nil {
 		return false, err
 	}

@@ -2,6 +2,7 @@ package nameserver
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -49,6 +50,7 @@ func (v *view) verify(q *query, message []byte, now time.Time) signature {
 		return signature{rcode: dns.RcodeFormatError, err: errors.New("its TSIG record cannot be read, or is not the last one")}
 	}
 	refuse := func(rcode int, err error) signature {
+		err = fmt.Errorf("zone %q, key %q (%s): %w", q.name, r.Key, strings.TrimSuffix(r.Algorithm.String(), "."), err)
 		return signature{signer: tsig.NewRefusal(&r, rcode), rcode: dns.RcodeNotAuth, err: err}
 	}
 	key, ofClient, known := v.key(r.Key)
@@ -68,10 +70,10 @@ func (v *view) verify(q *query, message []byte, now time.Time) signature {
 		return refuse(dns.RcodeBadSig, err)
 	case errors.Is(err, tsig.ErrTime):
 		signer.Fail(&r, dns.RcodeBadTime, now)
-		return signature{signer: signer, rcode: dns.RcodeNotAuth, err: err}
+		return signature{signer: signer, rcode: dns.RcodeNotAuth, err: refuse(0, err).err}
 	case errors.Is(err, tsig.ErrShort):
 		signer.Fail(&r, dns.RcodeBadTrunc, now)
-		return signature{signer: signer, rcode: dns.RcodeNotAuth, err: err}
+		return signature{signer: signer, rcode: dns.RcodeNotAuth, err: refuse(0, err).err}
 	default:
 		return signature{rcode: dns.RcodeFormatError, err: err}
 	}

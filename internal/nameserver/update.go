@@ -30,7 +30,7 @@ const (
 	mostUpdates, mostUpdatesOfKey = 512, 64
 	// largeUpdates is how many updates longer than a query are being read, largeUpdatesOfOne how
 	// many of them by one address.
-	largeUpdates, largeUpdatesOfOne = 64, 4
+	largeUpdates, largeUpdatesOfOne = 256, 4
 )
 
 func isUpdate(m []byte) bool {
@@ -71,7 +71,9 @@ func (r *responder) acceptUpdate(v *view, message, buf []byte, tcp bool) (accept
 	if !v.clients.Refuse(r.from, tcp, sig.err) {
 		return nil, nil
 	}
-	q.rcode, q.reason = sig.rcode, sig.err.Error()
+	if q.rcode = sig.rcode; tcp { // over UDP the answer may go to someone else, and is to be short
+		q.reason = sig.err.Error()
+	}
 	return nil, r.finishUpdate(&q, message, buf, sig.signer)
 }
 

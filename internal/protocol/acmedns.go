@@ -52,8 +52,11 @@ func (u ACMEDNSUpdate) Client() (hosting.Change, error) {
 
 func (u ACMEDNSUpdate) at(owner record.Name) (hosting.Change, error) {
 	c, err := appendText(owner, u.Text)
-	if err != nil || record.ChallengeValueFault(c.Records[0]) != "" {
+	if err != nil {
 		return hosting.Change{}, hosting.Errorf(api.InvalidRecord, "%w", ErrBadText)
+	}
+	if fault := record.ChallengeValueFault(c.Records[0]); fault != "" {
+		return hosting.Change{}, hosting.Errorf(api.InvalidRecord, "%w at %q: %s", ErrBadText, owner, fault)
 	}
 	return c, nil
 }

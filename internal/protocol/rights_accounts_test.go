@@ -83,8 +83,8 @@ func (w *rightsWorld) register() {
 		}
 	}
 	for _, a := range w.accounts {
-		client, _, err := w.s.Clients().ByAccount(w.t.Context(), a.username, a.password, a.label)
-		if err != nil || (client == nil) != a.revoked {
+		client, _, err := w.s.Clients().ByAccount(w.t.Context(), a.username, a.password, a.label, nil)
+		if (err != nil) != a.revoked || (client == nil) != a.revoked {
 			w.failf(a.registrar, "account %+v: %v, %v", a, client, err)
 		}
 	}

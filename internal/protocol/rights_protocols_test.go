@@ -146,12 +146,12 @@ func (w *rightsWorld) acmeDNS() {
 		w.failf(a.registrar, "%s: %v", body, err)
 	}
 	what := fmt.Sprintf("acme-dns %q %q %s from %s", user, key, body, from)
-	client, found, err := w.s.Clients().ByAccount(w.t.Context(), user, key, u.Subdomain)
+	client, found, err := w.s.Clients().ByAccount(w.t.Context(), user, key, u.Subdomain, nil)
 	if err == nil && client != nil {
 		err = w.s.Accept(hosting.Caller{Client: client}, from)
 	}
 	accepted := err == nil && client != nil
-	switch may := a.accepts(from) && user == a.username && key == a.password && label == a.label; {
+	switch may := a.accepts(from) && strings.EqualFold(user, a.username) && key == a.password && label == a.label; {
 	case accepted != may:
 		w.failf(a.registrar, "%s: accepted: %v (%v), want %v\naccount %+v", what, accepted, err, may, a)
 	case !accepted:

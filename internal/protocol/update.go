@@ -33,6 +33,9 @@ func updateError(rcode int, format string, args ...any) error {
 // ReadUpdate reads an update out of a message (RFC 2136 §2). What is invalid in its records is in the
 // change; the error, an *[UpdateError], is about the message.
 func ReadUpdate(message []byte) (hosting.Change, error) {
+	if hasCompressedHIP(message) {
+		return hosting.Change{}, updateError(dns.RcodeFormatError, "the names of a HIP record are compressed, which they must not be (RFC 8005 section 5)")
+	}
 	var m dns.Msg
 	if err := m.Unpack(message); err != nil {
 		return hosting.Change{}, updateError(dns.RcodeFormatError, "the message cannot be read: %w", err)

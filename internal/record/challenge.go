@@ -115,12 +115,17 @@ func IsChallengeValue(r Record) bool {
 	if r.Type != TypeTXT {
 		return false
 	}
+	if len(r.Data) > mostChallengeData {
+		return false
+	}
 	text := JoinStrings(r.Data)
 	return len(text) == challengeValueLen && strings.Trim(text, base64URL) == ""
 }
 
 const (
 	challengeValueLen = 43
+	// mostChallengeData leaves room for a value that is split, and none for empty strings beside it.
+	mostChallengeData = challengeValueLen + 8
 	base64URL         = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 )
 
@@ -130,6 +135,9 @@ func ChallengeValueFault(r Record) string {
 	text := JoinStrings(r.Data)
 	wrong := strings.IndexFunc(text, func(c rune) bool { return !strings.ContainsRune(base64URL, c) })
 	if wrong < 0 && len(text) == challengeValueLen {
+		if len(r.Data) > mostChallengeData {
+			return "a challenge's value is one string, and this one has many beside it"
+		}
 		return ""
 	}
 	fault := fmt.Sprintf("a challenge's value is exactly %d base64url characters (letters, digits, - and _), without quotes, spaces or line breaks, and this one has %d characters",
