@@ -263,19 +263,10 @@ func (l *leftovers) remember(ctx context.Context, w written) (isFresh bool, err 
 	}
 	// Without this look, an append that changed nothing would have an earlier one of
 	// the same record forgotten, perhaps by another copy, which did.
-	before, err := l.storage.Load(ctx, key)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, err = l.storage.Load(ctx, key); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	if isFresh = err != nil; !isFresh {
-		// It stays the one's who added it first, as in a built-in zone.
-		if known, err := readWritten(key, before); err == nil && known.client != w.client {
-			w.client = known.client
-			if value, err = w.value(); err != nil {
-				return false, err
-			}
-		}
-	}
+	isFresh = err != nil
 	if err := l.storage.Store(ctx, key, value); err != nil {
 		return false, err
 	}

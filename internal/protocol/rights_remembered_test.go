@@ -39,7 +39,7 @@ func (w *rightsWorld) remember(q request, after map[string]map[string]held) {
 		switch {
 		case !ok:
 		case challenge:
-			w.addRemembered(key, q.client)
+			w.remembered[key] = q.client
 		default:
 			delete(w.remembered, key)
 		}
@@ -50,15 +50,8 @@ func (w *rightsWorld) remember(q request, after map[string]map[string]held) {
 	}
 }
 
-// addRemembered takes note of whose a record is: the one's who added it first, while it is there.
-func (w *rightsWorld) addRemembered(key, client string) {
-	if w.remembered[key] == "" {
-		w.remembered[key] = client
-	}
-}
-
 // renote takes note of a request that its zone's provider has not been asked for in the end: what
-// was remembered before stays.
+// was remembered before is the client's now.
 func (w *rightsWorld) renote(q request) {
 	for _, it := range q.items {
 		key, challenge, ok := w.noted(q, it)
@@ -66,7 +59,7 @@ func (w *rightsWorld) renote(q request) {
 		switch {
 		case !ok || !known:
 		case challenge:
-			w.addRemembered(key, q.client)
+			w.remembered[key] = q.client
 		default:
 			delete(w.remembered, key)
 		}
@@ -94,9 +87,7 @@ func (w *rightsWorld) overLimit(zone *naiveZone, q request) string {
 	next := maps.Clone(w.remembered)
 	for _, it := range q.items {
 		if key, challenge, ok := w.noted(q, it); ok && challenge {
-			if next[key] == "" {
-				next[key] = q.client
-			}
+			next[key] = q.client
 		}
 	}
 	return w.limits.overRemembered(w.remembered, next)
