@@ -61,7 +61,7 @@ func (p powerDNS) process(name, zone string) *Process {
 // settings of PowerDNS that lead there.
 func StartPowerDNSDatabase(t testing.TB) (settings string) {
 	t.Helper()
-	schema := debianFile(t, "/usr/share/pdns-backend-pgsql/schema/schema.pgsql.sql", "pdns-backend-pgsql")
+	schema := DebianFile(t, "/usr/share/pdns-backend-pgsql/schema/schema.pgsql.sql", "pdns-backend-pgsql")
 	database := startPostgres(t)
 	database.run(t, schema)
 	return fmt.Sprintf("gpgsql-host=%s\ngpgsql-user=%s\ngpgsql-dbname=%s", database.socket, database.user, database.name)

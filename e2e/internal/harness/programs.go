@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/caddyserver/certmagic"
@@ -19,7 +20,13 @@ var (
 	ClientBinary string
 	// LegoBinary and Lego5Binary are the programs of the folders lego and lego5.
 	LegoBinary, Lego5Binary string
+	// LegoDNS and LegoDNS5 return the programs of the folders legodns and legodns5, which are built
+	// for the tests that run them.
+	LegoDNS, LegoDNS5 = onDemand("./legodns"), onDemand("./legodns5")
 )
+
+// buildDir is where the programs are, which Main sets.
+var buildDir string
 
 // Variables that name binaries to use instead of those that the tests build: a Caddy
 // with client and service, and one with the client.
@@ -47,6 +54,7 @@ func runTests(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
+	buildDir = dir
 	if CaddyBinary = os.Getenv(envCaddy); CaddyBinary == "" {
 		if CaddyBinary, err = build(dir, "./caddy"); err != nil {
 			return 0, err
@@ -79,6 +87,15 @@ func build(dir, program string) (string, error) {
 	return binary, nil
 }
 
+// onDemand returns what builds a program when it is first called, and returns its path.
+func onDemand(program string) func(testing.TB) string {
+	built := sync.OnceValues(func() (string, error) { return build(buildDir, program) })
+	return func(t testing.TB) string {
+		t.Helper()
+		return Must(built())(t)
+	}
+}
+
 // Cannot ends a test that this system does not let run: it is skipped, or fails where
 // BESTDNS_PEERS=required says that all that tests need was to be there.
 func Cannot(t testing.TB, why string) {
@@ -105,8 +122,8 @@ func Debian(t testing.TB, program, debianPackage string) string {
 	return ""
 }
 
-// debianFile returns the path of a file that comes in a Debian package.
-func debianFile(t testing.TB, path, debianPackage string) string {
+// DebianFile returns the path of a file that comes in a Debian package.
+func DebianFile(t testing.TB, path, debianPackage string) string {
 	t.Helper()
 	if _, err := os.Stat(path); err != nil {
 		Cannot(t, fmt.Sprintf("%s is not here: it comes with Debian's package %s", path, debianPackage))

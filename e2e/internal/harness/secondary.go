@@ -155,7 +155,7 @@ func StartPowerDNSSecondary(t testing.TB, s Secondary) *Process {
 func newPowerDNSSecondary(t testing.TB, s Secondary) *Process {
 	t.Helper()
 	sqlite, dir := Debian(t, "sqlite3", "sqlite3"), t.TempDir()
-	schema := debianFile(t, "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql", "pdns-backend-sqlite3")
+	schema := DebianFile(t, "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql", "pdns-backend-sqlite3")
 	create := exec.Command(sqlite, "-bail", dir+"/pdns.sqlite3", ".read "+schema)
 	if out, err := create.CombinedOutput(); err != nil {
 		t.Fatalf("making the database of PowerDNS: %v\n%s", err, out)
