@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-dns/bestdns/internal/access"
+	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/protocol"
@@ -86,7 +87,8 @@ func (c dnsClients) change(ctx context.Context, who hosting.Caller, message []by
 	}
 	change, err := protocol.ReadUpdate(message)
 	if err != nil {
-		c.app.hosting.Unread(who, "", err)
+		// Whatever its RCODE is, it is the client's fault.
+		c.app.hosting.Unread(who, "", hosting.Errorf(api.BadRequest, "%w", err))
 		return made, err
 	}
 	return c.app.hosting.Change(ctx, who, change)
