@@ -164,7 +164,9 @@ func (h *Handler) postRegister(w http.ResponseWriter, r *http.Request, req reque
 	}
 	account, err := client.Register(networks)
 	if err != nil {
-		return hosting.Errorf(api.Forbidden, "%w", err)
+		err := hosting.Errorf(api.Forbidden, "client %q: %w", client.Name(), err)
+		h.logRefusal(req, err)
+		return err
 	}
 	h.logger.Info("an account was registered", zap.String("client", text.Visible(client.Name())), zap.String("account", account.Label),
 		zap.String("remote_ip", req.who.Address), zap.String("request_id", req.who.RequestID))
