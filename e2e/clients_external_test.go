@@ -1,0 +1,198 @@
+package e2e
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
+
+	"github.com/caddy-dns/bestdns/e2e/internal/harness"
+)
+
+// This file does what external-dns does, whose provider for RFC 2136 uses the same DNS library: it lists
+// the zone by a transfer, and makes changes in batches by TCP.
+
+// external is external-dns with a zone. Beside each record it has a TXT record which says whose that is.
+type external struct {
+	t          *testing.T
+	zone, addr string
+	tsig       *countingTSIG
+	longest    int // bytes of the longest update
+}
+
+func newExternal(t *testing.T, zone, addr string, key harness.Key) *external {
+	t.Helper()
+	secret := harness.Must(base64.StdEncoding.DecodeString(key.Secret))(t)
+	return &external{t: t, zone: zone, addr: addr, tsig: &countingTSIG{name: dns.Fqdn(key.Name), secret: secret}}
+}
+
+func TestExternalDNS(t *testing.T) {
+	t.Parallel()
+	var runs []*othersRun
+	var config strings.Builder
+	for n, zone := range []string{clientsBuiltin, clientsKnot} {
+		r := newOthersRun(othersRow{client: "external-dns", zone: zone}, n)
+		runs = append(runs, r)
+		fmt.Fprintf(&config, "client %s {\n\ttsig %s hmac-sha256 %s\n\tallow under %s\n}\n", r.id, r.key.Name, r.key.Secret, zone)
+	}
+	host := newOthersRun(othersRow{zone: clientsBuiltin}, len(runs)) // which may not read all of the zone
+	config.WriteString(host.config())
+	w := newClientsWorld(t, config.String(), nil)
+	for _, r := range runs {
+		t.Run(r.zone, func(t *testing.T) {
+			t.Parallel()
+			newExternal(t, r.zone, w.dns+":53", r.key).run()
+			w.service.Log.AwaitAudit(t, r.id, 3*externalServices/externalBatch, func(l harness.AuditLine) bool {
+				return l.Outcome == "changed" && l.Op == "update"
+			})
+		})
+	}
+	if records, messages, err := newExternal(t, clientsBuiltin, w.dns+":53", host.key).list(); err == nil || messages > 0 {
+		t.Errorf("a client that may not read all of the zone lists %q", records)
+	}
+}
+
+// externalServices are so many services, of which an update has this many.
+const externalServices, externalBatch = 300, 50
+
+// externalChange is a record as it was and as it is to be, "" for none.
+type externalChange struct{ old, new string }
+
+func (e *external) run() {
+	before, _ := e.mustList()
+	var created, updated []string
+	for i := range externalServices {
+		name := fmt.Sprintf("svc%d.%s.", i, e.zone)
+		owner := fmt.Sprintf("a-%s 300 IN TXT \"heritage=external-dns,external-dns/owner=default,external-dns/resource=service/default/svc%d%s\"", name, i, strings.Repeat("-long", 20))
+		created = append(created, fmt.Sprintf("%s 300 IN A 192.0.2.%d", name, i%200), owner)
+		updated = append(updated, fmt.Sprintf("%s 60 IN A 198.51.100.%d", name, i%200), owner) // which is deleted and added again
+	}
+	var create, update, remove []externalChange
+	for i := range created {
+		create = append(create, externalChange{new: created[i]})
+		update = append(update, externalChange{created[i], updated[i]})
+		remove = append(remove, externalChange{old: updated[i]})
+	}
+	for _, step := range []struct {
+		name    string
+		changes []externalChange
+		left    []string
+	}{{"create", create, created}, {"update", update, updated}, {"delete", remove, nil}} {
+		for batch := range slices.Chunk(step.changes, 2*externalBatch) {
+			e.apply(batch)
+		}
+		got, messages := e.mustList()
+		want := append(parsed(e.t, step.left), before...)
+		slices.Sort(want)
+		if diff := cmp.Diff(want, got); diff != "" {
+			e.t.Fatalf("after %s (-want +got):\n%s", step.name, diff)
+		}
+		if step.left != nil && messages < 2 {
+			e.t.Errorf("after %s, the transfer has %d messages", step.name, messages)
+		}
+	}
+	if e.longest <= 4096 {
+		e.t.Errorf("the longest update has %d bytes", e.longest)
+	}
+}
+
+// parsed returns records as a list has them.
+func parsed(t testing.TB, records []string) (list []string) {
+	t.Helper()
+	for _, text := range records {
+		list = append(list, harness.Must(dns.NewRR(text))(t).String())
+	}
+	return list
+}
+
+// apply makes changes by one update, whose answer is signed.
+func (e *external) apply(changes []externalChange) {
+	e.t.Helper()
+	m := new(dns.Msg).SetUpdate(dns.Fqdn(e.zone))
+	for _, c := range changes {
+		if c.old != "" {
+			m.Remove([]dns.RR{harness.Must(dns.NewRR(c.old))(e.t)})
+		}
+		if c.new != "" {
+			m.Insert([]dns.RR{harness.Must(dns.NewRR(c.new))(e.t)})
+		}
+	}
+	e.longest = max(e.longest, m.Len())
+	m.SetTsig(e.tsig.name, dns.HmacSHA256, 300, time.Now().Unix())
+	client := &dns.Client{Net: "tcp", Timeout: harness.ExchangeTimeout, TsigProvider: e.tsig}
+	verified := e.tsig.verified
+	answer, _, err := client.Exchange(m, e.addr)
+	if err != nil || answer.Rcode != dns.RcodeSuccess || e.tsig.verified != verified+1 {
+		e.t.Fatalf("updating %s: %v, %v; %d signatures", e.zone, err, answer, e.tsig.verified-verified)
+	}
+}
+
+func (e *external) mustList() (records []string, messages int) {
+	e.t.Helper()
+	records, messages, err := e.list()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return records, messages
+}
+
+// list transfers the zone, each message of which is signed, and returns its records but SOA and NS.
+func (e *external) list() (records []string, messages int, err error) {
+	m := new(dns.Msg).SetAxfr(dns.Fqdn(e.zone))
+	m.SetTsig(e.tsig.name, dns.HmacSHA256, 300, time.Now().Unix())
+	verified := e.tsig.verified
+	transfer := &dns.Transfer{ReadTimeout: harness.ExchangeTimeout, TsigProvider: e.tsig}
+	envelopes, err := transfer.In(m, e.addr)
+	if err != nil {
+		return nil, 0, err
+	}
+	for envelope := range envelopes {
+		if envelope.Error != nil {
+			err = envelope.Error
+			continue
+		}
+		messages++
+		for _, rr := range envelope.RR {
+			if t := rr.Header().Rrtype; t != dns.TypeSOA && t != dns.TypeNS {
+				records = append(records, rr.String())
+			}
+		}
+	}
+	if signed := e.tsig.verified - verified; err == nil && signed != messages {
+		err = fmt.Errorf("%d of %d messages are signed", signed, messages)
+	}
+	slices.Sort(records)
+	return records, messages, err
+}
+
+// countingTSIG signs and verifies with HMAC-SHA256, and counts what it has verified.
+type countingTSIG struct {
+	name     string
+	secret   []byte
+	verified int
+}
+
+func (c *countingTSIG) Generate(message []byte, _ *dns.TSIG) ([]byte, error) {
+	mac := hmac.New(sha256.New, c.secret)
+	mac.Write(message)
+	return mac.Sum(nil), nil
+}
+
+func (c *countingTSIG) Verify(message []byte, t *dns.TSIG) error {
+	want, _ := c.Generate(message, t) // it never fails
+	got, err := hex.DecodeString(t.MAC)
+	if err != nil || !hmac.Equal(got, want) || t.Algorithm != dns.HmacSHA256 {
+		return errors.New("the signature is wrong")
+	}
+	c.verified++
+	return nil
+}
