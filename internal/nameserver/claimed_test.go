@@ -292,13 +292,13 @@ func FuzzAcceptUpdate(f *testing.F) {
 			t.Error("the message has changed")
 		}
 		if sig != nil {
-			start, ok := tsig.Find(message)
-			if !ok || !sig.ofClient || sig.key.Name != key.Name {
+			if !sig.ofClient || sig.key.Name != key.Name {
 				t.Fatalf("accepted: %+v", sig)
 			}
-			record, err := tsig.Read(message, start)
-			if err != nil || key.Verify(message, &record, nil, time.Now()) != nil {
-				t.Errorf("accepted, and it is not signed: %v", err)
+			if new(dns.Msg).Unpack(message) == nil { // the library reads fewer
+				if err := dns.TsigVerify(slices.Clone(message), key.Secret(), "", false); err != nil {
+					t.Errorf("accepted, and the library: %v", err)
+				}
 			}
 			answer = s.makeUpdate(v, message, sig, r.from)
 		}
