@@ -152,13 +152,13 @@ func TestRegister(t *testing.T) {
 			seen[text] = true
 		}
 	}
-	if _, err := cs.ByName("other").Register(nil); err != ErrNoAccounts {
+	if _, err := cs.ByName("other").Register(nil); !errors.Is(err, ErrNoAccounts) {
 		t.Errorf("a client without the right: %v", err)
 	}
 	imported := registrarConfig(t, "auth.example.org", func(c *Config) {
 		c.Accounts = Accounts{Imported: []ImportedAccount{{Username: "a", Label: "a", Hash: hashOf(t, "a")}}}
 	})
-	if _, err := clientsOf(t, imported).ByName("registrar").Register(nil); err != ErrNoAccounts {
+	if _, err := clientsOf(t, imported).ByName("registrar").Register(nil); !errors.Is(err, ErrNoAccounts) {
 		t.Errorf("a client without a secret: %v", err)
 	}
 }
@@ -217,7 +217,7 @@ func TestAccountRights(t *testing.T) {
 	if client.Registers() != "" || len(client.Rules()) > 0 {
 		t.Errorf("it registers below %q, by %v", client.Registers(), client.Rules())
 	}
-	if _, err := client.Register(nil); err != ErrNoAccounts {
+	if _, err := client.Register(nil); !errors.Is(err, ErrNoAccounts) {
 		t.Errorf("it registers another one: %v", err)
 	}
 }

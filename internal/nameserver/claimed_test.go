@@ -296,7 +296,7 @@ func FuzzAcceptUpdate(f *testing.F) {
 				t.Fatalf("accepted: %+v", sig)
 			}
 			if new(dns.Msg).Unpack(message) == nil { // the library reads fewer
-				if err := dns.TsigVerify(slices.Clone(message), key.Secret(), "", false); err != nil {
+				if err := dns.TsigVerify(slices.Clone(message), key.Secret(), "", false); errors.Is(err, dns.ErrSig) || errors.Is(err, dns.ErrNoSig) {
 					t.Errorf("accepted, and the library: %v", err)
 				}
 			}
