@@ -197,7 +197,8 @@ func TestRefusedUpdates(t *testing.T) {
 				if isSigned := r != nil && r.MACSize > 0; isSigned != test.isSigned {
 					t.Errorf("the answer is signed: %t", isSigned)
 				}
-				if reason := reasonIn(answer); !strings.Contains(reason, test.reason) || test.reason == "" && reason != "" {
+				// Over UDP the answer may go to someone else, and is short.
+				if reason := reasonIn(answer); !strings.Contains(reason, test.reason) && network == "tcp" || (test.reason == "" || network == "udp") && reason != "" {
 					t.Errorf("reason %q", reason)
 				}
 				if r != nil && r.Error == dns.RcodeBadTime {
