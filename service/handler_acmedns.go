@@ -193,7 +193,7 @@ func (h *Handler) getACMEDNSHealth(_ http.ResponseWriter, _ *http.Request, req r
 }
 
 // acmeDNSRefusals has lines about requests that Caddy's access log does not have.
-var acmeDNSRefusals lineLimit
+var acmeDNSRefusals = newLineLimit()
 
 // logRefusal logs that a request was refused, in a bounded number of lines.
 func (h *Handler) logRefusal(req request, err error) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
@@ -55,7 +56,7 @@ func (c dnsClients) caller(key record.Name, from netip.Addr) (hosting.Caller, er
 func (c dnsClients) Update(ctx context.Context, u nameserver.Update) (rcode int, reason string) {
 	who, err := c.caller(u.Key, u.From)
 	if err != nil {
-		c.logRefusal(&dnsRefusals[1], u.From, err)
+		c.logRefusal(dnsRefusals[1], u.From, err)
 	} else {
 		err = c.update(ctx, who, u.Message)
 	}
@@ -130,23 +131,31 @@ func (c dnsClients) Records(ctx context.Context, key, zone record.Name) (iter.Se
 
 // dnsRefusals has lines about DNS messages whose signer is not known: few, since anyone can send any
 // number of them.
-var dnsRefusals = [2]lineLimit{} // over UDP, where the sender may be another one, and over TCP
+var dnsRefusals = [2]*lineLimit{newLineLimit(), newLineLimit()} // over UDP, where the sender may be another one, and over TCP
 
-// lineLimit lets one line in ten seconds into the log.
+// lineLimit bounds how many lines about what was refused are in the log: so many that each of some hosts
+// that have something wrong has its own, and no more.
 type lineLimit struct {
+	lines *rate.Limiter
+
 	mu   sync.Mutex
-	last time.Time
 	held int
 }
 
+func newLineLimit() *lineLimit {
+	const burst, interval = 20, 3 * time.Second
+	return &lineLimit{lines: rate.NewLimiter(rate.Every(interval), burst)}
+}
+
+// next reports whether a line is to be logged, and how many were not before it.
 func (l *lineLimit) next(now time.Time) (held int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.last.IsZero() && now.Sub(l.last) < 10*time.Second {
+	if !l.lines.AllowN(now, 1) {
 		l.held++
 		return 0, false
 	}
-	held, l.held, l.last = l.held, 0, now
+	held, l.held = l.held, 0
 	return held, true
 }
 
@@ -154,9 +163,9 @@ func (l *lineLimit) next(now time.Time) (held int, ok bool) {
 // wrong tokens are. Over UDP it is not, since a stranger could name others as the sender; a right
 // key is accepted all the while.
 func (c dnsClients) Refuse(from netip.Addr, tcp bool, why error) (answer bool) {
-	lines := &dnsRefusals[0]
+	lines := dnsRefusals[0]
 	if tcp {
-		lines = &dnsRefusals[1]
+		lines = dnsRefusals[1]
 		if wrongTokens.wait(from, time.Now()) > 0 {
 			activity.Deny(hosting.Throttled)
 			return false
