@@ -111,8 +111,9 @@ func (t *newToken) follow(r *recipe, o tokenOptions, h hosted, rules []access.Ru
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(rules, func(rule access.Rule) bool { return rule.Verb == r.needs })
-	data.Domain = rules[i].Name.Plain()
+	if data.Domains = r.domains(rules); len(data.Domains) == 0 {
+		return fmt.Errorf("%s needs a right %s for A or AAAA records: give the client one, as in --%[2]s %s", r.title, r.needs, r.example)
+	}
 	for _, p := range r.pieces {
 		where, err := fillIn(p.Where, data)
 		if err != nil {
@@ -133,7 +134,24 @@ func (t *newToken) follow(r *recipe, o tokenOptions, h hosted, rules []access.Ru
 	return nil
 }
 
-// recipeData returns what templates can use, but for the domain.
+// domains returns the names of the rights that the client needs.
+func (r *recipe) domains(rules []access.Rule) (names []string) {
+	for _, rule := range rules {
+		name := rule.Name.Plain()
+		if rule.Verb != r.needs || slices.Contains(names, name) {
+			continue
+		}
+		// A client of dyndns2 writes addresses and nothing else.
+		isAddress := func(t record.Type) bool { return t == record.TypeA || t == record.TypeAAAA }
+		if r.way == byDynDNS2 && len(rule.Types) > 0 && !slices.ContainsFunc(rule.Types, isAddress) {
+			continue
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// recipeData returns what templates can use, but for the domains.
 func (o *tokenOptions) recipeData(t *newToken, h hosted) (data recipeData, err error) {
 	data = recipeData{Name: label(t.Client), Token: t.Token, Endpoint: noEndpoint, Host: noHost}
 	for _, key := range t.Config.Keys {

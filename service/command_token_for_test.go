@@ -191,6 +191,30 @@ func TestTokenForConfig(t *testing.T) {
 	}
 }
 
+// TestTokenForNames has the lines for a client name all of its domains, and not the first alone.
+func TestTokenForNames(t *testing.T) {
+	for client, want := range map[string]string{
+		"acme.sh":      "--dnssleep 1 -d a.example.org -d '*.a.example.org' -d b.example.org -d '*.b.example.org'\n",
+		"cert-manager": "          dnsZones:\n            - a.example.org\n            - b.example.org\n        dns01:\n",
+		"certbot":      "-seconds 0 -d a.example.org -d '*.a.example.org' -d b.example.org -d '*.b.example.org'\n",
+		"dehydrated":   "dehydrated --cron -d \"a.example.org *.a.example.org b.example.org *.b.example.org\"\n",
+		"lego":         "--dns httpreq -d a.example.org -d '*.a.example.org' -d b.example.org -d '*.b.example.org' run\n",
+		"nsupdate":     "zone a.example.org.\nupdate add _acme-challenge.a.example.org. 0 TXT \"" + challengeValue + "\"\nsend\nzone b.example.org.\nupdate add _acme-challenge.b.example.org. 0 TXT \"" + challengeValue + "\"\nsend\nEND\n",
+		"proxmox":      " account=default --acmedomain0 domain=a.example.org,plugin=bestdns --acmedomain1 domain=b.example.org,plugin=bestdns\n",
+		"ddclient":     "password=" + aToken + "\nhome.example.org\nb.example.org\n",
+		"external-dns": "  - --domain-filter=home.example.org\n  - --domain-filter=text.example.org\n  - --domain-filter=b.example.org\n  - --registry=txt\n",
+	} {
+		out, err := runTokenFor(t, "web1", "--certificates", "a.example.org", "--certificates", "under b.example.org", "--certificates", "*.a.example.org",
+			"--allow", "home.example.org A", "--allow", "text.example.org TXT", "--allow", "b.example.org", "--for", client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out, want) {
+			t.Errorf("%s: not in the output: %s\n%s", client, want, out)
+		}
+	}
+}
+
 func TestTokenForBadInput(t *testing.T) {
 	for name, test := range map[string]struct {
 		args []string
@@ -200,6 +224,7 @@ func TestTokenForBadInput(t *testing.T) {
 		"another right":   {[]string{"--certificates", "example.org", "--for", "ddclient"}, `ddclient needs a right allow: give the client one, as in --allow "home.example.org A AAAA"`},
 		"plain HTTP":      {[]string{"--certificates", "example.org", "--for", "lego", "--endpoint", "http://dns.example.net"}, "over http"},
 		"a host's name":   {[]string{"--certificates", "example.org", "--for", "certbot", "--nameserver", "dns.example.net"}, `--nameserver: "dns.example.net" is not an IP address`},
+		"no addresses":    {[]string{"--allow", "home.example.org TXT", "--for", "ddclient"}, `ddclient needs a right allow for A or AAAA records: give the client one, as in --allow "home.example.org A AAAA"`},
 		"a right of none": {[]string{"--certificates", "localhost", "--for", "certbot"}, "localhost"},
 	} {
 		t.Run(name, func(t *testing.T) {

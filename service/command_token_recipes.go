@@ -58,8 +58,8 @@ type recipeData struct {
 	Endpoint, Host string
 	// Server and Port are where the name server listens, Address both.
 	Server, Port, Address string
-	// Domain is the first name of the right that the client needs.
-	Domain string
+	// Domains are the names of all rights of the kind that the client needs, each once.
+	Domains []string
 }
 
 const key = `key "{{.Name}}" {
@@ -88,7 +88,7 @@ export ACME_DNS_STORAGE_PATH=/etc/lego/acme-dns.json
 			{"For acme.sh, which remembers the three in its account.conf:", "sh", `export ACMEPROXY_ENDPOINT={{.Endpoint}}
 export ACMEPROXY_USERNAME={{.Name}}
 export ACMEPROXY_PASSWORD={{.Token}}
-acme.sh --issue --dns dns_acmeproxy --dnssleep 1 -d {{.Domain}} -d '*.{{.Domain}}'
+acme.sh --issue --dns dns_acmeproxy --dnssleep 1{{range .Domains}} -d {{.}} -d '*.{{.}}'{{end}}
 `},
 		},
 	},
@@ -115,8 +115,8 @@ spec:
       name: bestdns-{{.Name}}-account
     solvers:
       - selector:
-          dnsZones:
-            - {{.Domain}}
+          dnsZones:{{range .Domains}}
+            - {{.}}{{end}}
         dns01:
           rfc2136:
             nameserver: "{{.Address}}"
@@ -139,7 +139,7 @@ dns_rfc2136_algorithm = HMAC-SHA256
 `},
 			{"Then, as root:", "sh", `chmod 600 /etc/letsencrypt/bestdns.ini
 certbot certonly --dns-rfc2136 --dns-rfc2136-credentials /etc/letsencrypt/bestdns.ini \
-	--dns-rfc2136-propagation-seconds 0 -d {{.Domain}} -d '*.{{.Domain}}'
+	--dns-rfc2136-propagation-seconds 0{{range .Domains}} -d {{.}} -d '*.{{.}}'{{end}}
 `},
 		},
 	},
@@ -153,8 +153,8 @@ protocol=dyndns2
 server={{.Host}}
 login={{.Name}}
 password={{.Token}}
-{{.Domain}}
-`},
+{{range .Domains}}{{.}}
+{{end}}`},
 		},
 	},
 	{
@@ -189,7 +189,7 @@ done
 HOOK="/etc/dehydrated/bestdns-hook.sh"
 `},
 			{"Then:", "sh", `dehydrated --register --accept-terms
-dehydrated --cron -d "{{.Domain}} *.{{.Domain}}"
+dehydrated --cron -d "{{range $i, $d := .Domains}}{{if $i}} {{end}}{{$d}} *.{{$d}}{{end}}"
 `},
 		},
 	},
@@ -212,14 +212,14 @@ stringData:
         key: tsig-secret
 args:
   - --source=ingress
-  - --domain-filter={{.Domain}}
-  - --registry=txt
+{{range .Domains}}  - --domain-filter={{.}}
+{{end}}  - --registry=txt
   - --txt-owner-id={{.Name}}
   - --provider=rfc2136
   - --rfc2136-host={{.Server}}
   - --rfc2136-port={{.Port}}
-  - --rfc2136-zone={{.Domain}}
-  - --rfc2136-tsig-keyname={{.Name}}
+{{range .Domains}}  - --rfc2136-zone={{.}}
+{{end}}  - --rfc2136-tsig-keyname={{.Name}}
   - --rfc2136-tsig-secret-alg=hmac-sha256
   - --rfc2136-tsig-axfr
 `},
@@ -232,9 +232,9 @@ args:
 export HTTPREQ_USERNAME={{.Name}}
 export HTTPREQ_PASSWORD={{.Token}}
 `},
-			{"Then, with lego v4:", "sh", `lego --accept-tos --email you@example.org --dns httpreq -d {{.Domain}} -d '*.{{.Domain}}' run
+			{"Then, with lego v4:", "sh", `lego --accept-tos --email you@example.org --dns httpreq{{range .Domains}} -d {{.}} -d '*.{{.}}'{{end}} run
 `},
-			{"With lego v5:", "sh", `lego run --accept-tos --email you@example.org --dns httpreq -d {{.Domain}} -d '*.{{.Domain}}'
+			{"With lego v5:", "sh", `lego run --accept-tos --email you@example.org --dns httpreq{{range .Domains}} -d {{.}} -d '*.{{.}}'{{end}}
 `},
 		},
 	},
@@ -244,10 +244,10 @@ export HTTPREQ_PASSWORD={{.Token}}
 			{"For nsupdate, into bestdns.key (mode 600):", "", key},
 			{"Then this adds a challenge's value; \"update delete\" with the same removes it:", "sh", `nsupdate -k bestdns.key <<'END'
 server {{.Server}} {{.Port}}
-zone {{.Domain}}.
-update add _acme-challenge.{{.Domain}}. 0 TXT "LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
+{{range .Domains}}zone {{.}}.
+update add _acme-challenge.{{.}}. 0 TXT "LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
 send
-END
+{{end}}END
 `},
 		},
 	},
@@ -271,7 +271,7 @@ ACMEPROXY_PASSWORD={{.Token}}
 `},
 			{"Then, once an ACME account is registered (pvenode acme account register default you@example.org):", "sh", `pvenode acme plugin add dns bestdns --api acmeproxy --data /root/bestdns.data --validation-delay 1
 rm /root/bestdns.data
-pvenode config set --acme account=default --acmedomain0 domain={{.Domain}},plugin=bestdns
+pvenode config set --acme account=default{{range $i, $d := .Domains}} --acmedomain{{$i}} domain={{$d}},plugin=bestdns{{end}}
 pvenode acme cert order
 `},
 		},
