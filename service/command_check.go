@@ -192,6 +192,11 @@ func (o *checkOptions) prepare(ctx context.Context) (options check.Options, err 
 	for _, zone := range zones {
 		options.Hosted = append(options.Hosted, hostedZone(zone))
 	}
+	server, port, err := config.nameServer(zones)
+	if err != nil {
+		return options, err
+	}
+	options.Listen = config.listens()
 	options.Accounts = o.accounts
 	found, help := config.accounts(ctx, options.CA)
 	if len(o.accounts) == 0 {
@@ -201,7 +206,7 @@ func (o *checkOptions) prepare(ctx context.Context) (options check.Options, err 
 	if options.Endpoint, err = o.apiEndpoint(&config, options.Domain); err != nil {
 		return options, err
 	}
-	if err := o.other.prepare(&options); err != nil || options.Account != nil || options.Updates != nil {
+	if err := o.other.prepare(&options, server, port); err != nil || options.Account != nil || options.Updates != nil {
 		return options, err
 	}
 	if options.Endpoint.URL == "" {

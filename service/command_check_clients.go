@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"regexp"
@@ -34,8 +35,9 @@ func (o *otherClient) bind(cmd *cobra.Command) {
 	flags.StringVar(&o.acmeDNS, "acme-dns", "", "The accounts of a client of acme-dns: a file as lego and cert-manager have it")
 }
 
-// prepare reads what the flags name.
-func (o *otherClient) prepare(options *check.Options) (err error) {
+// prepare reads what the flags name. The name server is at an address and port unless a flag says
+// otherwise; each is "" if not known.
+func (o *otherClient) prepare(options *check.Options, address, port string) (err error) {
 	options.HTTPReq = o.httpreq
 	if o.tsigKey == "" && o.acmeDNS == "" {
 		if o.nameserver != "" {
@@ -56,19 +58,17 @@ func (o *otherClient) prepare(options *check.Options) (err error) {
 	if options.Updates.Key, err = readKeyFile(o.tsigKey); err != nil {
 		return err
 	}
-	options.Updates.Server, err = o.server(options.Hosted)
+	options.Updates.Server, err = o.server(address, port)
 	return err
 }
 
 // server returns where updates are sent, as "host:port".
-func (o *otherClient) server(zones []check.HostedZone) (string, error) {
-	address := o.nameserver
-	for _, zone := range zones {
-		for _, ns := range zone.NameServers {
-			if address == "" && len(ns.Addresses) > 0 {
-				address = ns.Addresses[0]
-			}
-		}
+func (o *otherClient) server(address, port string) (string, error) {
+	switch {
+	case o.nameserver != "":
+		address = o.nameserver
+	case address != "" && port != "":
+		address = net.JoinHostPort(address, port)
 	}
 	if address == "" {
 		return "", errors.New("where is the service's name server? Give its address with --nameserver, or the service's configuration with --config")

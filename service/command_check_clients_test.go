@@ -195,3 +195,38 @@ func TestReadKeyFile(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckUpdatesServer finds the name server's port by the configuration, and says where the flag
+// says otherwise.
+func TestCheckUpdatesServer(t *testing.T) {
+	key := write(t, `key "web1" { algorithm hmac-sha256; secret "`+aSecret+`"; };`)
+	config := filepath.Join(t.TempDir(), "Caddyfile")
+	text := "{\n\tbestdns {\n\t\tlisten udp/127.0.0.1:22053 tcp/127.0.0.1:22053 :22054\n\t\tzone example.org {\n\t\t\tns ns1.example.org 127.0.0.1\n\t\t}\n\t}\n}\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, args := range map[string][]string{
+		"127.0.0.1:22053": nil,
+		"192.0.2.7:53":    {"--nameserver", "192.0.2.7"},
+		"192.0.2.7:5353":  {"--nameserver", "192.0.2.7:5353"},
+	} {
+		var o checkOptions
+		cmd := checkCommand()
+		cmd.ResetFlags()
+		o.bind(cmd)
+		if err := cmd.ParseFlags(append([]string{"--config", config, "--tsig-key", key, "--resolver", "127.0.0.1"}, args...)); err != nil {
+			t.Fatal(err)
+		}
+		o.domain = "www.example.org"
+		options, err := o.prepare(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if options.Updates.Server != want {
+			t.Errorf("updates are sent to %s, want %s", options.Updates.Server, want)
+		}
+		if got := strings.Join(options.Listen, " "); got != "127.0.0.1:22053 :22054" {
+			t.Errorf("listen %s", got)
+		}
+	}
+}

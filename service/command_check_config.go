@@ -149,6 +149,47 @@ func (c *checkedConfig) zones() (zones []*hosting.Zone, err error) {
 	return zones, nil
 }
 
+// nameServer returns where the service's name server is, as far as the configuration says: the
+// first address of a zone's name servers, and the port at which it listens, each "" if not known.
+func (c *checkedConfig) nameServer(zones []*hosting.Zone) (address, port string, err error) {
+	if c.app == nil {
+		return "", "", nil
+	}
+	listen, err := readEach(c.app.Listen, parseListen)
+	if err != nil {
+		return "", "", fmt.Errorf("reading %s: listen: %w", c.file, err)
+	}
+	if n := listenPort(slices.Concat(listen...)); n != 0 {
+		port = fmt.Sprint(n)
+	}
+	for _, zone := range zones {
+		for _, ns := range hostedZone(zone).NameServers {
+			if len(ns.Addresses) > 0 {
+				return ns.Addresses[0], port, nil
+			}
+		}
+	}
+	return "", port, nil
+}
+
+// listens returns the addresses of the name server as "host:port", without those of sockets that
+// another program opens.
+func (c *checkedConfig) listens() (addresses []string) {
+	if c.app == nil {
+		return nil
+	}
+	listen, err := readEach(c.app.Listen, parseListen)
+	if err != nil {
+		return nil // nameServer says so
+	}
+	for _, address := range slices.Concat(listen...) {
+		if !address.IsFdNetwork() && !slices.Contains(addresses, address.JoinHostPort(0)) {
+			addresses = append(addresses, address.JoinHostPort(0))
+		}
+	}
+	return addresses
+}
+
 // endpoint returns the API as a client's module has it configured.
 func (c *checkedConfig) endpoint(p *bestdns.Provider) (e check.Endpoint, err error) {
 	e.Source = c.file

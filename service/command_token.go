@@ -303,8 +303,8 @@ func readHosting(file, adapter string) (hosted, error) {
 	}
 	h := hosted{known: true, zones: record.NewZones()}
 	h.endpoint, h.speaks = handlersIn(config.text)
-	if err := h.findServer(config.app.Listen, zones); err != nil {
-		return hosted{}, fmt.Errorf("reading %s: %w", file, err)
+	if h.server, h.port, err = config.nameServer(zones); err != nil {
+		return hosted{}, err
 	}
 	for _, zone := range zones {
 		h.zones[zone.Apex] = struct{}{}

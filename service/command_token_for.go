@@ -14,7 +14,6 @@ import (
 
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
-	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
@@ -187,26 +186,6 @@ func fillIn(text string, data recipeData) (string, error) {
 	var b strings.Builder
 	err = t.Execute(&b, data)
 	return b.String(), err
-}
-
-// findServer notes where the service's name server is, as far as the configuration says.
-func (h *hosted) findServer(listen []string, zones []*hosting.Zone) error {
-	addresses, err := readEach(listen, parseListen)
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
-	if port := listenPort(slices.Concat(addresses...)); port != 0 {
-		h.port = fmt.Sprint(port)
-	}
-	for _, zone := range zones {
-		for _, ns := range hostedZone(zone).NameServers {
-			if len(ns.Addresses) > 0 {
-				h.server = ns.Addresses[0]
-				return nil
-			}
-		}
-	}
-	return nil
 }
 
 // handlersIn returns what a configuration says of the handler of the API: its URL, "" if it is not plain, and the

@@ -48,6 +48,9 @@ type Options struct {
 	Running Running
 	// Hosted are the zones of the service, as far as its configuration is at hand.
 	Hosted []HostedZone
+	// Listen is where the name server listens by the configuration, as "host:port" with a host
+	// that may be empty. Empty: not known, or everywhere at port 53.
+	Listen []string
 
 	// Dial opens the connections to resolvers and name servers; nil: as a
 	// [net.Dialer] does.

@@ -3,6 +3,7 @@ package check
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -66,5 +67,35 @@ func TestCopyOnItsWay(t *testing.T) {
 	want := []Step{{Name: "soa", Zone: "acme.example.com", Status: OK, Found: "all servers have serial 1, primary ns1.primary"}}
 	if diff := cmp.Diff(want, soa); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestListensElsewhere has the advice about a silent server fit a configuration that listens elsewhere.
+func TestListensElsewhere(t *testing.T) {
+	for name, test := range map[string]struct {
+		listen []string
+		says   string
+	}{
+		"not known":        {nil, "for the built-in name server, the option below"},
+		"everywhere":       {[]string{":53"}, "for the built-in name server, the option below"},
+		"one of two":       {[]string{"127.0.0.1:53", "192.0.2.6:53"}, "for the built-in name server, the option below"},
+		"a high port":      {[]string{"127.0.0.1:5353", ":5353"}, "listen on 127.0.0.1:5353 and :5353, and CAs and resolvers come to port 53 of 192.0.2.6, UDP and TCP: forward that to it, or write:"},
+		"loopback":         {[]string{"127.0.0.1:53"}, "listen on 127.0.0.1:53, and CAs and resolvers come to port 53 of 192.0.2.6"},
+		"loopback, a name": {[]string{"localhost:53"}, "for the built-in name server, the option below"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetup(t)
+			s.changeServer("ns2 without-udp")
+			s.changeServer("ns2 without-tcp")
+			s.options.Hosted = []HostedZone{{Name: "acme.example.com.", NameServers: []NameServer{{Name: "ns1.acme.example.com."}}}}
+			s.options.Listen = test.listen
+			for _, step := range s.run(t).Steps {
+				if step.Name == "server" && step.Status == Wrong && strings.Contains(step.Do, test.says) && step.Lines[0] == "listen :53" {
+					return
+				}
+			}
+			t.Errorf("no step says %q", test.says)
+		})
 	}
 }
