@@ -274,9 +274,9 @@ func Local(zones record.Zones, cnameTarget record.Name) *Client {
 // Reasons for which a client's token is not accepted.
 var (
 	// ErrExpired: the client has expired.
-	ErrExpired = errors.New("the token has expired")
+	ErrExpired = errors.New("has expired")
 	// ErrNetwork: the call came from outside the client's networks.
-	ErrNetwork = errors.New("the token is not accepted from this address")
+	ErrNetwork = errors.New("is not accepted from this address")
 )
 
 // Accepts reports whether the client may call at that time, from that address: nil
@@ -285,7 +285,7 @@ var (
 // zone does not count.
 func (c *Client) Accepts(now time.Time, addr netip.Addr) error {
 	if !c.expires.IsZero() && !now.Before(c.expires) {
-		return fmt.Errorf("client %q: %w: it was accepted until %s; make a new one and set a later date",
+		return fmt.Errorf("client %q %w: it was accepted until %s; set a later day in its expires",
 			c.name, ErrExpired, c.expires.UTC().Format(time.RFC3339))
 	}
 	if len(c.networks) == 0 {
@@ -297,7 +297,7 @@ func (c *Client) Accepts(now time.Time, addr netip.Addr) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("client %q: %w: %s is in none of its networks", c.name, ErrNetwork, addr)
+	return fmt.Errorf("client %q %w: %s is in none of the networks of its client_ip", c.name, ErrNetwork, addr)
 }
 
 // Name returns the client's name.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/nsquery"
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -211,7 +212,8 @@ func (c *checker) updateStep(ctx context.Context, s subject, zone record.Name) S
 		fault += ", " + nsquery.RcodeText(int(t.Error))
 	}
 	step.Found = fmt.Sprintf("%s answers %s to an update signed with key %s", c.Updates.Server, fault, key)
-	if reason := reasonOf(answer); reason != "" {
+	reason := reasonOf(answer)
+	if reason != "" {
 		step.Found += ": " + reason
 	}
 	switch {
@@ -224,10 +226,20 @@ func (c *checker) updateStep(ctx context.Context, s subject, zone record.Name) S
 		step.Do = "set the clocks of both machines: more than 300 seconds apart no signature is accepted"
 	case answer.IsTsig() != nil && answer.IsTsig().Error != dns.RcodeSuccess:
 		step.Do, step.Lines = "compare name, algorithm and secret of the key with the client's line in the service's configuration, and reload it:", keyLines(key)
+	case strings.Contains(reason, access.ErrExpired.Error()):
+		step.Do, step.Lines = "give the client a later day in the service's configuration, and reload:", laterDay("CLIENT")
+	case strings.Contains(reason, access.ErrNetwork.Error()):
+		step.Do = "run this on the client's machine; or if this is it, add the address to the client's networks in the service's configuration, and reload:"
+		step.Lines = []string{"client CLIENT {", "\tclient_ip <address>", "}"}
 	default:
 		step.Do, step.Lines = rightAdvice("CLIENT", s)
 	}
 	return step
+}
+
+// laterDay returns what lets a client in for another year.
+func laterDay(client string) []string {
+	return []string{"client " + client + " {", "\texpires " + time.Now().UTC().AddDate(1, 0, 0).Format(time.DateOnly), "}"}
 }
 
 func keyLines(key tsig.Key) []string {

@@ -150,8 +150,7 @@ func (c *checker) checkToken(ctx context.Context, r *reached) {
 	step.Found += "; it is accepted until " + token.Expires
 	if end, err := time.Parse(time.RFC3339, token.Expires); err == nil && time.Until(end) < api.ExpiryNotice {
 		step.Status = Warning
-		step.Do = "give it a later day in the service's configuration:"
-		step.Lines = []string{"client " + token.Client + " {", "\texpires " + time.Now().UTC().AddDate(1, 0, 0).Format(time.DateOnly), "}"}
+		step.Do, step.Lines = "give it a later day in the service's configuration:", laterDay(token.Client)
 	}
 }
 
