@@ -1,12 +1,14 @@
 package service
 
 import (
+	"encoding/json"
 	goflag "flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,8 +30,8 @@ func TestClientsPage(t *testing.T) {
 	page := string(text)
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	config := fenced(t, clientsPage, "caddyfile")[0]
-	file := filepath.Join(t.TempDir(), "Caddyfile")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+	adapted, err := adapt(config)
+	if err != nil {
 		t.Fatal(err)
 	}
 	commands := regexp.MustCompile("(?s)```sh\ncaddy bestdns token ([^\n]*)\n```\n\n<!-- what it prints for the client -->\n(.*?)<!-- end -->").FindAllStringSubmatchIndex(page, -1)
@@ -40,6 +42,8 @@ func TestClientsPage(t *testing.T) {
 	last := 0
 	for _, at := range commands {
 		command := page[at[2]:at[3]]
+		args := argumentsOf(t, command)
+		file := withoutClient(t, adapted, args[0]) // which has not been added yet
 		made := tokenFor(t, argumentsOf(t, strings.Replace(command, "--config Caddyfile", "--config "+file, 1))...)
 		if len(made.CNAMEs) > 0 || made.Handler != "" {
 			t.Errorf("%s: needs the CNAMEs %v, the handler %q", command, made.CNAMEs, made.Handler)
@@ -66,13 +70,29 @@ func TestClientsPage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	adapted, err := adapt(config)
-	if err != nil {
-		t.Fatal(err)
-	}
 	if err := caddy.Validate(mustConfig(t, adapted)); err != nil {
 		t.Error(err)
 	}
+}
+
+// withoutClient writes a configuration without one of the clients into a file.
+func withoutClient(t *testing.T, adapted []byte, name string) (file string) {
+	t.Helper()
+	var config map[string]any
+	if err := json.Unmarshal(adapted, &config); err != nil {
+		t.Fatal(err)
+	}
+	app := config["apps"].(map[string]any)["bestdns"].(map[string]any)
+	app["clients"] = slices.DeleteFunc(app["clients"].([]any), func(client any) bool { return client.(map[string]any)["name"] == name })
+	text, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // argumentsOf splits a command line, in which arguments may be in double quotes.

@@ -55,11 +55,12 @@ dynamic updates (RFC 2136), for which a TSIG key is made instead of a token.
   caddy bestdns token web1 --certificates web1.example.org --for certbot
 
 With --config, the service's configuration is read: its zones, to tell which CNAME
-records are needed, where its name server is, and what its handler speaks.`,
+records are needed, where its name server is, what its handler speaks, and what of
+it does not go with the client.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			options.client.Name = args[0]
-			if err := makeToken(cmd.OutOrStdout(), options); err != nil {
+			if err := makeToken(cmd.OutOrStdout(), cmd.ErrOrStderr(), options); err != nil {
 				return err
 			}
 			warnOfReaders(cmd.ErrOrStderr(), cmd.OutOrStdout(), "the token is")
@@ -139,18 +140,24 @@ type newToken struct {
 	Paste   []piece     `json:"paste,omitempty"`
 	CNAMEs  []api.CNAME `json:"cnames,omitempty"`
 
+	// label is the client's name in letters, digits and hyphens.
+	label string
 	// note says why CNAMEs are missing, or when they are needed.
 	note string
 	// handlerNote says when Handler has to be switched on.
 	handlerNote string
 }
 
-func makeToken(out io.Writer, options tokenOptions) error {
+func makeToken(out, warnings io.Writer, options tokenOptions) error {
 	recipe, err := findRecipe(options.recipe)
 	if err != nil {
 		return err
 	}
-	result, err := options.make(recipe)
+	hosted, err := readHosting(options.config, options.adapter)
+	if err != nil {
+		return err
+	}
+	result, err := options.make(recipe, hosted)
 	if err != nil {
 		return err
 	}
@@ -160,10 +167,6 @@ func makeToken(out io.Writer, options tokenOptions) error {
 	}
 	if len(config.Rules) == 0 {
 		return fmt.Errorf("a token that may do nothing is of no use: give it rights, with the flags %s", listVerbs("--"))
-	}
-	hosted, err := readHosting(options.config, options.adapter)
-	if err != nil {
-		return err
 	}
 	if result.CNAMEs, result.note, err = hosted.cnames(config.Rules); err != nil {
 		return err
@@ -177,6 +180,11 @@ func makeToken(out io.Writer, options tokenOptions) error {
 		}
 	}
 	result.hideSecrets()
+	defer func() {
+		for _, warning := range hosted.warnings(config) {
+			fmt.Fprintf(warnings, "Warning: %s.\n", warning)
+		}
+	}()
 	if options.json {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
@@ -215,6 +223,12 @@ func (t newToken) print(out io.Writer, endpoint string) error {
 	if t.Paste == nil && len(t.Config.Certificates) > 0 {
 		fmt.Fprintf(&b, "For the client, with the token in its environment as BESTDNS_API_TOKEN:\n\n")
 		fmt.Fprintf(&b, "\ttls {\n\t\tdns bestdns {env.BESTDNS_API_TOKEN} %s\n\t\tpropagation_timeout -1\n\t}\n", endpoint)
+	}
+	if t.Paste == nil && len(t.Config.Persist) > 0 {
+		b.WriteString("\nFor who writes a standing permission, with the token in the environment as BESTDNS_API_TOKEN:\n\n")
+		for _, domain := range t.Config.Persist {
+			fmt.Fprintf(&b, "\tcaddy bestdns persist %s --account <URI of the ACME account> --endpoint %s --write\n", shellQuote(domain), endpoint)
+		}
 	}
 	if len(t.CNAMEs) > 0 {
 		b.WriteString("\nTo create once, where the domains are hosted:\n\n")
@@ -272,49 +286,6 @@ func quote(s string) string {
 	return `"` + strings.ReplaceAll(s, `"`, `\"`) + `"`
 }
 
-// hosted is what a configuration says about the service's zones.
-type hosted struct {
-	known  bool
-	zones  record.Zones
-	target string // with its final dot; "" if there is none
-	// server and port are where the first of the zones' name servers is that has an address, and
-	// endpoint is the API's URL. Each is "" where that is not known.
-	server, port, endpoint string
-	// speaks has the options that are on in a handler of the API.
-	speaks map[string]bool
-}
-
-// readHosting reads the zones out of a configuration file. Without one, nothing
-// is known.
-func readHosting(file, adapter string) (hosted, error) {
-	if file == "" {
-		return hosted{target: "<your zone>."}, nil
-	}
-	config, err := readCheckedConfig(file, adapter)
-	if err != nil {
-		return hosted{}, err
-	}
-	if config.app == nil {
-		return hosted{}, fmt.Errorf("reading the zones from %s: it has no global option bestdns", file)
-	}
-	zones, err := config.zones()
-	if err != nil {
-		return hosted{}, err
-	}
-	h := hosted{known: true, zones: record.NewZones()}
-	h.endpoint, h.speaks = handlersIn(config.text)
-	if h.server, h.port, err = config.nameServer(zones); err != nil {
-		return hosted{}, err
-	}
-	for _, zone := range zones {
-		h.zones[zone.Apex] = struct{}{}
-		if zone.CNAMETarget {
-			h.target = zone.Apex.String()
-		}
-	}
-	return h, nil
-}
-
 // cnames returns the CNAME records that the rights to certificates need, and a note about
 // those that are missing or not always needed.
 func (h hosted) cnames(rules []access.Rule) (cnames []api.CNAME, note string, err error) {
@@ -329,11 +300,15 @@ func (h hosted) cnames(rules []access.Rule) (cnames []api.CNAME, note string, er
 		if _, hosted := h.zones.Of(owner); hosted {
 			continue
 		}
-		if h.target == "" {
+		target := "<your zone>."
+		if h.known {
+			target = h.target.String()
+		}
+		if h.known && h.target == "" {
 			note = fmt.Sprintf("No zone of the service holds %s, and none is marked cname_target: mark one, and run this again for the CNAME to create.", rule.Name)
 			continue
 		}
-		c := api.CNAME{Name: owner.String(), Target: rule.Name.String() + h.target}
+		c := api.CNAME{Name: owner.String(), Target: rule.Name.String() + target}
 		if rule.Under {
 			note = "The CNAME is needed for each name below that gets a certificate, in the same way."
 		}

@@ -9,8 +9,11 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
@@ -55,13 +58,13 @@ func findRecipe(name string) (*recipe, error) {
 
 // make makes what the client is known by, and with it the client's block, which has the secrets
 // themselves until hideSecrets.
-func (o *tokenOptions) make(r *recipe) (t newToken, err error) {
-	t.Client, t.Config = o.client.Name, o.client
+func (o *tokenOptions) make(r *recipe, h hosted) (t newToken, err error) {
+	t.Client, t.Config, t.label = o.client.Name, o.client, h.free(label(o.client.Name))
 	if r != nil && len(o.client.written(r.needs)) == 0 {
 		return t, fmt.Errorf("%s needs a right %s: give the client one, as in --%s %s", r.title, r.needs, r.needs, r.example)
 	}
 	if r != nil && r.way == byUpdate {
-		t.Config.Keys = []*TSIGKey{{Name: label(t.Client), Algorithm: "hmac-sha256", Secret: o.secrets.shared()}}
+		t.Config.Keys = []*TSIGKey{{Name: t.label, Algorithm: "hmac-sha256", Secret: o.secrets.shared()}}
 	} else {
 		t.Token = o.secrets.token()
 		t.Config.Tokens = []string{access.DigestOf(t.Token).String()}
@@ -74,19 +77,18 @@ func (o *tokenOptions) make(r *recipe) (t newToken, err error) {
 
 // hideSecrets has the block refer to secrets by the names of variables.
 func (t *newToken) hideSecrets() {
-	name := strings.ToUpper(strings.ReplaceAll(label(t.Client), "-", "_"))
-	hide := func(variable string, secret *string) {
+	hide := func(name string, secret *string) {
 		if t.Environment == nil {
 			t.Environment = make(map[string]string)
 		}
-		t.Environment[variable] = *secret
-		*secret = "{env." + variable + "}"
+		t.Environment[name] = *secret
+		*secret = "{env." + name + "}"
 	}
 	for _, key := range t.Config.Keys {
-		hide("BESTDNS_TSIG_"+name, &key.Secret)
+		hide(variable(tsigVariable, t.label), &key.Secret)
 	}
 	if t.Config.AccountSecret != "" {
-		hide("BESTDNS_ACCOUNTS_"+name, &t.Config.AccountSecret)
+		hide(variable(accountsVariable, t.label), &t.Config.AccountSecret)
 	}
 }
 
@@ -152,7 +154,7 @@ func (r *recipe) domains(rules []access.Rule) (names []string) {
 
 // recipeData returns what templates can use, but for the domains.
 func (o *tokenOptions) recipeData(t *newToken, h hosted) (data recipeData, err error) {
-	data = recipeData{Name: label(t.Client), Token: t.Token, Endpoint: noEndpoint, Host: noHost}
+	data = recipeData{Name: t.label, Token: t.Token, Endpoint: noEndpoint, Host: noHost}
 	for _, key := range t.Config.Keys {
 		data.Secret = key.Secret
 	}
@@ -194,10 +196,8 @@ func handlersIn(config []byte) (endpoint string, on map[string]bool) {
 	var known struct {
 		Apps struct {
 			HTTP struct {
-				Servers map[string]struct {
-					Listen []string `json:"listen"`
-					Routes any      `json:"routes"`
-				} `json:"servers"`
+				HTTPPort int                  `json:"http_port"`
+				Servers  map[string]apiServer `json:"servers"`
 			} `json:"http"`
 		} `json:"apps"`
 	}
@@ -214,7 +214,7 @@ func handlersIn(config []byte) (endpoint string, on map[string]bool) {
 				}
 			}
 			for _, host := range hosts {
-				urls = append(urls, urlOf(host, server.Listen))
+				urls = append(urls, server.urlOf(host, cmp.Or(known.Apps.HTTP.HTTPPort, caddyhttp.DefaultHTTPPort)))
 			}
 		})
 	}
@@ -224,15 +224,29 @@ func handlersIn(config []byte) (endpoint string, on map[string]bool) {
 	return endpoint, on
 }
 
-// urlOf returns the URL of a site, "" if that needs more to be known.
-func urlOf(host string, listen []string) string {
-	if _, err := record.ParseName(host); err != nil || strings.ContainsAny(host, "*{") || len(listen) != 1 {
+// apiServer is a server of Caddy's, as far as it says at which URLs it is.
+type apiServer struct {
+	Listen []string          `json:"listen"`
+	Routes any               `json:"routes"`
+	TLS    []json.RawMessage `json:"tls_connection_policies"`
+	Auto   struct {
+		Disabled bool     `json:"disable"`
+		Skip     []string `json:"skip"`
+	} `json:"automatic_https"`
+}
+
+// urlOf returns the URL of a site, "" if that needs more to be known, or if the site is over plain HTTP.
+func (s apiServer) urlOf(host string, httpPort int) string {
+	if _, err := record.ParseName(host); err != nil || strings.ContainsAny(host, "*{") || len(s.Listen) != 1 {
 		return ""
 	}
-	switch _, port, err := net.SplitHostPort(listen[0]); {
-	case err != nil || port == "80":
+	if len(s.TLS) == 0 && (s.Auto.Disabled || slices.Contains(s.Auto.Skip, host)) {
 		return ""
-	case port == "443":
+	}
+	switch _, port, err := net.SplitHostPort(s.Listen[0]); {
+	case err != nil || port == strconv.Itoa(httpPort):
+		return ""
+	case port == strconv.Itoa(caddyhttp.DefaultHTTPSPort):
 		return "https://" + host
 	default:
 		return "https://" + net.JoinHostPort(host, port)

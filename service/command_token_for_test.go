@@ -140,6 +140,18 @@ func TestTokenForConfig(t *testing.T) {
 			app + "dns.example.net:8443 {\n\troute /v1/* {\n\t\tbestdns\n\t}\n}\n", []string{"--for", "traefik"},
 			[]string{"HTTPREQ_ENDPOINT=https://dns.example.net:8443\n", "\t\thttpreq\n"}, nil,
 		},
+		"plain HTTP": {
+			"{\n\thttp_port 22080\n" + app[1:] + "http://dns.example.net {\n\tbestdns\n}\n", []string{"--for", "lego"},
+			[]string{noEndpoint}, nil,
+		},
+		"plain HTTP at another port": {
+			app + "http://dns.example.net:8080 {\n\tbestdns\n}\n", []string{"--for", "lego"},
+			[]string{noEndpoint}, nil,
+		},
+		"HTTPS at another port": {
+			"{\n\thttps_port 22443\n" + app[1:] + "dns.example.net {\n\tbestdns\n}\n", []string{"--for", "lego"},
+			[]string{"HTTPREQ_ENDPOINT=https://dns.example.net:22443\n"}, nil,
+		},
 		"two sites": {
 			app + "dns1.example.net {\n\tbestdns\n}\ndns2.example.net {\n\tbestdns\n}\n", []string{"--for", "lego"},
 			[]string{noEndpoint}, nil,
@@ -358,5 +370,68 @@ func TestRecipesNeedVerbs(t *testing.T) {
 		if _, err := access.ParseRule(r.needs, strings.Trim(r.example, `"`)); err != nil {
 			t.Errorf("%s: %v", r.name, err)
 		}
+	}
+}
+
+// TestTokenWarnings warns of what the configuration has that does not go with the client.
+func TestTokenWarnings(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "Caddyfile")
+	text := `{
+	bestdns {
+		zone example.org {
+			ns ns1.example.net
+			transfer 192.0.2.1 {
+				key peer hmac-sha256 ` + aSecret + `
+			}
+		}
+		client web-1 {
+			tsig web-1 hmac-sha256 {env.BESTDNS_TSIG_WEB_1}
+			certificates web-1.example.org
+		}
+		client hosts {
+			register under auth.example.org
+			account_secret {env.BESTDNS_ACCOUNTS_HOSTS}
+		}
+	}
+}
+`
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		args []string
+		want []string // in the output
+		not  string
+	}{
+		"nothing":         {[]string{"web2", "--certificates", "web2.example.org", "--allow", "under sub.example.org", "--persist", "example.org"}, nil, "Warning"},
+		"for a CNAME":     {[]string{"web2", "--certificates", "web2.example.com"}, []string{"none is marked cname_target"}, "Warning"},
+		"allow":           {[]string{"web2", "--allow", "h.elsewhere.net A AAAA"}, []string{"Warning: no zone of the configuration holds the name of this right, which can never be used: allow h.elsewhere.net A AAAA.\n"}, ""},
+		"persist":         {[]string{"web2", "--persist", "x.elsewhere.net"}, []string{"Warning: no zone", `never be used: persist x.elsewhere.net; create the record that "caddy bestdns persist x.elsewhere.net" prints`}, ""},
+		"register":        {[]string{"web2", "--register", "under nozone.example"}, []string{`Warning: Caddy will refuse this: client "web2": no zone of this service holds "nozone.example."`}, ""},
+		"the same name":   {[]string{"hosts", "--register", "under auth.example.org"}, []string{`Warning: the configuration has a client "hosts" already`, "keep its account_secret", "BESTDNS_ACCOUNTS_HOSTS_2="}, ""},
+		"the same key":    {[]string{"web.1", "--certificates", "web.1.example.org", "--for", "nsupdate"}, []string{"tsig web-1-2 hmac-sha256 {env.BESTDNS_TSIG_WEB_1_2}", "\tBESTDNS_TSIG_WEB_1_2=", "key \"web-1-2\" {"}, "Warning"},
+		"a key of a peer": {[]string{"peer", "--certificates", "peer.example.org", "--for", "nsupdate"}, []string{"tsig peer-2 hmac-sha256 {env.BESTDNS_TSIG_PEER_2}"}, "Warning"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, err := runTokenFor(t, append(test.args, "--config", config)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("not in the output: %s", want)
+				}
+			}
+			if test.not != "" && strings.Contains(out, test.not) {
+				t.Errorf("in the output: %s", test.not)
+			}
+			if t.Failed() {
+				t.Log(out)
+			}
+		})
+	}
+	out, err := runTokenFor(t, "web2", "--persist", "example.org", "--endpoint", "https://dns.example.net")
+	if want := "\tcaddy bestdns persist example.org --account <URI of the ACME account> --endpoint https://dns.example.net --write\n"; err != nil || !strings.Contains(out, want) {
+		t.Errorf("not in the output: %s\n%s%v", want, out, err)
 	}
 }
