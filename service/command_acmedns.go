@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -128,10 +129,8 @@ func tellRead(out io.Writer, accounts acmednsdump.Accounts) {
 
 // tellNext prints what was written, and what to do with it.
 func tellNext(cmd *cobra.Command, options acmeDNSOptions, accounts int) {
-	client := Client{Name: "acme-dns", Register: []string{"under <your acme-dns domain>"}, Accounts: []string{"FILE"}}
-	if options.domain != "" {
-		client.Register[0] = "under " + options.domain
-	}
+	domain := cmp.Or(options.domain, "<your acme-dns domain>")
+	client := Client{Name: "acme-dns", Register: []string{"under " + domain}, Accounts: []string{"FILE"}}
 	if options.output != "" {
 		path, err := filepath.Abs(options.output)
 		if err != nil {
@@ -145,6 +144,7 @@ func tellNext(cmd *cobra.Command, options acmeDNSOptions, accounts int) {
 	}
 	out := cmd.ErrOrStderr()
 	fmt.Fprintf(out, "Written: %d\n\nThe values of challenges (table txt) were not taken over: they are short-lived.\n\n", accounts)
-	fmt.Fprint(out, "For the service, into its global option bestdns. The domain must be in one of its zones, and the\n")
-	fmt.Fprintf(out, "user that runs Caddy must be able to read the file:\n\n%s\n", client.caddyfile())
+	fmt.Fprint(out, "For the service, into its global option bestdns. The user that runs Caddy must be able to read the\nfile. Leave the zone out if the domain is in one that is there already:\n\n")
+	fmt.Fprintf(out, "\tzone %s {\n\t\tns <its name server> <address of that>\n\t}\n%s\n", domain, client.caddyfile())
+	fmt.Fprintf(out, "For the service, its site; into the one that is there, the option acme_dns:\n\n\t%s {\n\t\tbestdns {\n\t\t\tacme_dns\n\t\t}\n\t}\n\n", domain)
 }

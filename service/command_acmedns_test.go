@@ -59,12 +59,23 @@ Written: 2
 
 The values of challenges (table txt) were not taken over: they are short-lived.
 
-For the service, into its global option bestdns. The domain must be in one of its zones, and the
-user that runs Caddy must be able to read the file:
+For the service, into its global option bestdns. The user that runs Caddy must be able to read the
+file. Leave the zone out if the domain is in one that is there already:
 
+	zone auth.example.org {
+		ns <its name server> <address of that>
+	}
 	client acme-dns {
 		register under auth.example.org
 		accounts "` + file + `"
+	}
+
+For the service, its site; into the one that is there, the option acme_dns:
+
+	auth.example.org {
+		bestdns {
+			acme_dns
+		}
 	}
 
 `
@@ -72,7 +83,11 @@ user that runs Caddy must be able to read the file:
 		t.Errorf("printed (-want +got):\n%s", diff)
 	}
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
-	config, err := adapt("{\n\tbestdns {\n\t\tzone example.org {\n\t\t\tns ns1.example.net\n\t\t}\n" + told[strings.Index(told, "\tclient"):] + "\t}\n}\n")
+	_, blocks, _ := strings.Cut(told, "already:\n\n")
+	blocks, site, _ := strings.Cut(blocks, "\n\nFor the service")
+	_, site, _ = strings.Cut(site, ":\n\n")
+	blocks = strings.Replace(blocks, "<its name server> <address of that>", "auth.example.org 198.51.100.1", 1)
+	config, err := adapt("{\n\tbestdns {\n" + blocks + "\n\t}\n}\n" + site)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -108,24 +109,31 @@ func readKeyFile(file string) (tsig.Key, error) {
 	return key, nil
 }
 
+// clientsAccounts is how clients of acme-dns store their accounts, by domain.
+const clientsAccounts = `such as {"www.example.org": {"username": …, "password": …, "fulldomain": …, "subdomain": …, "server_url": …}}`
+
 // readAccount reads the account for a domain. Its server is the endpoint where the file names none.
 func readAccount(file, domain, endpoint string) (*check.Account, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
+	var imported accountsFile
+	if json.Unmarshal(text, &imported) == nil && len(imported.Accounts) > 0 {
+		return nil, fmt.Errorf("%s is what import-acme-dns writes for the service, with hashes instead of passwords: name the file in which the client has its own accounts, %s", file, clientsAccounts)
+	}
 	var accounts map[string]*check.Account
 	if err := json.Unmarshal(text, &accounts); err != nil {
-		return nil, fmt.Errorf("%s is not a file of accounts in JSON, by domain: %w", file, err)
+		return nil, fmt.Errorf("%s is not a client's file of accounts, %s: %w", file, clientsAccounts, err)
 	}
 	account := accounts[domain]
+	const most = 10
+	names := slices.Sorted(maps.Keys(accounts))
 	if account == nil {
-		const most = 10
-		names := slices.Sorted(maps.Keys(accounts))
 		return nil, fmt.Errorf("%s has no account for %s; it has them for %s", file, domain, strings.Join(names[:min(len(names), most)], ", "))
 	}
-	if account.Server == "" {
-		account.Server = endpoint
+	if account.Server = cmp.Or(account.Server, endpoint); account.Server == "" {
+		return nil, fmt.Errorf("the account for %s in %s has no server_url: give the URL of the service with --endpoint", domain, file)
 	}
 	return account, nil
 }

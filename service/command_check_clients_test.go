@@ -183,7 +183,9 @@ func TestCheckOtherBadInput(t *testing.T) {
 		"no key":           {[]string{"www.example.org", "--tsig-key", write(t, aSecret)}, "is not a key as tsig-keygen writes it"},
 		"no secret":        {[]string{"www.example.org", "--tsig-key", write(t, `key web1 { algorithm hmac-sha256; };`)}, "no algorithm or no secret"},
 		"MD5":              {[]string{"www.example.org", "--tsig-key", write(t, `key web1 { algorithm hmac-md5; secret "`+aSecret+`"; };`)}, "hmac-md5 is broken"},
-		"no accounts":      {[]string{"www.example.org", "--acme-dns", key}, "is not a file of accounts"},
+		"no accounts":      {[]string{"www.example.org", "--acme-dns", key}, "is not a client's file of accounts, such as {\"www.example.org\""},
+		"the service's":    {[]string{"www.example.org", "--acme-dns", write(t, `{"accounts": [{"username": "u", "password": "$2a$10$x", "subdomain": "s"}]}`)}, "is what import-acme-dns writes for the service"},
+		"no URL":           {[]string{"www.example.org", "--acme-dns", write(t, `{"www.example.org": {"username": "u"}}`)}, "has no server_url: give the URL of the service with --endpoint"},
 		"another's domain": {[]string{"www.example.org", "--acme-dns", write(t, `{"mail.example.org": {}}`)}, "has no account for www.example.org; it has them for mail.example.org"},
 	} {
 		t.Run(name, func(t *testing.T) {

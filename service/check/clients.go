@@ -61,7 +61,7 @@ func (c *checker) accountStep(ctx context.Context, a *Account) Step {
 	server, _, _ := strings.Cut(a.Server, "/r/") // after which the token is that may register
 	u, err := api.ParseEndpoint(server)
 	if err != nil {
-		step.Found, step.Do = "the account's server: "+err.Error(), "correct server_url where the account is stored"
+		step.Found, step.Do = "the account's server: "+err.Error(), "correct server_url where the account is stored, or give the URL with --endpoint if it has none"
 		return step
 	}
 	base := strings.TrimRight(u.String(), "/")
