@@ -370,8 +370,29 @@ func replace(s string) (string, error) {
 	if !strings.Contains(s, "{") {
 		return s, nil
 	}
-	return caddy.NewReplacer().ReplaceOrErr(s, true, true)
+	replaced, err := caddy.NewReplacer().ReplaceOrErr(s, true, true)
+	if err != nil {
+		return "", placeholderError{err}
+	}
+	return replaced, nil
 }
+
+// placeholderError is that a placeholder has no value in this process.
+type placeholderError struct{ error }
+
+// Error says what it takes for the placeholder to have a value.
+func (e placeholderError) Error() string {
+	message := e.error.Error()
+	switch {
+	case strings.Contains(message, " {env."):
+		return message + ": Caddy has the variables with which it was started, so restart it with this one"
+	case strings.Contains(message, " {file."):
+		return message + ": the file is missing or empty, or Caddy's user may not read it"
+	}
+	return message
+}
+
+func (e placeholderError) Unwrap() error { return e.error }
 
 // readEach resolves the placeholders of texts, and reads each of them.
 func readEach[T any](texts []string, read func(text string) (T, error)) (list []T, err error) {

@@ -196,7 +196,7 @@ func (o *checkOptions) prepare(ctx context.Context) (options check.Options, err 
 	if err != nil {
 		return options, err
 	}
-	options.Listen = config.listens()
+	options.Listen, options.Before = config.listens(), config.faults(zones)
 	options.Accounts = o.accounts
 	found, help := config.accounts(ctx, options.CA)
 	if len(o.accounts) == 0 {

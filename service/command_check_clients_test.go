@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/tsig"
 	"github.com/caddy-dns/bestdns/service/check"
 )
@@ -250,5 +251,48 @@ func TestCheckUpdatesServer(t *testing.T) {
 		if got := strings.Join(options.Listen, " "); got != "127.0.0.1:22053 :22054" {
 			t.Errorf("listen %s", got)
 		}
+	}
+}
+
+// TestCheckConfigFaults says of a configuration that it does not load.
+func TestCheckConfigFaults(t *testing.T) {
+	t.Setenv("BESTDNS_QUOTED", `"`+aSecret+`"`)
+	for name, test := range map[string]struct {
+		client string
+		status check.Status
+		says   string
+	}{
+		"a file that is missing":     {"register under auth.example.org\naccounts /nonexistent/accounts.json", check.Wrong, `does not load: client "web1": accounts: stat /nonexistent/accounts.json`},
+		"a variable that is not set": {"tsig web1 hmac-sha256 {env.BESTDNS_ABSENT}\ncertificates web1.example.org", check.Warning, "evaluated placeholder {env.BESTDNS_ABSENT} is empty: Caddy has the variables with which it was started, so restart it with this one"},
+		"a file that is not there":   {"tsig web1 hmac-sha256 {file./nonexistent/key}\ncertificates web1.example.org", check.Warning, "the file is missing or empty, or Caddy's user may not read it"},
+		"quotes":                     {"tsig web1 hmac-sha256 {env.BESTDNS_QUOTED}\ncertificates web1.example.org", check.Wrong, "remove the quotes around it"},
+		"no zone":                    {"register under auth.example.com\naccount_secret " + aSecret, check.Wrong, "no zone of this service holds"},
+		"nothing wrong":              {"certificates web1.example.org", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := filepath.Join(t.TempDir(), "Caddyfile")
+			text := "{\nbestdns {\nzone example.org {\nns ns1.example.net\n}\nclient web1 {\ntoken " + access.DigestOf(aToken).String() + "\n" + test.client + "\n}\n}\n}\n"
+			if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			o := checkOptions{ca: "letsencrypt.org", resolvers: []string{"127.0.0.1"}}
+			o.admin.config = config
+			options, err := o.prepare(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.status == "" {
+				if len(options.Before) > 0 {
+					t.Errorf("%v", options.Before)
+				}
+				return
+			}
+			steps := map[string]check.Step{}
+			for _, step := range options.Before {
+				steps[step.Name] = step
+			}
+			wantStep(t, steps, "config", test.status, test.says)
+			wantStep(t, steps, "config", test.status, "caddy validate --config "+config)
+		})
 	}
 }

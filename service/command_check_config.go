@@ -2,7 +2,9 @@ package service
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 
@@ -11,8 +13,10 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/caddy-dns/bestdns"
+	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/hosting"
+	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/caddy-dns/bestdns/service/check"
 )
 
@@ -188,6 +192,47 @@ func (c *checkedConfig) listens() (addresses []string) {
 		}
 	}
 	return addresses
+}
+
+// faults returns steps about clients with which the configuration does not load. A Caddy that runs has an
+// earlier configuration then.
+func (c *checkedConfig) faults(zones []*hosting.Zone) (steps []check.Step) {
+	if c.app == nil {
+		return nil
+	}
+	fault := func(err error) {
+		step := check.Step{
+			Name: "config", Status: check.Wrong, Found: fmt.Sprintf("%s does not load: %s", c.file, err),
+			Do: "correct it, and see that it loads by the command below; a Caddy that runs has an earlier configuration until then, which is what the rest is about:",
+		}
+		var unset placeholderError
+		if errors.As(err, &unset) || errors.Is(err, fs.ErrPermission) {
+			step.Status, step.Found = check.Warning, fmt.Sprintf("%s does not load with the variables of this shell and as this user: %s", c.file, err)
+			step.Do = "see that it loads by this command, with the variables and as the user that Caddy has (with systemd, those of its unit):"
+		}
+		step.Lines = []string{"caddy validate --config " + shellQuote(c.file)}
+		steps = append(steps, step)
+	}
+	hosted, target := record.NewZones(), record.Name("")
+	for _, zone := range zones {
+		hosted[zone.Apex] = struct{}{}
+		if zone.CNAMETarget {
+			target = zone.Apex
+		}
+	}
+	var clients []access.Config
+	for _, client := range c.app.Clients {
+		config, err := client.access()
+		if err != nil {
+			fault(fmt.Errorf("client %q: %w", client.Name, err))
+			continue
+		}
+		clients = append(clients, config)
+	}
+	if _, err := access.New(hosted, target, clients); err != nil {
+		fault(err)
+	}
+	return steps
 }
 
 // endpoint returns the API as a client's module has it configured.

@@ -56,6 +56,8 @@ func NewKey(name, algorithm, secret string) (Key, error) {
 	}
 	octets, err := base64.StdEncoding.DecodeString(secret)
 	switch {
+	case err != nil && strings.ContainsAny(secret, `"'`):
+		return refuse("the secret is not base64: remove the quotes around it")
 	case err != nil:
 		return refuse("the secret is not base64")
 	case len(octets) < leastSecret:

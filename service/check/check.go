@@ -52,6 +52,9 @@ type Options struct {
 	// that may be empty. Empty: not known, or everywhere at port 53.
 	Listen []string
 
+	// Before are steps that the caller has found out, which are reported first.
+	Before []Step
+
 	// Dial opens the connections to resolvers and name servers; nil: as a
 	// [net.Dialer] does.
 	Dial nsquery.Dialer
@@ -125,6 +128,9 @@ func Run(ctx context.Context, options Options) (*Report, error) {
 	}
 	if len(c.Resolvers) == 0 {
 		return nil, errors.New("no resolver is known to begin with: name one with --resolver ADDRESS")
+	}
+	for _, step := range options.Before {
+		c.emit(step)
 	}
 	if c.checkResolver(ctx) {
 		if options.Domain == "" {
