@@ -50,8 +50,9 @@ certificates for DOMAIN without a challenge and without any change in DNS.
   caddy bestdns persist example.org --account … --wildcard --until 2027-06-30 --remove
   caddy bestdns persist example.org --remove
 
-The first prints the record. --write writes it through a service, as the client
-whose token is given, which needs the right "persist DOMAIN". --remove deletes that
+The first prints the record. --write writes it through a service that hosts DOMAIN
+(it follows no CNAME), as the client whose token is given, which needs the right
+"persist DOMAIN". --remove deletes that
 very record; without --account it lists all standing permissions of DOMAIN and
 deletes them. "*.DOMAIN" is the same as --wildcard.
 
@@ -237,7 +238,7 @@ challenge, create where %s is hosted:
 %s As long as the record is there,
 anyone with the account's key can obtain certificates.
 
-With --write a service creates it, for a client that has the right:
+With --write, a service that hosts the domain creates it, for a client that has the right:
 
 	persist %[3]s
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -72,7 +73,7 @@ func (o *persistOptions) writeRecord(ctx context.Context, out, warnings io.Write
 		Name: "@", TTL: time.Duration(s.record.TTL) * time.Second, Text: s.Value(),
 	}})
 	if err != nil {
-		return err
+		return notHosted(err, service, s.domain, "create it by hand where the domain is hosted:\n\n\t"+line(s.record))
 	}
 	for _, r := range written { // with the TTL that the zone gave it
 		s.record.TTL = uint32(r.RR().TTL / time.Second)
@@ -91,6 +92,18 @@ func (o *persistOptions) writeRecord(ctx context.Context, out, warnings io.Write
 	_, err = fmt.Fprintf(out, "\n%s can issue certificates for %s to the account from now on. To revoke that:\n\n\t%s\n",
 		s.Issuer, s.names(), s.command("--remove"))
 	return err
+}
+
+// notHosted returns an error that says what to do about a domain for which the service has no zone, and others
+// as they are.
+func notHosted(err error, service *bestdns.Provider, domain record.Name, otherwise string) error {
+	var problem *bestdns.Error
+	if !errors.As(err, &problem) || problem.Status != http.StatusNotFound {
+		return err
+	}
+	return fmt.Errorf("%s has no zone that holds %s, or its client no right \"persist %[2]s\" (request %s); "+
+		"a service writes and deletes the records of its own zones only, and follows no CNAME for that: %s",
+		text.Visible(service.Endpoint), domain.Plain(), text.Visible(problem.RequestID), otherwise)
 }
 
 // zoneOf returns the zone of the service in which a name is.
@@ -149,7 +162,7 @@ func (o *persistOptions) removeRecord(ctx context.Context, out io.Writer, s stan
 	}
 	deleted, err := service.DeleteRecords(ctx, s.owner.String(), []libdns.Record{libdns.TXT{Name: "@", Text: s.Value()}})
 	if err != nil {
-		return err
+		return notHosted(err, service, s.domain, "delete it by hand where the domain is hosted")
 	}
 	s.record.TTL = 0 // whatever it was
 	if len(deleted) == 0 {
@@ -171,7 +184,7 @@ func (o *persistOptions) removeAll(ctx context.Context, out io.Writer, domain re
 	}
 	all, err := service.GetRecords(ctx, owner.String())
 	if err != nil {
-		return err
+		return notHosted(err, service, domain, "delete them by hand where the domain is hosted")
 	}
 	var found []libdns.Record
 	var list strings.Builder

@@ -40,7 +40,7 @@ challenge, create where example.org is hosted:
 It never expires; --until sets a last day. As long as the record is there,
 anyone with the account's key can obtain certificates.
 
-With --write a service creates it, for a client that has the right:
+With --write, a service that hosts the domain creates it, for a client that has the right:
 
 	persist example.org
 
@@ -215,8 +215,16 @@ letsencrypt.org can issue certificates for web1.example.test and *.web1.example.
 	}
 
 	// Without the right.
-	if _, _, err = runPersist(t, "elsewhere.test", "--account", someAccount, "--write", "--token", s.token["web1"]); err == nil {
-		t.Error("it is written in a zone that is not hosted")
+	if _, _, err = runPersist(t, "elsewhere.test", "--account", someAccount, "--write", "--token", s.token["web1"]); err == nil || strings.Contains(err.Error(), "appending") ||
+		!strings.Contains(err.Error(), s.api+` has no zone that holds elsewhere.test, or its client no right "persist elsewhere.test" (request `) ||
+		!strings.HasSuffix(err.Error(), "follows no CNAME for that: create it by hand where the domain is hosted:\n\n\t_validation-persist.elsewhere.test. IN TXT \"letsencrypt.org; accounturi="+someAccount+"\"") {
+		t.Errorf("in a zone that is not hosted: %v", err)
+	}
+	for _, args := range [][]string{{"--account", someAccount}, nil} {
+		_, _, err := runPersist(t, append([]string{"elsewhere.test", "--remove", "--token", s.token["web1"]}, args...)...)
+		if err == nil || !strings.Contains(err.Error(), "by hand where the domain is hosted") {
+			t.Errorf("removing %v from a zone that is not hosted: %v", args, err)
+		}
 	}
 	if _, _, err = runPersist(t, "example.test", "--account", someAccount, "--write", "--token", s.token["web1"]); err == nil || !strings.Contains(err.Error(), "may not") {
 		t.Errorf("without the right: %v", err)

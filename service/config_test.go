@@ -267,8 +267,9 @@ func TestRateLimit(t *testing.T) {
 // TestNullInConfig: JSON can have null where a zone or a client should be.
 func TestNullInConfig(t *testing.T) {
 	for config, want := range map[string]string{
-		`{"zones":[null]}`:   "zone 1 is null",
-		`{"clients":[null]}`: "client 1 is null",
+		`{"zones":[null]}`:                         "zone 1 is null",
+		`{"clients":[{"name":"x","tsig":[null]}]}`: `client "x": tsig 1 is null`,
+		`{"clients":[null]}`:                       "client 1 is null",
 	} {
 		var app App
 		if err := json.Unmarshal([]byte(config), &app); err != nil {

@@ -187,6 +187,9 @@ var _ nameserver.Clients = dnsClients{}
 // keysOf reads the TSIG keys of a client.
 func (c *Client) keysOf() (keys []tsig.Key, err error) {
 	for i, k := range c.Keys {
+		if k == nil {
+			return nil, fmt.Errorf("tsig %d is null", i+1)
+		}
 		key, err := k.read()
 		if err != nil {
 			return nil, fmt.Errorf("tsig %d: %w", i+1, err)

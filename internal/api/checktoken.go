@@ -138,6 +138,9 @@ func whatIsBefore(before, secret string) string {
 	line := 1 + strings.Count(before, "\n")
 	own := before[strings.LastIndexByte(before, '\n')+1:]
 	what := fmt.Sprintf("%d bytes", len(own))
+	if len(own) == 1 {
+		what = "1 byte"
+	}
 	if harmlessBefore.MatchString(own) && !repeats(own, secret) {
 		what = fmt.Sprintf("%q", own)
 	}
@@ -154,6 +157,9 @@ func whatIsBefore(before, secret string) string {
 func whatFollows(after, secret string) string {
 	if harmlessAfter.MatchString(after) && !repeats(after, secret) {
 		return fmt.Sprintf("what follows it is %q", after)
+	}
+	if len(after) == 1 {
+		return "1 byte follows it"
 	}
 	return fmt.Sprintf("%d bytes follow it", len(after))
 }

@@ -110,6 +110,8 @@ func TestCheckTokenShows(t *testing.T) {
 		{"quote after", token + `"`, `a token has 57 characters: what follows it is "\""; remove that`},
 		{"line break after", token + "\n", `a token has 57 characters: what follows it is "\n"; remove that`},
 		{"more lines after", token + "\r\n" + "PASSWORD=hunter2", `a token has 57 characters: 18 bytes follow it; remove that`},
+		{"one after", token + "x", `a token has 57 characters: 1 byte follows it; remove that`},
+		{"one in front", "x" + token, `a token begins with "bestdns_": what precedes it is 1 byte; remove that`},
 		{"much after", token + long, `a token has 57 characters: 400 bytes follow it; remove that`},
 		{"much in front", long + token, `a token begins with "bestdns_": what precedes it is 400 bytes; remove that`},
 		{"mistyped, and a blank", " " + mistype(token), `a token begins with "bestdns_": what precedes it is " "; remove that`},
