@@ -34,7 +34,7 @@ func TestREADMEQuotesMessages(t *testing.T) {
 
 	said := []string{syscall.EADDRINUSE.Error()}
 	for _, dir := range []string{
-		"..", "../service", "../internal/api", "../internal/access", "../internal/hosting", "../internal/nameserver", "../internal/record",
+		"..", "../service", "../internal/api", "../internal/access", "../internal/hosting", "../internal/nameserver", "../internal/record", "../internal/tsig",
 		moduleDir(t, "github.com/caddyserver/caddy/v2") + "/modules/caddytls",
 		moduleDir(t, "github.com/caddyserver/certmagic"),
 		moduleDir(t, "github.com/go-acme/lego/v4") + "/platform/wait",
