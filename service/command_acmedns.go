@@ -40,9 +40,9 @@ An account is skipped if its password is not a bcrypt hash, if it is bound to a
 network that is invalid, or if another one has its user name or subdomain. Then
 nothing is written, unless --skip-invalid is given.`,
 		Example: `  sqlite3 acme-dns.db .dump > dump.sql
-  caddy bestdns import-acme-dns dump.sql --output accounts.json --domain auth.example.org
+  caddy bestdns import-acme-dns dump.sql --output acme-dns.json --domain auth.example.org
 
-  pg_dump acmedns | caddy bestdns import-acme-dns - > accounts.json`,
+  pg_dump acmedns | caddy bestdns import-acme-dns - > acme-dns.json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return importAcmeDNS(cmd, args[0], options)

@@ -225,7 +225,7 @@ func (t newToken) print(out io.Writer, endpoint string) error {
 		fmt.Fprintf(&b, "\ttls {\n\t\tdns bestdns {env.BESTDNS_API_TOKEN} %s\n\t\tpropagation_timeout -1\n\t}\n", endpoint)
 	}
 	if t.Paste == nil && len(t.Config.Persist) > 0 {
-		b.WriteString("\nFor who writes a standing permission, with the token in the environment as BESTDNS_API_TOKEN:\n\n")
+		b.WriteString("\nTo write a standing permission, with the token in the environment as BESTDNS_API_TOKEN:\n\n")
 		for _, domain := range t.Config.Persist {
 			fmt.Fprintf(&b, "\tcaddy bestdns persist %s --account <URI of the ACME account> --endpoint %s --write\n", shellQuote(domain), endpoint)
 		}
