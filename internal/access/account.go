@@ -127,7 +127,8 @@ func (c *Client) ZoneOf(name record.Name) record.Name {
 	return zone
 }
 
-// derive returns what follows from a key and some texts. Each text ends where it says.
+// derive returns what follows from a key and some texts. The length of each is before it, so that no
+// two lists of texts are one message.
 func derive(key []byte, texts ...string) []byte {
 	const usual = 256
 	message := make([]byte, 0, usual)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"strings"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -30,12 +30,7 @@ func (l *leftovers) resolveOwn(ctx context.Context, zone *Zone, client string, c
 }
 
 func hasOwn(change record.Change) bool {
-	for _, m := range change.Matches {
-		if m.Own {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(change.Matches, func(m record.Match) bool { return m.Own })
 }
 
 // withoutOwn is resolveOwn where nothing is remembered.
@@ -97,21 +92,15 @@ func anyTTL(r record.Record) record.Match {
 
 // ownAt returns what a client has at the names of those matches that are about its own.
 func (l *leftovers) ownAt(ctx context.Context, zone *Zone, client string, matches []record.Match) (map[record.Name][]record.Match, error) {
-	keys, err := l.storage.List(ctx, writtenFolder(zone.Apex), false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	wanted := make(map[string]bool)
 	for _, m := range matches {
 		if m.Own {
 			wanted[writtenAt(zone.Apex, m.Name)] = true
 		}
 	}
+	keys, err := l.keysAt(ctx, zone, wanted)
 	own := make(map[record.Name][]record.Match)
 	for _, key := range keys {
-		if i := strings.LastIndexByte(key, '-'); !wanted[key[:i+1]] {
-			continue
-		}
 		value, err := l.storage.Load(ctx, key)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // another copy has deleted it

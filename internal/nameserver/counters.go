@@ -18,7 +18,8 @@ const counterShards = 8
 type QueryCount struct {
 	// Zone that the answer is from; "" for queries that got none from a zone.
 	Zone record.Name
-	// Type is the one asked for if it is among the usual ones, else "other".
+	// Type is the one asked for if it is among the usual ones, else "other"; of a dynamic update it
+	// is "UPDATE".
 	Type string
 	// Rcode of the answer, such as "NOERROR".
 	Rcode   string
@@ -64,7 +65,12 @@ func (s *Server) count(shard int, z *zone, t record.Type, rcode int) {
 	if z != nil {
 		counts = &z.counts
 	}
-	counts.add(shard, t, rcode)
+	counts.add(shard, typeIndex(t), rcode)
+}
+
+// countUpdate counts the answer to an update, of whatever zone.
+func (s *Server) countUpdate(shard, rcode int) {
+	s.outside.add(shard, uint8(len(typeLabels)-1), rcode)
 }
 
 // queryCounts are those of one zone, or of what is outside of all.
@@ -74,13 +80,13 @@ type queryCounts struct {
 
 type countShard [len(typeLabels)][len(rcodeLabels)]atomic.Uint64
 
-func (c *queryCounts) add(shard int, t record.Type, rcode int) {
+func (c *queryCounts) add(shard int, typ uint8, rcode int) {
 	counts := c.shards[shard].Load()
 	if counts == nil {
 		c.shards[shard].CompareAndSwap(nil, new(countShard))
 		counts = c.shards[shard].Load()
 	}
-	counts[typeIndex(t)][slices.Index(rcodes[:], rcode)].Add(1)
+	counts[typ][slices.Index(rcodes[:], rcode)].Add(1)
 }
 
 func (c *queryCounts) appendTo(list []QueryCount, zone record.Name) []QueryCount {
@@ -101,11 +107,14 @@ func (c *queryCounts) appendTo(list []QueryCount, zone record.Name) []QueryCount
 }
 
 // typeLabels are the types counted by themselves, the others first.
-var typeLabels = [...]string{"other", "A", "AAAA", "ANY", "CAA", "CNAME", "DS", "HTTPS", "MX", "NS", "PTR", "SOA", "SRV", "SVCB", "TLSA", "TXT"}
+var typeLabels = [...]string{"other", "A", "AAAA", "ANY", "CAA", "CNAME", "DS", "HTTPS", "MX", "NS", "PTR", "SOA", "SRV", "SVCB", "TLSA", "TXT", updateLabel}
+
+// updateLabel is that of dynamic updates, which are counted beside the types of questions.
+const updateLabel = "UPDATE"
 
 // typeIndexes are indexes of typeLabels by type, up to the highest that has one.
 var typeIndexes = func() (indexes [dns.TypeCAA + 1]uint8) {
-	for i, label := range typeLabels[1:] {
+	for i, label := range typeLabels[1 : len(typeLabels)-1] {
 		indexes[dns.StringToType[label]] = uint8(1 + i)
 	}
 	return indexes

@@ -14,8 +14,9 @@ import (
 // RRsets (writer.go), without an allocation and without a lock
 // (TestPlainQueriesAllocateNothing). Of what follows the question only the OPT and TSIG
 // records say anything; the data of other records is passed over, whatever it is. So no
-// message costs more to read than its length. What only secondaries ask, transfers and
-// whatever is signed, goes another way (signed.go).
+// message costs more to read than its length. What only secondaries and clients
+// with keys ask, transfers and whatever is signed, goes another way (signed.go), and so do updates
+// (update.go).
 
 // responder answers messages one after the other. Each goroutine that reads a UDP
 // socket has one of its own; those of TCP connections take one for each message.
@@ -46,8 +47,8 @@ func (r *responder) answer(v *view, message, buf []byte) (answer []byte) {
 	if !ok {
 		return nil
 	}
-	if q.isFromSecondary(v) {
-		return r.answerSecondary(v, &q, message, buf)
+	if q.isOfPeer(v) {
+		return r.answerSigned(v, &q, message, buf)
 	}
 	if q.rcode == dns.RcodeSuccess {
 		r.lookup.find(v, q.name, q.typ)
@@ -66,8 +67,8 @@ func (r *responder) answerTCP(message []byte, allowed bool) (answer []byte, larg
 		return nil, false, nil
 	}
 	v := r.server.view.Load()
-	if q.isFromSecondary(v) {
-		return r.answerSecondaryTCP(v, &q, message, allowed)
+	if q.isOfPeer(v) {
+		return r.answerSignedTCP(v, &q, message, allowed)
 	}
 	if q.rcode == dns.RcodeSuccess {
 		r.lookup.find(v, q.name, q.typ)

@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-dns/bestdns/internal/tsig"
 )
 
-// This file answers what only secondaries ask: requests that are signed (RFC 8945), and
-// transfers. A server whose configuration has no secondary never gets here.
+// This file answers what only secondaries and clients with keys ask: requests that are signed (RFC
+// 8945), and transfers. A server whose configuration has neither never gets here.
 
 // signature is what the TSIG record of a request has come to.
 type signature struct {
@@ -49,9 +49,9 @@ func (v *view) verify(q *query, message []byte, now time.Time) signature {
 	if q.signatureMisplaced || err != nil {
 		return signature{rcode: dns.RcodeFormatError, err: errors.New("its TSIG record cannot be read, or is not the last one")}
 	}
+	say := func(err error) error { return &keyError{q.name, r.Key, r.Algorithm, err} }
 	refuse := func(rcode int, err error) signature {
-		err = fmt.Errorf("zone %q, key %q (%s): %w", q.name, r.Key, strings.TrimSuffix(r.Algorithm.String(), "."), err)
-		return signature{signer: tsig.NewRefusal(&r, rcode), rcode: dns.RcodeNotAuth, err: err}
+		return signature{signer: tsig.NewRefusal(&r, rcode), rcode: dns.RcodeNotAuth, err: say(err)}
 	}
 	key, ofClient, known := v.key(r.Key)
 	switch {
@@ -70,14 +70,28 @@ func (v *view) verify(q *query, message []byte, now time.Time) signature {
 		return refuse(dns.RcodeBadSig, err)
 	case errors.Is(err, tsig.ErrTime):
 		signer.Fail(&r, dns.RcodeBadTime, now)
-		return signature{signer: signer, rcode: dns.RcodeNotAuth, err: refuse(0, err).err}
+		return signature{signer: signer, rcode: dns.RcodeNotAuth, err: say(err)}
 	case errors.Is(err, tsig.ErrShort):
 		signer.Fail(&r, dns.RcodeBadTrunc, now)
-		return signature{signer: signer, rcode: dns.RcodeNotAuth, err: refuse(0, err).err}
+		return signature{signer: signer, rcode: dns.RcodeNotAuth, err: say(err)}
 	default:
 		return signature{rcode: dns.RcodeFormatError, err: err}
 	}
 }
+
+// keyError says of a message which zone it is about, and with which key it is signed. Anyone can send
+// any number of them: its text is made when it is needed. It must not outlive the message's answer,
+// whose name it has.
+type keyError struct {
+	zone, key, algorithm record.Name
+	why                  error
+}
+
+func (e *keyError) Error() string {
+	return fmt.Sprintf("zone %q, key %q (%s): %v", e.zone, e.key, strings.TrimSuffix(e.algorithm.String(), "."), e.why)
+}
+
+func (e *keyError) Unwrap() error { return e.why }
 
 // Why a key is not accepted.
 var (
@@ -91,14 +105,14 @@ var (
 // isMD5 reports whether an algorithm is HMAC-MD5.
 func isMD5(algorithm record.Name) bool { return strings.EqualFold(algorithm.FirstLabel(), "hmac-md5") }
 
-// isFromSecondary reports whether a query is of the kind that only secondaries send. Where the
-// configuration has none, signatures are ignored and transfers refused.
-func (q *query) isFromSecondary(v *view) bool {
+// isOfPeer reports whether a query is of the kind that only secondaries and clients with keys send.
+// Where the configuration has neither, signatures are ignored and transfers refused.
+func (q *query) isOfPeer(v *view) bool {
 	return (q.signature != 0 || q.transfer) && (v.transfers != nil || v.clients != nil) && q.rcode != dns.RcodeFormatError
 }
 
-// answerSecondary is answer for a query of a secondary.
-func (r *responder) answerSecondary(v *view, q *query, message, buf []byte) []byte {
+// answerSigned is answer for such a query.
+func (r *responder) answerSigned(v *view, q *query, message, buf []byte) []byte {
 	sig := v.verify(q, message, time.Now())
 	switch {
 	case sig.err != nil:
@@ -119,9 +133,9 @@ func (r *responder) answerSecondary(v *view, q *query, message, buf []byte) []by
 	return r.writeSigned(q, message, buf, sig.signer)
 }
 
-// answerSecondaryTCP is answerTCP for a query of a secondary. It returns the transfer that
+// answerSignedTCP is answerTCP for such a query. It returns the transfer that
 // the answer is, or nil and the answer.
-func (r *responder) answerSecondaryTCP(v *view, q *query, message []byte, allowed bool) (answer []byte, large bool, t *transfer) {
+func (r *responder) answerSignedTCP(v *view, q *query, message []byte, allowed bool) (answer []byte, large bool, t *transfer) {
 	sig := v.verify(q, message, time.Now())
 	q.limit = dns.MaxMsgSize
 	switch {

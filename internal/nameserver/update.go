@@ -3,9 +3,7 @@ package nameserver
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -18,8 +16,8 @@ import (
 // This file is the way of an update (RFC 2136) from its bytes to those of its answer. What it does
 // is for [Clients] to know.
 //
-// Whoever reads a socket verifies the signature, which takes a microsecond or two, and has the rest
-// done elsewhere: a change takes as long as it takes. What is rightly signed is not charged to the
+// The goroutine that reads a socket verifies the signature, which takes a microsecond or two, and has
+// the rest done by another: a change takes as long as it takes. What is rightly signed is not charged to the
 // network that it is from, which over UDP anyone can name.
 
 const (
@@ -31,6 +29,8 @@ const (
 	// largeUpdates is how many updates longer than a query are being read, largeUpdatesOfOne how
 	// many of them by one address.
 	largeUpdates, largeUpdatesOfOne = 256, 4
+	// maxReason is how many bytes of the reason of an error go into its answer.
+	maxReason = 300
 )
 
 func isUpdate(m []byte) bool {
@@ -92,7 +92,7 @@ func (r *responder) finishUpdate(q *query, message, buf []byte, signer *tsig.Sig
 	}
 	q.reason = text.Clip(q.reason, max(0, room))
 	w.finish(message, q, 0, q.rcode)
-	r.server.count(r.shard, nil, q.typ, q.rcode)
+	r.server.countUpdate(r.shard, q.rcode)
 	if signer == nil {
 		return w.buf
 	}
@@ -119,7 +119,7 @@ func (s *Server) makeUpdate(v *view, message []byte, sig *signature, from netip.
 	return append([]byte(nil), r.finishUpdate(&q, message, r.stream, sig.signer)...)
 }
 
-// updates are those under way that came over UDP. The zero value is none.
+// updates are those under way that came over UDP. The zero value has none.
 type updates struct {
 	mu    sync.Mutex
 	all   int
@@ -172,11 +172,6 @@ func (r *responder) updateByUDP(v *view, message, buf []byte, to func() datagram
 	server, from, message, back := r.server, r.from, append([]byte(nil), message...), to()
 	go func() {
 		defer server.updates.end(sig)
-		defer func() {
-			if recovered := recover(); recovered != nil {
-				server.log.Error("answering an update failed; please report this", "error", fmt.Sprint(recovered), "stack", string(debug.Stack()))
-			}
-		}()
 		if answer := server.makeUpdate(v, message, sig, from); answer != nil {
 			send(answer, back)
 		}

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 
 	"github.com/caddy-dns/bestdns/internal/record"
-	"github.com/caddy-dns/bestdns/internal/text"
 	"github.com/miekg/dns"
 )
 
@@ -97,14 +96,10 @@ func (w *writer) finish(message []byte, q *query, flags byte, rcode int) {
 	binary.BigEndian.PutUint16(m[10:], w.counts.additional)
 }
 
-// maxReason is how many bytes of the reason of an error go into its answer.
-const maxReason = 300
-
 // addReason adds the option that says why the answer is an error (RFC 8914) to the OPT record, with
 // which the message ends.
 func (w *writer) addReason(reason string) {
 	const other = 0 // the code for what no other code says
-	reason = text.Clip(reason, maxReason)
 	option := binary.BigEndian.AppendUint16(nil, dns.EDNS0EDE)
 	option = binary.BigEndian.AppendUint16(option, uint16(2+len(reason)))
 	option = append(binary.BigEndian.AppendUint16(option, other), reason...)
