@@ -85,7 +85,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 // route is one path of the API.
 type route struct {
 	get, patch, post serve  // nil where there is no such method; patch and post leave the gate
-	zone             string // from the path, decoded
+	zone, token      string // from the path, decoded
 	open             bool   // needs no token, or asks for one itself
 	page             bool   // for people
 	// fail answers with an error; nil: as the API does. For the answer when the error is about
@@ -113,6 +113,7 @@ type request struct {
 	app   *App
 	who   hosting.Caller
 	zone  string
+	token string // "" where it is not in the path
 	gates *gates // of the client, nil without one
 }
 
@@ -127,7 +128,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	// A server that is still draining the requests of an old configuration goes
 	// by the newest one: what a reload revokes is revoked at once.
-	req := request{app: liveApps.newest(h.app), zone: route.zone}
+	req := request{app: liveApps.newest(h.app), zone: route.zone, token: route.token}
 	req.who = hosting.Caller{Address: clientAddress(r), RequestID: requestID(r), Protocol: route.protocol}
 	w.Header().Set("X-Request-Id", req.who.RequestID)
 	w.Header().Set("Cache-Control", "no-store")

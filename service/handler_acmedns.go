@@ -41,7 +41,7 @@ func acmeDNSRoute(path string) (found route, known bool) {
 		// Other handlers, and their logs, are not to have it. It has no methods.
 	}
 	var err error
-	found.zone, err = url.PathUnescape(token) // which stands for the token here
+	found.token, err = url.PathUnescape(token)
 	if err != nil {
 		found = route{open: true, secret: true}
 	}
@@ -94,8 +94,7 @@ func (h *Handler) postUpdate(w http.ResponseWriter, r *http.Request, req request
 // byAccount returns the client that a request of acme-dns comes from: an account, which is nil for a
 // client of the configuration, whose token is the password.
 func (a *App) byAccount(r *http.Request, who hosting.Caller, subdomain string) (*access.Client, *access.Account, error) {
-	address, _ := netip.ParseAddr(who.Address)
-	address = address.Unmap().WithZone("")
+	address := addressOf(who)
 	if len(r.Header.Values("X-Api-Key")) > 1 {
 		// A proxy before this server may have looked at the other one.
 		activity.Deny(hosting.WrongToken)
@@ -145,7 +144,7 @@ func (h *Handler) postRegister(w http.ResponseWriter, r *http.Request, req reque
 	if isEarlyData(r) {
 		return errEarly()
 	}
-	client, err := req.app.registrar(r, req.who, req.zone)
+	client, err := req.app.registrar(r, req.who, req.token)
 	if err != nil {
 		h.logRefusal(req, err)
 		return err
@@ -179,8 +178,7 @@ func (a *App) registrar(r *http.Request, who hosting.Caller, token string) (*acc
 	if token == "" {
 		return a.authenticate(r, who)
 	}
-	address, _ := netip.ParseAddr(who.Address)
-	address = address.Unmap().WithZone("")
+	address := addressOf(who)
 	if who.Client = a.hosting.Clients().ByDigest(access.DigestOf(token)); who.Client == nil {
 		return nil, wrongToken(token, address)
 	}

@@ -19,8 +19,7 @@ import (
 // earlier handler has authenticated, the owner of a token, or that of a TLS client
 // certificate.
 func (a *App) authenticate(r *http.Request, who hosting.Caller) (*access.Client, error) {
-	address, _ := netip.ParseAddr(who.Address)
-	address = address.Unmap().WithZone("")
+	address := addressOf(who)
 	// The user that a handler before this one has authenticated. It is not the name in a
 	// Basic authentication of ours, which no one has checked.
 	who.Client = a.hosting.Clients().ByUser(placeholder(r, "http.auth.user.id"))
@@ -31,6 +30,12 @@ func (a *App) authenticate(r *http.Request, who hosting.Caller) (*access.Client,
 		}
 	}
 	return who.Client, a.hosting.Accept(who, address)
+}
+
+// addressOf returns the address that a caller is judged by.
+func addressOf(who hosting.Caller) netip.Addr {
+	address, _ := netip.ParseAddr(who.Address)
+	return address.Unmap().WithZone("")
 }
 
 func (a *App) byTokenOrCertificate(r *http.Request, address netip.Addr) (*access.Client, error) {

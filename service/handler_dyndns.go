@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -31,8 +30,7 @@ func (h *Handler) getNICUpdate(w http.ResponseWriter, r *http.Request, req reque
 	if err := h.refuseEarly(r, req); err != nil {
 		return err
 	}
-	caller, _ := netip.ParseAddr(req.who.Address)
-	wanted, err := protocol.ReadDynDNS(r.URL.RawQuery, caller)
+	wanted, err := protocol.ReadDynDNS(r.URL.RawQuery, addressOf(req.who))
 	if err != nil {
 		req.app.hosting.Unread(req.who, "", err)
 		return err

@@ -37,6 +37,10 @@ func TestCounters(t *testing.T) {
 	r = &responder{server: s}
 	overTCP(r, packed(t, question("text.example.org.", dns.TypeTXT)))
 	overTCP(r, make([]byte, headerLen))
+	update := packed(t, new(dns.Msg).SetUpdate("example.org."))
+	q := r.parseUpdate(update)
+	q.rcode = dns.RcodeNotZone
+	r.finishUpdate(&q, update, nil, nil)
 
 	serve(t, s, zoneConfig(t, "example.org"))
 	var got []string
@@ -49,6 +53,7 @@ func TestCounters(t *testing.T) {
 		" A REFUSED 1",
 		" SOA BADVERS 1",
 		" TXT REFUSED 1",
+		" UPDATE NOTZONE 1",
 		"hosted.example.org. other NOERROR 2",
 		"hosted.example.org. ANY NOERROR 1",
 		"example.org. A NXDOMAIN 2",
