@@ -241,7 +241,7 @@ func (q *query) parseRecords(m []byte) bool {
 	at := q.end
 	for i := range all { // at least 11 bytes each
 		owner := at
-		if at = skipName(m, at); at == 0 || len(m)-at < rrFixedLen {
+		if at = record.SkipName(m, at); at == 0 || len(m)-at < rrFixedLen {
 			return false
 		}
 		fixed := m[at : at+rrFixedLen]
@@ -273,24 +273,6 @@ func (q *query) parseRecords(m []byte) bool {
 		q.rcode = dns.RcodeBadVers
 	}
 	return true
-}
-
-// skipName returns where the end is of a name in a message, 0 if there is none. What
-// a pointer in it leads to is not looked at.
-func skipName(m []byte, at int) int {
-	for at < len(m) {
-		switch n := int(m[at]); {
-		case n == 0:
-			return at + 1
-		case n >= 0xc0 && at+1 < len(m):
-			return at + 2
-		case n > 63:
-			return 0
-		default:
-			at += n + 1
-		}
-	}
-	return 0
 }
 
 // wholeOptions reports whether the data of an OPT record consists of options. None is

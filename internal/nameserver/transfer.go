@@ -174,7 +174,7 @@ func soaSerial(message []byte, at int) (serial uint32, ok bool) {
 	if binary.BigEndian.Uint16(message[6:]) != 0 || binary.BigEndian.Uint16(message[8:]) == 0 {
 		return 0, false
 	}
-	if at = skipName(message, at); at == 0 || len(message)-at < rrFixedLen || binary.BigEndian.Uint16(message[at:]) != dns.TypeSOA {
+	if at = record.SkipName(message, at); at == 0 || len(message)-at < rrFixedLen || binary.BigEndian.Uint16(message[at:]) != dns.TypeSOA {
 		return 0, false
 	}
 	size := int(binary.BigEndian.Uint16(message[at+8:]))
@@ -184,7 +184,7 @@ func soaSerial(message []byte, at int) (serial uint32, ok bool) {
 		return 0, false
 	}
 	for range 2 { // MNAME, RNAME
-		if at = skipName(message[:end], at); at == 0 {
+		if at = record.SkipName(message[:end], at); at == 0 {
 			return 0, false
 		}
 	}

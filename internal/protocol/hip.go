@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 
 	"github.com/miekg/dns"
+
+	"github.com/caddy-dns/bestdns/internal/record"
 )
 
 // hasCompressedHIP reports whether a message has a HIP record with a compressed name. It is the only
@@ -16,13 +18,13 @@ func hasCompressedHIP(message []byte) bool {
 	}
 	at := header
 	for range binary.BigEndian.Uint16(message[4:]) {
-		if at = afterName(message, at); at < 0 {
+		if at = record.SkipName(message, at); at == 0 {
 			return false
 		}
 		at += question
 	}
-	for at >= 0 && at < len(message) {
-		if at = afterName(message, at); at < 0 || len(message)-at < fixed {
+	for at < len(message) {
+		if at = record.SkipName(message, at); at == 0 || len(message)-at < fixed {
 			return false
 		}
 		typ, size := binary.BigEndian.Uint16(message[at:]), int(binary.BigEndian.Uint16(message[at+8:]))
@@ -53,19 +55,4 @@ func namesAreCompressed(data []byte) bool {
 		at += n + 1
 	}
 	return false
-}
-
-// afterName returns where the end is of a name in a message, -1 if there is none.
-func afterName(message []byte, at int) int {
-	for at < len(message) {
-		switch n := int(message[at]); {
-		case n == 0:
-			return at + 1
-		case n >= 0xc0:
-			return at + 2
-		default:
-			at += n + 1
-		}
-	}
-	return -1
 }

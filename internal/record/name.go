@@ -403,3 +403,21 @@ func NameFromKey(key string) Name {
 	}
 	return Name(append(name, 0))
 }
+
+// SkipName returns where the end is of a name in a message, 0 if there is none. What
+// a pointer in it leads to is not looked at.
+func SkipName(m []byte, at int) int {
+	for at < len(m) {
+		switch n := int(m[at]); {
+		case n == 0:
+			return at + 1
+		case n >= 0xc0 && at+1 < len(m):
+			return at + 2
+		case n > 63:
+			return 0
+		default:
+			at += n + 1
+		}
+	}
+	return 0
+}

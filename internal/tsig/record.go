@@ -90,7 +90,7 @@ func Find(message []byte) (start int, ok bool) {
 	}
 	at := headerLen
 	for range binary.BigEndian.Uint16(message[4:]) {
-		if at = skipName(message, at); at == 0 || len(message)-at < 4 {
+		if at = record.SkipName(message, at); at == 0 || len(message)-at < 4 {
 			return 0, false
 		}
 		at += 4
@@ -101,7 +101,7 @@ func Find(message []byte) (start int, ok bool) {
 	}
 	for ; records > 0; records-- { // at least 11 octets each
 		start = at
-		if at = skipName(message, at); at == 0 || len(message)-at < rrFixedLen {
+		if at = record.SkipName(message, at); at == 0 || len(message)-at < rrFixedLen {
 			return 0, false
 		}
 		if ok = binary.BigEndian.Uint16(message[at:]) == dns.TypeTSIG; ok && records > 1 {
@@ -110,23 +110,6 @@ func Find(message []byte) (start int, ok bool) {
 		at += rrFixedLen + int(binary.BigEndian.Uint16(message[at+8:]))
 	}
 	return start, ok && at <= len(message) && binary.BigEndian.Uint16(message[10:]) > 0
-}
-
-// skipName returns where the end is of a name in a message, 0 if there is none.
-func skipName(message []byte, at int) (end int) {
-	for at < len(message) {
-		switch n := int(message[at]); {
-		case n == 0:
-			return at + 1
-		case n >= 0xc0:
-			return at + 2
-		case n > 63:
-			return 0
-		default:
-			at += n + 1
-		}
-	}
-	return 0
 }
 
 // readName reads a name in lower case and returns where its end is, "" if there is none.
