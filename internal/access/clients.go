@@ -236,9 +236,6 @@ func (cs *Clients) ByUser(name string) *Client { return cs.byUser[name] }
 // That a message is signed with it is for the caller to verify.
 func (cs *Clients) ByKey(name record.Name) (*Client, tsig.Key) { return cs.byKey[name], cs.keys[name] }
 
-// Keys returns the TSIG keys of all clients by name.
-func (cs *Clients) Keys() map[record.Name]tsig.Key { return maps.Clone(cs.keys) }
-
 // ByName returns the client of that name, nil if there is none.
 func (cs *Clients) ByName(name string) *Client { return cs.byName[name] }
 
