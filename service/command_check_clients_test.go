@@ -38,7 +38,13 @@ func (s *service) checked(t *testing.T, args ...string) map[string]check.Step {
 
 func write(t *testing.T, text string) string {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "file")
+	return writeAs(t, "file", text)
+}
+
+// writeAs writes a file with a name by which Caddy knows how to read it.
+func writeAs(t *testing.T, name, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -223,11 +229,7 @@ func TestReadKeyFile(t *testing.T) {
 // says otherwise.
 func TestCheckUpdatesServer(t *testing.T) {
 	key := write(t, `key "web1" { algorithm hmac-sha256; secret "`+aSecret+`"; };`)
-	config := filepath.Join(t.TempDir(), "Caddyfile")
-	text := "{\n\tbestdns {\n\t\tlisten udp/127.0.0.1:22053 tcp/127.0.0.1:22053 :22054\n\t\tzone example.org {\n\t\t\tns ns1.example.org 127.0.0.1\n\t\t}\n\t}\n}\n"
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	config := writeAs(t, "Caddyfile", "{\n\tbestdns {\n\t\tlisten udp/127.0.0.1:22053 tcp/127.0.0.1:22053 :22054\n\t\tzone example.org {\n\t\t\tns ns1.example.org 127.0.0.1\n\t\t}\n\t}\n}\n")
 	for want, args := range map[string][]string{
 		"127.0.0.1:22053": nil,
 		"192.0.2.7:53":    {"--nameserver", "192.0.2.7"},
@@ -270,11 +272,7 @@ func TestCheckConfigFaults(t *testing.T) {
 		"nothing wrong":              {"certificates web1.example.org", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			config := filepath.Join(t.TempDir(), "Caddyfile")
-			text := "{\nbestdns {\nzone example.org {\nns ns1.example.net\n}\nclient web1 {\ntoken " + access.DigestOf(aToken).String() + "\n" + test.client + "\n}\n}\n}\n"
-			if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			config := writeAs(t, "Caddyfile", "{\nbestdns {\nzone example.org {\nns ns1.example.net\n}\nclient web1 {\ntoken "+access.DigestOf(aToken).String()+"\n"+test.client+"\n}\n}\n}\n")
 			o := checkOptions{ca: "letsencrypt.org", resolvers: []string{"127.0.0.1"}}
 			o.admin.config = config
 			options, err := o.prepare(t.Context())

@@ -113,13 +113,6 @@ func TestTokenFor(t *testing.T) {
 
 // TestTokenForConfig reads where the service is, and what its handler speaks.
 func TestTokenForConfig(t *testing.T) {
-	write := func(text string) string {
-		file := filepath.Join(t.TempDir(), "Caddyfile")
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return file
-	}
 	const app = "{\n\tbestdns {\n\t\tlisten 203.0.113.5:5353\n\t\tzone example.org {\n\t\t\tns ns0.example.net\n\t\t\tns ns1.example.org 2001:db8::5\n\t\t}\n\t}\n}\n"
 	const bare = "{\n\tbestdns {\n\t\tzone example.org {\n\t\t\tns ns1.example.net\n\t\t}\n\t}\n}\n"
 	for name, test := range map[string]struct {
@@ -182,23 +175,11 @@ func TestTokenForConfig(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, err := runTokenFor(t, append([]string{"web1", "--certificates", "web1.example.org", "--config", write(test.config)}, test.args...)...)
+			out, err := runTokenFor(t, append([]string{"web1", "--certificates", "web1.example.org", "--config", writeAs(t, "Caddyfile", test.config)}, test.args...)...)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, want := range test.want {
-				if !strings.Contains(out, want) {
-					t.Errorf("not in the output: %s", want)
-				}
-			}
-			for _, not := range test.not {
-				if strings.Contains(out, not) {
-					t.Errorf("in the output: %s", not)
-				}
-			}
-			if t.Failed() {
-				t.Log(out)
-			}
+			wantOutput(t, out, test.want, test.not)
 		})
 	}
 }
@@ -375,13 +356,12 @@ func TestRecipesNeedVerbs(t *testing.T) {
 
 // TestTokenWarnings warns of what the configuration has that does not go with the client.
 func TestTokenWarnings(t *testing.T) {
-	config := filepath.Join(t.TempDir(), "Caddyfile")
-	text := `{
+	config := writeAs(t, "Caddyfile", `{
 	bestdns {
 		zone example.org {
 			ns ns1.example.net
 			transfer 192.0.2.1 {
-				key peer hmac-sha256 ` + aSecret + `
+				key peer hmac-sha256 `+aSecret+`
 			}
 		}
 		client web-1 {
@@ -394,40 +374,27 @@ func TestTokenWarnings(t *testing.T) {
 		}
 	}
 }
-`
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+`)
 	for name, test := range map[string]struct {
 		args []string
-		want []string // in the output
-		not  string
+		want []string
+		not  []string
 	}{
-		"nothing":         {[]string{"web2", "--certificates", "web2.example.org", "--allow", "under sub.example.org", "--persist", "example.org"}, nil, "Warning"},
-		"for a CNAME":     {[]string{"web2", "--certificates", "web2.example.com"}, []string{"none is marked cname_target"}, "Warning"},
-		"allow":           {[]string{"web2", "--allow", "h.elsewhere.net A AAAA"}, []string{"Warning: no zone of the configuration holds the name of this right, which can never be used: allow h.elsewhere.net A AAAA.\n"}, ""},
-		"persist":         {[]string{"web2", "--persist", "x.elsewhere.net"}, []string{"Warning: no zone", `never be used: persist x.elsewhere.net; create the record that "caddy bestdns persist x.elsewhere.net" prints`}, ""},
-		"register":        {[]string{"web2", "--register", "under nozone.example"}, []string{`Warning: Caddy will refuse this: client "web2": no zone of this service holds "nozone.example."`}, ""},
-		"the same name":   {[]string{"hosts", "--register", "under auth.example.org"}, []string{`Warning: the configuration has a client "hosts" already`, "keep its account_secret", "BESTDNS_ACCOUNTS_HOSTS_2="}, ""},
-		"the same key":    {[]string{"web.1", "--certificates", "web.1.example.org", "--for", "nsupdate"}, []string{"tsig web-1-2 hmac-sha256 {env.BESTDNS_TSIG_WEB_1_2}", "\tBESTDNS_TSIG_WEB_1_2=", "key \"web-1-2\" {"}, "Warning"},
-		"a key of a peer": {[]string{"peer", "--certificates", "peer.example.org", "--for", "nsupdate"}, []string{"tsig peer-2 hmac-sha256 {env.BESTDNS_TSIG_PEER_2}"}, "Warning"},
+		"nothing":         {[]string{"web2", "--certificates", "web2.example.org", "--allow", "under sub.example.org", "--persist", "example.org"}, nil, []string{"Warning"}},
+		"for a CNAME":     {[]string{"web2", "--certificates", "web2.example.com"}, []string{"none is marked cname_target"}, []string{"Warning"}},
+		"allow":           {[]string{"web2", "--allow", "h.elsewhere.net A AAAA"}, []string{"Warning: no zone of the configuration holds the name of this right, which can never be used: allow h.elsewhere.net A AAAA.\n"}, nil},
+		"persist":         {[]string{"web2", "--persist", "x.elsewhere.net"}, []string{"Warning: no zone", `never be used: persist x.elsewhere.net; create the record that "caddy bestdns persist x.elsewhere.net" prints`}, nil},
+		"register":        {[]string{"web2", "--register", "under nozone.example"}, []string{`Warning: Caddy will refuse this: client "web2": no zone of this service holds "nozone.example."`}, nil},
+		"the same name":   {[]string{"hosts", "--register", "under auth.example.org"}, []string{`Warning: the configuration has a client "hosts" already`, "keep its account_secret", "BESTDNS_ACCOUNTS_HOSTS_2="}, nil},
+		"the same key":    {[]string{"web.1", "--certificates", "web.1.example.org", "--for", "nsupdate"}, []string{"tsig web-1-2 hmac-sha256 {env.BESTDNS_TSIG_WEB_1_2}", "\tBESTDNS_TSIG_WEB_1_2=", "key \"web-1-2\" {"}, []string{"Warning"}},
+		"a key of a peer": {[]string{"peer", "--certificates", "peer.example.org", "--for", "nsupdate"}, []string{"tsig peer-2 hmac-sha256 {env.BESTDNS_TSIG_PEER_2}"}, []string{"Warning"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, err := runTokenFor(t, append(test.args, "--config", config)...)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, want := range test.want {
-				if !strings.Contains(out, want) {
-					t.Errorf("not in the output: %s", want)
-				}
-			}
-			if test.not != "" && strings.Contains(out, test.not) {
-				t.Errorf("in the output: %s", test.not)
-			}
-			if t.Failed() {
-				t.Log(out)
-			}
+			wantOutput(t, out, test.want, test.not)
 		})
 	}
 	out, err := runTokenFor(t, "web2", "--persist", "example.org", "--endpoint", "https://dns.example.net")

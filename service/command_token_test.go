@@ -26,12 +26,27 @@ func runToken(t *testing.T, args ...string) (string, error) {
 	return out.String(), err
 }
 
-func TestTokenCommand(t *testing.T) {
-	config := filepath.Join(t.TempDir(), "Caddyfile")
-	text := "{\n\tbestdns {\n\t\tzone acme.example.com {\n\t\t\tns ns1.acme.example.com 203.0.113.5\n\t\t\tcname_target\n\t\t}\n\t}\n}\n"
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+// wantOutput looks in what a command has printed for texts that have to be there, and for those
+// that may not.
+func wantOutput(t *testing.T, out string, want, not []string) {
+	t.Helper()
+	for _, want := range want {
+		if !strings.Contains(out, want) {
+			t.Errorf("not in the output: %s", want)
+		}
 	}
+	for _, not := range not {
+		if strings.Contains(out, not) {
+			t.Errorf("in the output: %s", not)
+		}
+	}
+	if t.Failed() {
+		t.Log(out)
+	}
+}
+
+func TestTokenCommand(t *testing.T) {
+	config := writeAs(t, "Caddyfile", "{\n\tbestdns {\n\t\tzone acme.example.com {\n\t\t\tns ns1.acme.example.com 203.0.113.5\n\t\t\tcname_target\n\t\t}\n\t}\n}\n")
 	tests := []struct {
 		name string
 		args []string
@@ -75,19 +90,7 @@ func TestTokenCommand(t *testing.T) {
 			if strings.Count(out, token) != 1 {
 				t.Error("the token is not shown once")
 			}
-			for _, want := range append(test.want, access.DigestOf(token).String()) {
-				if !strings.Contains(out, want) {
-					t.Errorf("not in the output: %s", want)
-				}
-			}
-			for _, not := range test.not {
-				if strings.Contains(out, not) {
-					t.Errorf("in the output: %s", not)
-				}
-			}
-			if t.Failed() {
-				t.Log(out)
-			}
+			wantOutput(t, out, append(test.want, access.DigestOf(token).String()), test.not)
 		})
 	}
 }
