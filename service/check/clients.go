@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -21,7 +22,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/tsig"
 )
 
-// This file is clients that speak another protocol than the API: accounts of acme-dns, those that send
+// This file checks clients that speak another protocol than the API: accounts of acme-dns, those that send
 // dynamic updates, and those of httpreq. Each is checked by a request that leaves nothing behind.
 
 // Account is an account of acme-dns, as its client stores it.
@@ -43,14 +44,22 @@ type Updates struct {
 
 // checkOther checks a client that is not known by a token.
 func (c *checker) checkOther(ctx context.Context, s subject) *reached {
-	r := &reached{why: "an account of acme-dns cannot remove what it writes"}
+	var step Step
+	r := new(reached)
 	if c.Account != nil {
-		c.emit(c.accountStep(ctx, c.Account))
-		return r
+		r.why = "an account of acme-dns cannot remove what it writes"
+		step = c.accountStep(ctx, c.Account)
+	} else {
+		r.why = "no update was sent"
+		zone, ok := c.checkUpdateZone(ctx, s)
+		if !ok || ctx.Err() != nil {
+			return r
+		}
+		r.why = "the step update has tried that"
+		step = c.updateStep(ctx, s, zone)
 	}
-	r.why = "the step update has"
-	if zone, ok := c.checkUpdateZone(ctx, s); ok && ctx.Err() == nil {
-		c.emit(c.updateStep(ctx, s, zone))
+	if ctx.Err() == nil {
+		c.emit(step)
 	}
 	return r
 }
@@ -144,9 +153,7 @@ func (c *checker) call(ctx context.Context, method, url string, header http.Head
 	if err != nil {
 		return 0, nil, err
 	}
-	for name, values := range header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, header)
 	response, err := client.Do(request)
 	if err != nil {
 		return 0, nil, err
@@ -258,8 +265,8 @@ func reasonOf(m *dns.Msg) string {
 	return ""
 }
 
-// exchangeSigned sends a signed message over TCP. With an answer whose signature is wrong, or that has none that could
-// be verified, it returns an error as well.
+// exchangeSigned sends a signed message over TCP. With an answer whose signature is wrong or missing, it returns an error
+// as well.
 func (c *checker) exchangeSigned(ctx context.Context, m *dns.Msg) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
@@ -272,17 +279,11 @@ func (c *checker) exchangeSigned(ctx context.Context, m *dns.Msg) (*dns.Msg, err
 		return nil, err
 	}
 	defer connection.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := connection.SetDeadline(deadline); err != nil {
-			return nil, err
-		}
-	}
+	// The library goes by the deadline alone: closing ends it when ctx is cancelled.
+	defer context.AfterFunc(ctx, func() { connection.Close() })()
 	key := c.Updates.Key
-	conn := &dns.Conn{Conn: connection, TsigSecret: map[string]string{key.Name.String(): key.Secret()}}
-	if err := conn.WriteMsg(m); err != nil {
-		return nil, err
-	}
-	answer, err := conn.ReadMsg()
+	client := &dns.Client{Timeout: changeTimeout, TsigSecret: map[string]string{key.Name.String(): key.Secret()}}
+	answer, _, err := client.ExchangeWithConnContext(ctx, m, &dns.Conn{Conn: connection})
 	if answer == nil || answer.Id != m.Id || !answer.Response {
 		if err == nil {
 			err = errors.New("the answer is to another question")
