@@ -19,7 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-dns/bestdns/internal/api"
-	"github.com/caddy-dns/bestdns/internal/record"
+	"github.com/caddy-dns/bestdns/internal/persist"
 	"github.com/caddy-dns/bestdns/service/check"
 )
 
@@ -60,9 +60,9 @@ The first two ask as a client of the service does, with the token that its
 configuration, the environment or --token-file has. The third checks all zones of
 the service. The last two ask as a client does that sends dynamic updates (RFC
 2136), and as an account of acme-dns; what they send leaves nothing behind. With
---httpreq, the client of the first two speaks that. Where the configuration has the service itself and no endpoint for
-DOMAIN, or no endpoint is named anywhere, the running Caddy is asked at its admin
-endpoint.
+--httpreq, the first two also check that the service speaks httpreq. Where the
+configuration has the service itself and no endpoint for DOMAIN, or no endpoint is
+named anywhere, the running Caddy is asked at its admin endpoint.
 
 It ends with 0 if all is right (a warning is no fault), with 1 if something is
 wrong, and with 2 if it could not be checked.`,
@@ -100,7 +100,7 @@ func (o *checkOptions) bind(cmd *cobra.Command) {
 	flags.StringVar(&o.tokenFile, "token-file", "", "A file with the token; by default that of the configuration or of BESTDNS_API_TOKEN")
 	flags.StringArrayVar(&o.roots, "trusted-roots", nil, "A PEM file with the root certificate of the endpoint's CA")
 	flags.StringArrayVar(&o.resolvers, "resolver", nil, "The address of a resolver, with its port if it is not 53; by default the system's")
-	flags.StringVar(&o.ca, "ca", "letsencrypt.org", "The CA's domain name, as its CAA records have it")
+	flags.StringVar(&o.ca, "ca", defaultIssuer, "The CA's domain name, as its CAA records have it")
 	flags.StringArrayVar(&o.accounts, "account-uri", nil, "The URI of the ACME account; by default those in Caddy's storage")
 	o.other.bind(cmd)
 	flags.BoolVar(&o.json, "json", false, "Print one JSON document at the end")
@@ -172,8 +172,10 @@ func isTerminal(out io.Writer) bool {
 // prepare reads what there is to read: the configuration, the environment, the
 // token, the system's resolvers.
 func (o *checkOptions) prepare(ctx context.Context) (options check.Options, err error) {
-	if options.CA, err = caName(o.ca); err != nil {
-		return options, err
+	// Anything but a domain name would be compared with CAA records, and go into those that are
+	// advised, none of which it fits.
+	if options.CA, err = persist.ParseIssuer(o.ca); err != nil {
+		return options, fmt.Errorf("%w, such as --ca letsencrypt.org", err)
 	}
 	if options.Domain, err = toASCII(strings.TrimSuffix(strings.ToLower(o.domain), ".")); err != nil {
 		return options, err
@@ -213,17 +215,6 @@ func (o *checkOptions) prepare(ctx context.Context) (options check.Options, err 
 		options.Running, err = o.running(ctx, &config, options.Domain)
 	}
 	return options, err
-}
-
-// caName reads the domain name of a CA. Anything else would be compared with CAA
-// records, and go into those that are advised, none of which it fits.
-func caName(text string) (string, error) {
-	name := strings.TrimSuffix(strings.ToLower(text), ".")
-	isNoPart := func(c rune) bool { return c != '-' && c != '.' && (c < '0' || c > '9') && (c < 'a' || c > 'z') }
-	if _, err := record.ParseName(name); err != nil || name == "" || strings.ContainsFunc(name, isNoPart) {
-		return "", fmt.Errorf("%q is not the domain name of a CA: give the one that its CAA records have, such as --ca letsencrypt.org", text)
-	}
-	return name, nil
 }
 
 // apiEndpoint returns the API to ask: what flags say goes before the

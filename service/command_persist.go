@@ -33,7 +33,7 @@ type persistOptions struct {
 	seenTimeout time.Duration
 }
 
-// defaultIssuer is the CA of a permission that names none.
+// defaultIssuer is the CA that is meant where no flag names one.
 const defaultIssuer = "letsencrypt.org"
 
 func persistCommand() *cobra.Command {
@@ -52,9 +52,9 @@ certificates for DOMAIN without a challenge and without any change in DNS.
 
 The first prints the record. --write writes it through a service that hosts DOMAIN
 (it follows no CNAME), as the client whose token is given, which needs the right
-"persist DOMAIN". --remove deletes that
-very record; without --account it lists all standing permissions of DOMAIN and
-deletes them. "*.DOMAIN" is the same as --wildcard.
+"persist DOMAIN". --remove deletes exactly that record; without --account it lists
+all standing permissions of DOMAIN and deletes them. "*.DOMAIN" is the same as
+--wildcard.
 
 The URI is that of the account at the CA. For a CA that follows draft -02 it is the
 hashed URI that the ACME client shows for the account and DOMAIN. Both the CA and the
@@ -131,7 +131,7 @@ func (o *persistOptions) standing(now time.Time) (s standing, err error) {
 		return s, err
 	}
 	if s.Issuer, err = persist.ParseIssuer(issuer); err != nil {
-		return s, err
+		return s, fmt.Errorf("%w, such as --issuer letsencrypt.org", err)
 	}
 	if err = persist.CheckAccount(o.account); err != nil {
 		return s, err

@@ -135,7 +135,7 @@ func parseDomainName(s string) (name string, ok bool) {
 func ParseIssuer(name string) (string, error) {
 	issuer, ok := parseDomainName(name)
 	if !ok {
-		return "", fmt.Errorf("%q is not the domain name of a CA: give the one that its CAA records have, such as letsencrypt.org", text.Brief(name, text.MaxName))
+		return "", fmt.Errorf("%q is not the domain name of a CA: give the one that its CAA records have", text.Brief(name, text.MaxName))
 	}
 	return issuer, nil
 }
