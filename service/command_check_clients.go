@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -78,7 +77,7 @@ func (o *otherClient) server(address, port string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return netip.AddrPortFrom(server.Addr(), server.Port()).String(), nil
+	return server.String(), nil
 }
 
 // The parts of a key's file.
@@ -127,9 +126,9 @@ func readAccount(file, domain, endpoint string) (*check.Account, error) {
 		return nil, fmt.Errorf("%s is not a client's file of accounts, %s: %w", file, clientsAccounts, err)
 	}
 	account := accounts[domain]
-	const most = 10
-	names := slices.Sorted(maps.Keys(accounts))
 	if account == nil {
+		const most = 10
+		names := slices.Sorted(maps.Keys(accounts))
 		return nil, fmt.Errorf("%s has no account for %s; it has them for %s", file, domain, strings.Join(names[:min(len(names), most)], ", "))
 	}
 	if account.Server = cmp.Or(account.Server, endpoint); account.Server == "" {

@@ -153,6 +153,18 @@ func (c *checkedConfig) zones() (zones []*hosting.Zone, err error) {
 	return zones, nil
 }
 
+// apexes returns the names of zones, and that of the zone marked cname_target, "" if there is none.
+func apexes(zones []*hosting.Zone) (all record.Zones, target record.Name) {
+	all = record.NewZones()
+	for _, zone := range zones {
+		all[zone.Apex] = struct{}{}
+		if zone.CNAMETarget {
+			target = zone.Apex
+		}
+	}
+	return all, target
+}
+
 // nameServer returns where the service's name server is, as far as the configuration says: the
 // first address of a zone's name servers, and the port at which it listens, each "" if not known.
 func (c *checkedConfig) nameServer(zones []*hosting.Zone) (address, port string, err error) {
@@ -213,13 +225,7 @@ func (c *checkedConfig) faults(zones []*hosting.Zone) (steps []check.Step) {
 		step.Lines = []string{"caddy validate --config " + shellQuote(c.file)}
 		steps = append(steps, step)
 	}
-	hosted, target := record.NewZones(), record.Name("")
-	for _, zone := range zones {
-		hosted[zone.Apex] = struct{}{}
-		if zone.CNAMETarget {
-			target = zone.Apex
-		}
-	}
+	hosted, target := apexes(zones)
 	var clients []access.Config
 	for _, client := range c.app.Clients {
 		config, err := client.access()

@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// This file is what the service's configuration says of a client that is to be added to it.
+// This file reads the service's configuration for a client that is to be added to it.
 
 // hosted is what a configuration says about the service. The zero value is no configuration.
 type hosted struct {
@@ -43,16 +43,13 @@ func readHosting(file, adapter string) (h hosted, err error) {
 	if err != nil {
 		return hosted{}, err
 	}
-	h = hosted{known: true, config: config, zones: record.NewZones()}
+	h = hosted{known: true, config: config}
+	h.zones, h.target = apexes(zones)
 	h.endpoint, h.speaks = handlersIn(config.text)
 	if h.server, h.port, err = config.nameServer(zones); err != nil {
 		return hosted{}, err
 	}
 	for _, zone := range zones {
-		h.zones[zone.Apex] = struct{}{}
-		if zone.CNAMETarget {
-			h.target = zone.Apex
-		}
 		for _, t := range zone.Transfers {
 			if !t.Key.IsZero() {
 				h.keys = append(h.keys, t.Key.Name.Plain())
