@@ -65,7 +65,7 @@ func (v value) string(what string) (string, error) {
 }
 
 // networks returns the networks of an account, none for one that may call from anywhere. It fails
-// where acme-dns itself would pass over a network.
+// where acme-dns itself would ignore a network.
 func networks(v value) ([]netip.Prefix, error) {
 	if v.isNull {
 		return nil, nil

@@ -3,7 +3,7 @@
 // for that.
 //
 // Columns are found by their names, in CREATE TABLE or in the list of an INSERT or COPY, so that
-// their order in older databases does not matter. What is not about an account is passed over.
+// their order in older databases does not matter. What is not about an account is ignored.
 //
 // A dump is the operator's file, but clients of acme-dns have decided how many accounts it has and
 // which networks each lists: most instances let anyone register. So all of that is bounded here.
@@ -33,7 +33,7 @@ const (
 	maxColumns = 100
 	// maxTables is how many tables of one name, in schemas of their own, there may be.
 	maxTables = 100
-	// maxSkipped is of how many accounts it is kept why they were skipped.
+	// maxSkipped is how many skipped accounts are kept, with the reason.
 	maxSkipped = 100
 )
 
@@ -66,7 +66,7 @@ type Accounts struct {
 
 // Read reads a dump. An account of which check returns an error is skipped, as is one that the
 // dump itself makes doubtful: a user name or subdomain that an earlier row has, or networks that
-// cannot be read. An account that was bound to a network so never becomes one that is not.
+// cannot be read. So an account that was bound to a network never becomes one that is not.
 //
 // An error is one of the whole dump, nothing of which is to be used: it is not one of acme-dns, or
 // not complete, or over a limit.

@@ -60,13 +60,14 @@ func (t *tables) create(name tableName, columns []string, line int) error {
 		return nil
 	}
 	if t.accounts != "" {
-		return t.two(name, line)
+		return t.ambiguous(name, line)
 	}
 	t.accounts = name.full
 	return nil
 }
 
-func (t *tables) two(name tableName, line int) error {
+// ambiguous returns the error of a second table that could be acme-dns'.
+func (t *tables) ambiguous(name tableName, line int) error {
 	return fmt.Errorf("line %d: the dump has the tables %q and %q, and both could be acme-dns': dump one database, and one schema of it",
 		line, texts.Brief(t.accounts, texts.MaxName), texts.Brief(name.full, texts.MaxName))
 }
@@ -109,7 +110,7 @@ func (t *tables) layout(name tableName, listed []string, line int) (*layout, err
 	case !created && name.base == accountsTable && t.accounts == "":
 		t.accounts = name.full
 	case !created && name.base == accountsTable && t.accounts != name.full:
-		return nil, t.two(name, line)
+		return nil, t.ambiguous(name, line)
 	}
 	if listed != nil {
 		columns = listed

@@ -23,7 +23,7 @@ import (
 type Service struct {
 	// Token is the one that it accepts. [Service.Start] and [Service.StartPlain] make it.
 	Token string
-	// Fault, if set, may answer in place of the service, and reports whether it did.
+	// Fault, if set, may answer instead of the service, and reports whether it did.
 	Fault func(w http.ResponseWriter, r *http.Request, c api.Change) bool
 
 	mu      sync.Mutex
