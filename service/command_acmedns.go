@@ -36,9 +36,9 @@ subdomains and networks. FILE "-" is the standard input. The dump is that of
 It prints what it has read, and the lines for the configuration, to the standard
 error. The values of challenges are not taken over: they are short-lived.
 
-An account is skipped if its password is not a bcrypt hash, if it is bound to a
-network that is invalid, or if another one has its user name or subdomain. Then
-nothing is written, unless --skip-invalid is given.`,
+An account is skipped if, for example, its password is not a bcrypt hash, it is
+bound to an invalid network, or another one has its user name or subdomain; the
+reason is printed. Then nothing is written, unless --skip-invalid is given.`,
 		Example: `  sqlite3 acme-dns.db .dump > dump.sql
   caddy bestdns import-acme-dns dump.sql --output acme-dns.json --domain auth.example.org
 

@@ -49,8 +49,8 @@ after it the record types to which it is limited:
   caddy bestdns token ops --allow "under example.org" --allow "www.example.net A AAAA"
 
 With --for, the client's lines are those for a client of another project, with
-the secret in them, and what it speaks is named: a protocol of the handler, or
-dynamic updates (RFC 2136), for which a TSIG key is made instead of a token.
+the secret in them. The lines for the service then switch on what it speaks. For
+dynamic updates (RFC 2136), a TSIG key is made instead of a token.
 
   caddy bestdns token web1 --certificates web1.example.org --for certbot
 
@@ -205,7 +205,7 @@ func (t newToken) print(out io.Writer, endpoint string) error {
 	}
 	fmt.Fprintf(&b, "For the service, into its global option bestdns:\n\n%s\n", t.Config.caddyfile())
 	if len(t.Environment) > 0 {
-		b.WriteString("For the service, into the environment of its Caddy, which has to be started anew for it (with systemd,\na file of mode 600 that EnvironmentFile= of its unit names); shown this once:\n\n")
+		b.WriteString("For the service, into the environment of its Caddy, which has to be restarted for it (with systemd,\na file of mode 600 that EnvironmentFile= of its unit names); shown this once:\n\n")
 		for _, name := range slices.Sorted(maps.Keys(t.Environment)) {
 			fmt.Fprintf(&b, "\t%s=%s\n", name, t.Environment[name])
 		}

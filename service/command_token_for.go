@@ -20,7 +20,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// What stands in the printed lines for what is not known.
+// Placeholders in the printed lines, for what is not known.
 const (
 	noEndpoint = "<https://your.service>"
 	noHost     = "<your.service>"

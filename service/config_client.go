@@ -73,7 +73,7 @@ type Client struct {
 	// zone that holds the name has to be hosted here.
 	Register []string `json:"register,omitempty"`
 
-	// What the accounts follow from: a secret of 16 bytes at least. Have a placeholder
+	// The secret from which accounts are computed, 16 bytes at least. Have a placeholder
 	// such as `{env.ACCOUNT_SECRET}` bring it. No account is stored; with another secret,
 	// none of those that were registered is accepted any more.
 	AccountSecret string `json:"account_secret,omitempty"`

@@ -21,7 +21,7 @@ type Peers struct {
 	Key *TSIGKey `json:"key,omitempty"`
 }
 
-// TSIGKey is a secret that two share who send each other DNS messages (RFC 8945).
+// TSIGKey is a secret that two parties share to sign the DNS messages between them (RFC 8945).
 type TSIGKey struct {
 	// The key's name, the same on both sides.
 	Name string `json:"name,omitempty"`
