@@ -129,7 +129,7 @@ func readAccount(file, domain, endpoint string) (*check.Account, error) {
 	if account == nil {
 		const most = 10
 		names := slices.Sorted(maps.Keys(accounts))
-		return nil, fmt.Errorf("%s has no account for %s; it has them for %s", file, domain, strings.Join(names[:min(len(names), most)], ", "))
+		return nil, fmt.Errorf("%s has no account for %s; it has them for %s", file, domain, cmp.Or(strings.Join(names[:min(len(names), most)], ", "), "no domain"))
 	}
 	if account.Server = cmp.Or(account.Server, endpoint); account.Server == "" {
 		return nil, fmt.Errorf("the account for %s in %s has no server_url: give the URL of the service with --endpoint", domain, file)

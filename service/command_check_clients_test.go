@@ -193,6 +193,7 @@ func TestCheckOtherBadInput(t *testing.T) {
 		"no accounts":      {[]string{"www.example.org", "--acme-dns", key}, "is not a client's file of accounts, such as {\"www.example.org\""},
 		"the service's":    {[]string{"www.example.org", "--acme-dns", write(t, `{"accounts": [{"username": "u", "password": "$2a$10$x", "subdomain": "s"}]}`)}, "is what import-acme-dns writes for the service"},
 		"no URL":           {[]string{"www.example.org", "--acme-dns", write(t, `{"www.example.org": {"username": "u"}}`)}, "has no server_url: give the URL of the service with --endpoint"},
+		"no account":       {[]string{"www.example.org", "--acme-dns", write(t, `{}`)}, "it has them for no domain"},
 		"another's domain": {[]string{"www.example.org", "--acme-dns", write(t, `{"mail.example.org": {}}`)}, "has no account for www.example.org; it has them for mail.example.org"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -199,8 +199,8 @@ func (s standing) names() string {
 	return s.domain.Plain()
 }
 
-// line returns a record as a line of a master file.
-func line(r record.Record) string {
+// masterLine returns a record as a line of a master file.
+func masterLine(r record.Record) string {
 	ttl := ""
 	if r.TTL > 0 {
 		ttl = fmt.Sprintf("%d ", r.TTL)
@@ -245,6 +245,6 @@ With --write, a service that hosts the domain creates it, for a client that has 
 To revoke it, delete the record, by hand or with:
 
 	%[6]s
-`, s.Issuer, s.names(), s.domain.Plain(), line(s.record), end, s.command("--remove"))
+`, s.Issuer, s.names(), s.domain.Plain(), masterLine(s.record), end, s.command("--remove"))
 	return err
 }

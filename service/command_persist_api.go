@@ -73,7 +73,7 @@ func (o *persistOptions) writeRecord(ctx context.Context, out, warnings io.Write
 		Name: "@", TTL: time.Duration(s.record.TTL) * time.Second, Text: s.Value(),
 	}})
 	if err != nil {
-		return notHosted(err, service, s.domain, "create it by hand where the domain is hosted:\n\n\t"+line(s.record))
+		return notHosted(err, service, s.domain, "create it by hand where the domain is hosted:\n\n\t"+masterLine(s.record))
 	}
 	for _, r := range written { // with the TTL that the zone gave it
 		s.record.TTL = uint32(r.RR().TTL / time.Second)
@@ -82,7 +82,7 @@ func (o *persistOptions) writeRecord(ctx context.Context, out, warnings io.Write
 	if zone, ok := zoneOf(ctx, service, s.owner); ok {
 		where = fmt.Sprintf(", in the zone %s", zone.Plain())
 	}
-	fmt.Fprintf(out, "Written at %s%s of %s:\n\n\t%s\n", s.owner.Plain(), where, text.Visible(service.Endpoint), line(s.record))
+	fmt.Fprintf(out, "Written at %s%s of %s:\n\n\t%s\n", s.owner.Plain(), where, text.Visible(service.Endpoint), masterLine(s.record))
 	if err := o.see(ctx, s); err != nil {
 		fmt.Fprintf(warnings, "Warning: a resolver does not have it yet (%s), and so a CA may not see it. To find out why:\n\n\tcaddy bestdns check %s\n",
 			text.Brief(err.Error(), text.MaxDetail), s.domain.Plain())
@@ -166,9 +166,9 @@ func (o *persistOptions) removeRecord(ctx context.Context, out io.Writer, s stan
 	}
 	s.record.TTL = 0 // whatever it was
 	if len(deleted) == 0 {
-		return fmt.Errorf("there is no such record, so none was deleted: %s\n(--remove without --account lists and deletes all permissions of %s)", line(s.record), s.domain.Plain())
+		return fmt.Errorf("there is no such record, so none was deleted: %s\n(--remove without --account lists and deletes all permissions of %s)", masterLine(s.record), s.domain.Plain())
 	}
-	_, err = fmt.Fprintf(out, "Deleted:\n\n\t%s\n\n%s", line(s.record), afterwards)
+	_, err = fmt.Fprintf(out, "Deleted:\n\n\t%s\n\n%s", masterLine(s.record), afterwards)
 	return err
 }
 

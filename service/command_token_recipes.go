@@ -62,7 +62,8 @@ type recipeData struct {
 	Domains []string
 }
 
-const key = `key "{{.Name}}" {
+// tsigKeyFile is a key as tsig-keygen writes it and nsupdate -k reads it.
+const tsigKeyFile = `key "{{.Name}}" {
 	algorithm hmac-sha256;
 	secret "{{.Secret}}";
 };
@@ -160,7 +161,7 @@ password={{.Token}}
 	{
 		name: "dehydrated", title: "dehydrated", way: byUpdate, needs: access.Certificates, example: "example.org",
 		pieces: []piece{
-			{"For dehydrated, into /etc/dehydrated/bestdns.key (mode 600):", "", key},
+			{"For dehydrated, into /etc/dehydrated/bestdns.key (mode 600):", "", tsigKeyFile},
 			{"Into /etc/dehydrated/bestdns-hook.sh (mode 755), which needs nsupdate:", "bash", `#!/usr/bin/env bash
 set -eu
 
@@ -241,7 +242,7 @@ export HTTPREQ_PASSWORD={{.Token}}
 	{
 		name: "nsupdate", title: "nsupdate", way: byUpdate, needs: access.Certificates, example: "example.org",
 		pieces: []piece{
-			{"For nsupdate, into bestdns.key (mode 600):", "", key},
+			{"For nsupdate, into bestdns.key (mode 600):", "", tsigKeyFile},
 			{"Then this adds a challenge's value; \"update delete\" with the same removes it:", "sh", `nsupdate -k bestdns.key <<'END'
 server {{.Server}} {{.Port}}
 {{range .Domains}}zone {{.}}.
