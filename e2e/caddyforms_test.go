@@ -176,6 +176,7 @@ func TestCaddyFormsInJSON(t *testing.T) {
 			"subjects": []string{domain},
 			"issuers": []object{{
 				"module":                  "acme",
+				"email":                   "admin@example.net", // without one, certmagic may take "default" for one that the other has registered
 				"ca":                      w.Pebble.Directory,
 				"trusted_roots_pem_files": []string{w.Pebble.TLSRoot},
 				"challenges":              object{"dns": challenge},

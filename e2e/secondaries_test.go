@@ -201,7 +201,11 @@ func followPrimary(t *testing.T, kind string, signed bool) {
 	harness.Eventually(t, harness.StartTimeout, "the secondary answers", s.Answers)
 	took := s.WaitText("stopped", text)
 	t.Logf("served %v after it answers again", took.Round(time.Millisecond))
-	if took > time.Second+late {
+	most := time.Second + late
+	if kind == "Knot" {
+		most += time.Second // which it takes by itself after a NOTIFY now and then
+	}
+	if took > most {
 		t.Errorf("it was away, and served a change only %v after it answered again", took)
 	}
 	if signed {
