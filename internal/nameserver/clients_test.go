@@ -79,12 +79,15 @@ func (c *fakeClients) Refuse(from netip.Addr, tcp bool, why error) bool {
 	return !c.mute
 }
 
-// made returns how many updates have come.
-func (c *fakeClients) made() int {
+// taken returns the updates that have come.
+func (c *fakeClients) taken() []Update {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.updates)
+	return slices.Clone(c.updates)
 }
+
+// made returns how many updates have come.
+func (c *fakeClients) made() int { return len(c.taken()) }
 
 // refusals returns and forgets who was refused.
 func (c *fakeClients) refusals() []strangerRefused {
@@ -153,7 +156,7 @@ func reasonIn(m *dns.Msg) string {
 	return ""
 }
 
-// md5 signs as HMAC-MD5 does, as far as anyone here can tell.
+// md5 makes MACs of the length of HMAC-MD5. No one here verifies them.
 type md5 struct{}
 
 func (md5) Generate([]byte, *dns.TSIG) ([]byte, error) { return make([]byte, 16), nil }

@@ -94,9 +94,15 @@ func waitAllIdle(t *testing.T, c *connections) {
 		defer c.mu.Unlock()
 		return c.idle.Len() == len(c.open)
 	}
-	for began := time.Now(); !allIdle(); runtime.Gosched() {
+	waitUntil(t, "all connections are idle", allIdle)
+}
+
+// waitUntil waits for what another goroutine does at any moment.
+func waitUntil(t testing.TB, what string, isSo func() bool) {
+	t.Helper()
+	for began := time.Now(); !isSo(); runtime.Gosched() {
 		if time.Since(began) > 10*time.Second {
-			t.Fatal("a connection stays busy")
+			t.Fatalf("not so within 10 s: %s", what)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package nameserver
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -20,8 +21,18 @@ import (
 	"github.com/caddy-dns/bestdns/internal/tsig"
 )
 
-// TestUpdates: who has a key has updates made, over UDP and TCP, and is answered so: signed, under the
-// update's ID, and with a reason where the client can read one.
+// exchangeBy sends a message over UDP or TCP and returns the answer.
+func exchangeBy(t *testing.T, conn net.Conn, message []byte) []byte {
+	t.Helper()
+	if conn.LocalAddr().Network() == "udp" {
+		return sendUDP(t, conn, string(message))
+	}
+	writeTCP(t, conn, string(message))
+	return readTCP(t, conn)
+}
+
+// TestUpdates: updates of a client with a key are made, over UDP and TCP. The answer is signed, has the
+// update's ID, and a reason where the client can read one.
 func TestUpdates(t *testing.T) {
 	key := tsigKey(t, "client.example", "one")
 	type outcome struct {
@@ -76,7 +87,7 @@ func TestUpdates(t *testing.T) {
 		}
 	}
 	waitNoUpdates(t, s)
-	for _, u := range clients.updates {
+	for _, u := range clients.taken() {
 		if u.Key != key.Name || u.From != netip.MustParseAddr("127.0.0.1") || len(u.Message) < headerLen {
 			t.Errorf("update %+v", u)
 		}
@@ -103,14 +114,7 @@ func TestAnswersToUpdatesFit(t *testing.T) {
 				m.SetEdns0(size, false)
 			}
 			message, mac := signed(t, m, key, time.Now())
-			conn := dial(t, network, addr.String())
-			var answer []byte
-			if network == "udp" {
-				answer = sendUDP(t, conn, string(message))
-			} else {
-				writeTCP(t, conn, string(message))
-				answer = readTCP(t, conn)
-			}
+			answer := exchangeBy(t, dial(t, network, addr.String()), message)
 			// What has to be there, at the least: the question, EDNS, and the signature.
 			least := headerLen + (2*120 + 5) + 4 + optLen + key.NewSigner(nil).Size()
 			if most := max(int(size), dns.MinMsgSize, least); network == "udp" && len(answer) > most {
@@ -123,7 +127,8 @@ func TestAnswersToUpdatesFit(t *testing.T) {
 	}
 }
 
-// TestRefusedUpdates: what is not rightly signed by a client is refused as RFC 8945 says, and not made.
+// TestRefusedUpdates: an update without the valid signature of a client is refused as RFC 8945 says, and
+// not made.
 func TestRefusedUpdates(t *testing.T) {
 	key, sha512, secondary := tsigKey(t, "client.example", "one"), keyOf(t, "sha512.example", "hmac-sha512", "secret octets"), tsigKey(t, "secondary.example", "two")
 	clients := &fakeClients{keys: []tsig.Key{key, sha512}}
@@ -152,36 +157,29 @@ func TestRefusedUpdates(t *testing.T) {
 		want     string
 		isSigned bool
 		reason   string
-		untold   bool // whose it is does not matter
+		isNoted  bool // the clients are told of it; not if the message is malformed
 	}{
-		{"unsigned", packed(t, m), "REFUSED", no, "has to be signed", false},
-		{"by a key that no one has", by(tsigKey(t, "stranger.example", "one"), now), "NOTAUTH BADKEY", no, "no client", false},
-		{"with another secret", by(tsigKey(t, "client.example", "other"), now), "NOTAUTH BADSIG", no, "the secrets differ", false},
-		{"with another algorithm", by(keyOf(t, "client.example", "hmac-sha512", "secret octets one"), now), "NOTAUTH BADKEY", no, "algorithm", false},
-		{"with MD5", signedMD5(t, m, key), "NOTAUTH BADKEY", no, "HMAC-MD5", false},
-		{"with MD5, by no one", signedMD5(t, m, tsigKey(t, "stranger.example", "one")), "NOTAUTH BADKEY", no, "HMAC-MD5", false},
-		{"an hour ago", by(key, now.Add(-time.Hour)), "NOTAUTH BADTIME", yes, "clocks", false},
-		{"in an hour", by(key, now.Add(time.Hour)), "NOTAUTH BADTIME", yes, "clocks", false},
-		{"changed", changed, "NOTAUTH BADSIG", no, "was changed", false},
-		{"with half of the MAC", shortened(t, by(sha512, now), 32), "NOTAUTH BADTRUNC", yes, "truncated", false},
-		{"with less than half of it", shortened(t, by(sha512, now), 31), "FORMERR", no, "invalid length", false},
-		{"by a secondary", by(secondary, now), "REFUSED", yes, "has to be signed with the TSIG key of a client", false},
-		{"not at the end", notLast, "FORMERR", no, "not the last one", false},
-		{"of another type of zone", packed(t, updateOf("example.org", func(m *dns.Msg) { m.Question[0].Qtype = dns.TypeA })), "FORMERR", no, "", true},
-		{"of another class", packed(t, updateOf("example.org", func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS })), "REFUSED", no, "", true},
-		{"of two zones", packed(t, updateOf("example.org", func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) })), "FORMERR", no, "", true},
-		{"cut short", packed(t, m)[:30], "FORMERR", no, "", true},
+		{"unsigned", packed(t, m), "REFUSED", no, "has to be signed", true},
+		{"by a key that no one has", by(tsigKey(t, "stranger.example", "one"), now), "NOTAUTH BADKEY", no, "no client", true},
+		{"with another secret", by(tsigKey(t, "client.example", "other"), now), "NOTAUTH BADSIG", no, "the secrets differ", true},
+		{"with another algorithm", by(keyOf(t, "client.example", "hmac-sha512", "secret octets one"), now), "NOTAUTH BADKEY", no, "algorithm", true},
+		{"with MD5", signedMD5(t, m, key), "NOTAUTH BADKEY", no, "HMAC-MD5", true},
+		{"with MD5, by no one", signedMD5(t, m, tsigKey(t, "stranger.example", "one")), "NOTAUTH BADKEY", no, "HMAC-MD5", true},
+		{"an hour ago", by(key, now.Add(-time.Hour)), "NOTAUTH BADTIME", yes, "clocks", true},
+		{"in an hour", by(key, now.Add(time.Hour)), "NOTAUTH BADTIME", yes, "clocks", true},
+		{"changed", changed, "NOTAUTH BADSIG", no, "was changed", true},
+		{"with half of the MAC", shortened(t, by(sha512, now), 32), "NOTAUTH BADTRUNC", yes, "truncated", true},
+		{"with less than half of it", shortened(t, by(sha512, now), 31), "FORMERR", no, "invalid length", true},
+		{"by a secondary", by(secondary, now), "REFUSED", yes, "has to be signed with the TSIG key of a client", true},
+		{"not at the end", notLast, "FORMERR", no, "not the last one", true},
+		{"of another type of zone", packed(t, updateOf("example.org", func(m *dns.Msg) { m.Question[0].Qtype = dns.TypeA })), "FORMERR", no, "", false},
+		{"of another class", packed(t, updateOf("example.org", func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS })), "REFUSED", no, "", false},
+		{"of two zones", packed(t, updateOf("example.org", func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) })), "FORMERR", no, "", false},
+		{"cut short", packed(t, m)[:30], "FORMERR", no, "", false},
 	} {
 		for network, addr := range map[string]net.Addr{"udp": udp.LocalAddr(), "tcp": tcp.Addr()} {
 			t.Run(test.name+" over "+network, func(t *testing.T) {
-				conn := dial(t, network, addr.String())
-				var message []byte
-				if network == "udp" {
-					message = sendUDP(t, conn, string(test.message))
-				} else {
-					writeTCP(t, conn, string(test.message))
-					message = readTCP(t, conn)
-				}
+				message := exchangeBy(t, dial(t, network, addr.String()), test.message)
 				answer := new(dns.Msg)
 				if err := answer.Unpack(message); err != nil {
 					t.Fatal(err)
@@ -212,8 +210,8 @@ func TestRefusedUpdates(t *testing.T) {
 					}
 				}
 				refused := clients.refusals()
-				if (len(refused) == 1) == test.untold {
-					t.Errorf("%d refusals", len(refused))
+				if want := map[bool]int{true: 1}[test.isNoted]; len(refused) != want {
+					t.Errorf("%d refusals, want %d", len(refused), want)
 				}
 				for _, of := range refused {
 					if of.tcp != (network == "tcp") || of.from != netip.MustParseAddr("127.0.0.1") || of.why == nil {
@@ -230,7 +228,8 @@ func TestRefusedUpdates(t *testing.T) {
 
 // TestStrangersWhoAreNotAnswered: over UDP they get nothing, and over TCP the connection is closed.
 func TestStrangersWhoAreNotAnswered(t *testing.T) {
-	s := servingClients(t, &fakeClients{mute: true})
+	clients := &fakeClients{mute: true}
+	s := servingClients(t, clients)
 	udp, tcp := listen(t, s, "127.0.0.1")
 	message := string(packed(t, updateOf("example.org")))
 	conn := dial(t, "tcp", tcp.Addr().String())
@@ -245,6 +244,9 @@ func TestStrangersWhoAreNotAnswered(t *testing.T) {
 	if id := answeredNext(t, conn); id != barrierID {
 		t.Errorf("an answer with ID %d", id)
 	}
+	if n := len(clients.refusals()); n != 2 {
+		t.Errorf("%d were refused, want 2", n)
+	}
 }
 
 const barrierID = 0xbbbb
@@ -257,11 +259,16 @@ func answeredNext(t testing.TB, conn net.Conn) uint16 {
 	if _, err := conn.Write(packed(t, q)); err != nil {
 		t.Fatal(err)
 	}
+	return nextID(t, conn)
+}
+
+func nextID(t testing.TB, conn net.Conn) uint16 {
+	t.Helper()
 	buf := make([]byte, 2048)
 	if _, err := conn.Read(buf); err != nil {
 		t.Fatal(err)
 	}
-	return uint16(buf[0])<<8 | uint16(buf[1])
+	return binary.BigEndian.Uint16(buf)
 }
 
 // TestUpdatesWithoutClients: where no one has a key, there are no updates.
@@ -272,14 +279,7 @@ func TestUpdatesWithoutClients(t *testing.T) {
 	message, _ := signed(t, updateOf("example.org"), key, time.Now())
 	for network, addr := range map[string]net.Addr{"udp": udp.LocalAddr(), "tcp": tcp.Addr()} {
 		for _, m := range [][]byte{message, packed(t, updateOf("example.org"))} {
-			conn := dial(t, network, addr.String())
-			var answer []byte
-			if network == "udp" {
-				answer = sendUDP(t, conn, string(m))
-			} else {
-				writeTCP(t, conn, string(m))
-				answer = readTCP(t, conn)
-			}
+			answer := exchangeBy(t, dial(t, network, addr.String()), m)
 			read := new(dns.Msg)
 			if err := read.Unpack(answer); err != nil || read.Rcode != dns.RcodeNotImplemented || read.IsTsig() != nil {
 				t.Errorf("%s: %v, %v", network, read, err)
@@ -329,32 +329,23 @@ func TestRetransmittedUpdates(t *testing.T) {
 
 func expectID(t testing.TB, conn net.Conn, want uint16) {
 	t.Helper()
-	buf := make([]byte, 2048)
-	if _, err := conn.Read(buf); err != nil {
-		t.Fatal(err)
-	}
-	if id := uint16(buf[0])<<8 | uint16(buf[1]); id != want {
+	if id := nextID(t, conn); id != want {
 		t.Fatalf("an answer with ID %d, want %d", id, want)
 	}
 }
 
-// waitNoUpdates waits until no update is under way.
+// waitNoUpdates waits until no update is under way: a client has its answer a moment before.
 func waitNoUpdates(t testing.TB, s *Server) {
 	t.Helper()
-	for began := time.Now(); ; time.Sleep(time.Millisecond) {
+	waitUntil(t, "no update is under way", func() bool {
 		s.updates.mu.Lock()
-		all, byKey, underWay := s.updates.all, len(s.updates.byKey), len(s.updates.underWay)
-		s.updates.mu.Unlock()
-		if all+byKey+underWay == 0 {
-			return
-		}
-		if time.Since(began) > 20*time.Second {
-			t.Fatalf("%d are under way, of %d keys, by %d signatures", all, byKey, underWay)
-		}
-	}
+		defer s.updates.mu.Unlock()
+		return s.updates.all+len(s.updates.byKey)+len(s.updates.underWay) == 0
+	})
 }
 
-// TestUpdatesUnderWay: only so many of a client are, and so many in all; each may be sent again.
+// TestUpdatesUnderWay: the number of updates under way is bounded, for each client and in all, and one
+// that is over may be sent again.
 func TestUpdatesUnderWay(t *testing.T) {
 	u := new(updates)
 	begun := 0
@@ -458,9 +449,7 @@ func TestClosingWhileAnUpdateIsMade(t *testing.T) {
 		tcp.Close()
 		close(closed)
 	}()
-	for !tcp.reader.(*tcpListener).hasEnded() {
-		runtime.Gosched()
-	}
+	waitUntil(t, "the socket is being closed", tcp.reader.(*tcpListener).hasEnded)
 	select {
 	case <-closed:
 		t.Error("it is closed while an update is under way")

@@ -15,7 +15,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/tsig"
 )
 
-// This file is updates that are longer than a query may be, which come over TCP.
+// This file tests updates that are longer than a query may be, which come over TCP.
 
 // longUpdate returns a signed update of so many bytes, and the MAC.
 func longUpdate(t testing.TB, key tsig.Key, size int) (message []byte, mac string) {
@@ -51,33 +51,31 @@ func TestLongUpdates(t *testing.T) {
 	conn := dial(t, "tcp", tcp.Addr().String())
 	for i, size := range []int{1000, maxQuery, maxQuery + 1, 20_000, dns.MaxMsgSize, 1000, dns.MaxMsgSize} {
 		message, mac := longUpdate(t, key, size)
-		writeTCP(t, conn, string(message))
-		answer := readTCP(t, conn)
+		answer := exchangeBy(t, conn, message)
 		if err := verifies(answer, key, mac, time.Now()); err != nil {
 			t.Errorf("%d bytes: %v", size, err)
 		}
-		if got := string(clients.updates[i].Message); got != string(message) {
+		if got := string(clients.taken()[i].Message); got != string(message) {
 			t.Errorf("%d bytes were read as %d others", size, len(got))
 		}
-		writeTCP(t, conn, string(packed(t, question("example.org.", dns.TypeSOA))))
-		readTCP(t, conn)
+		assertNoPlaces(t, s, conn)
 	}
-	// Signed by no one, it is refused as any.
+	// Signed by no client, it is refused like a short one.
 	message, _ := longUpdate(t, tsigKey(t, "stranger.example", "two"), 30_000)
-	writeTCP(t, conn, string(message))
 	answer := new(dns.Msg)
-	if err := answer.Unpack(readTCP(t, conn)); err != nil || answer.Rcode != dns.RcodeNotAuth {
+	if err := answer.Unpack(exchangeBy(t, conn, message)); err != nil || answer.Rcode != dns.RcodeNotAuth {
 		t.Errorf("%v, %v", answer, err)
 	}
-	waitNoPlaces(t, s)
+	assertNoPlaces(t, s, conn)
 }
 
-func waitNoPlaces(t testing.TB, s *Server) {
+// assertNoPlaces fails if a long update that was sent over a connection still has its place when the next
+// message is answered.
+func assertNoPlaces(t *testing.T, s *Server, conn net.Conn) {
 	t.Helper()
-	for began := time.Now(); s.updatePlaces.count() > 0; time.Sleep(time.Millisecond) {
-		if time.Since(began) > 20*time.Second {
-			t.Fatalf("%d places are still taken", s.updatePlaces.count())
-		}
+	exchangeBy(t, conn, packed(t, question("example.org.", dns.TypeSOA)))
+	if n := s.updatePlaces.count(); n > 0 {
+		t.Errorf("%d places are still taken", n)
 	}
 }
 
@@ -143,8 +141,8 @@ type pipeFrom struct {
 
 func (p pipeFrom) RemoteAddr() net.Addr { return p.from }
 
-// TestPlacesOfLongUpdates: only so many of one address, and so many in all, are read at a time; the others
-// wait until one is done, and no one is waited for who does not send.
+// TestPlacesOfLongUpdates: the number of long updates that are read at a time is bounded, for each address
+// and in all. The others wait until one is made, and a client that stops sending loses its place.
 func TestPlacesOfLongUpdates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key := tsigKey(t, "client.example", "one")
