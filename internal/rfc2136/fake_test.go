@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -249,7 +248,11 @@ func (f *fake) set(change func()) {
 
 // requires does what RFC 2136 §3.2.5 says.
 func (f *fake) requires(prerequisites []dns.RR) int {
-	wanted := make(map[string][]string) // by name and type
+	type rrset struct {
+		name string
+		typ  uint16
+	}
+	wanted := make(map[rrset][]string)
 	at := func(name string, typ uint16) (found []string) {
 		for _, rr := range f.records {
 			if rr.Header().Name == name && (typ == dns.TypeANY || rr.Header().Rrtype == typ) {
@@ -264,7 +267,7 @@ func (f *fake) requires(prerequisites []dns.RR) int {
 		there := len(at(h.Name, h.Rrtype)) > 0
 		switch {
 		case h.Class == dns.ClassINET:
-			key := fmt.Sprint(h.Name, " ", h.Rrtype)
+			key := rrset{h.Name, h.Rrtype}
 			wanted[key] = append(wanted[key], dataOf(rr))
 		case h.Class == dns.ClassANY && !there && h.Rrtype == dns.TypeANY:
 			return dns.RcodeNameError
@@ -277,10 +280,7 @@ func (f *fake) requires(prerequisites []dns.RR) int {
 		}
 	}
 	for key, want := range wanted {
-		var name string
-		var typ uint16
-		fmt.Sscan(key, &name, &typ)
-		if slices.Sort(want); !slices.Equal(want, at(name, typ)) {
+		if slices.Sort(want); !slices.Equal(want, at(key.name, key.typ)) {
 			return dns.RcodeNXRrset
 		}
 	}

@@ -120,10 +120,12 @@ func TestPrerequisitesAreMappedBack(t *testing.T) {
 	}
 }
 
-// TestRefusedUpdates: an RCODE that no prerequisite has is an error as any, and nothing has changed.
+// TestRefusedUpdates: an RCODE that none of the prerequisites has is an error like others, and nothing has
+// changed.
 func TestRefusedUpdates(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		f := &fake{refuses: func([]dns.RR) int { return dns.RcodeRefused }}
+		f := new(fake).lines("a.zone.test. 60 TXT one")
+		f.refuses = func([]dns.RR) int { return dns.RcodeRefused }
 		z := f.zone(t, Config{})
 		_, err := z.Change(t.Context(), "c", updating(requiring("x", 0, false), text("new", "x")), nil)
 		assertError(t, err, Refused, true, "REFUSED")
@@ -131,10 +133,14 @@ func TestRefusedUpdates(t *testing.T) {
 			t.Error("it is not suspect")
 		}
 		f.set(func() { f.refuses = func([]dns.RR) int { return dns.RcodeYXDomain } })
-		_, err = z.Change(t.Context(), "d", updating(requiring("x", 0, true), text("new", "x")), nil)
+		_, err = z.Change(t.Context(), "d", updating(requiring("a", 0, true), text("new", "x")), nil)
+		assertError(t, err, Conflict, true, "YXDOMAIN")
 		var notMet *record.PrerequisiteError
-		if errors.As(err, &notMet) && notMet.Exists == false {
-			t.Errorf("another prerequisite than the one that there is: %v", err)
+		if errors.As(err, &notMet) {
+			t.Errorf("a prerequisite that does not have that RCODE: %v", err)
+		}
+		if f.has("new") {
+			t.Error("the zone has changed")
 		}
 	})
 }
