@@ -21,12 +21,12 @@ import (
 
 const ownName = "_acme-challenge.www"
 
-// inBubble runs a test in which the first sweep is over before anything is done, and no other begins.
+// inBubble runs a subtest in a time of its own. The first sweep is over when everything is blocked.
 func inBubble(t *testing.T, name string, test func(*testing.T)) {
 	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
 }
 
-// own returns what is at the name, as the numbers of values.
+// own returns the numbers of the values at ownName.
 func (p *notingProvider) own() []int {
 	numbers := []int{}
 	for _, line := range p.lines() {
@@ -39,8 +39,8 @@ func (p *notingProvider) own() []int {
 	return numbers
 }
 
-// adding is the step that adds a value.
-func adding(n int) string { return ownName + " 60 TXT " + value(n) }
+// ownRecord returns the record with a value, as rrAt reads it and the step "add" of updateOf.
+func ownRecord(n int) string { return ownName + " 60 TXT " + value(n) }
 
 // lowestTTL is a provider that raises TTLs.
 type lowestTTL struct{ settingProvider }
@@ -54,24 +54,25 @@ func (p lowestTTL) AppendRecords(ctx context.Context, zone string, records []lib
 	return p.settingProvider.AppendRecords(ctx, zone, records)
 }
 
-// TestOwnAtProviders: what deletes all at the name of challenges takes what the client has added, and no
-// more, however it is asked for.
+// TestOwnAtProviders: an update that deletes everything at the name of a challenge deletes what the client
+// has added, and nothing else, in each of its forms.
 func TestOwnAtProviders(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		steps []string
-		want  []int // of 1 and 2 of web's, 3 of other's, 4 of no one's, and 5
+		want  []int // web has added 1 and 2, other 3; 4 was there before; 5 is new
+		isMet bool  // false: a prerequisite is not met
 	}{
-		{"the RRset", []string{"clear " + ownName + " TXT"}, []int{3, 4}},
-		{"the name", []string{"empty " + ownName}, []int{3, 4}},
-		{"twice", []string{"clear " + ownName + " TXT", "empty " + ownName}, []int{3, 4}},
-		{"before an addition, as lego does", []string{"clear " + ownName + " TXT", "add " + adding(5)}, []int{3, 4, 5}},
-		{"after one", []string{"add " + adding(5), "clear " + ownName + " TXT"}, []int{3, 4}},
-		{"between two", []string{"add " + adding(5), "clear " + ownName + " TXT", "add " + adding(2)}, []int{2, 3, 4}},
-		{"at another name", []string{"clear _acme-challenge.elsewhere TXT", "add " + adding(5)}, []int{1, 2, 3, 4, 5}},
-		{"what is named is no one's own", []string{"delete " + ownName + " TXT " + value(3)}, []int{1, 2, 4}},
-		{"with a prerequisite", []string{"if " + ownName + " TXT", "clear " + ownName + " TXT"}, []int{3, 4}},
-		{"with one that is not met", []string{"unless " + ownName + " TXT", "clear " + ownName + " TXT"}, []int{1, 2, 3, 4}},
+		{"the RRset", []string{"clear " + ownName + " TXT"}, []int{3, 4}, true},
+		{"the name", []string{"empty " + ownName}, []int{3, 4}, true},
+		{"twice", []string{"clear " + ownName + " TXT", "empty " + ownName}, []int{3, 4}, true},
+		{"before an addition, as lego does", []string{"clear " + ownName + " TXT", "add " + ownRecord(5)}, []int{3, 4, 5}, true},
+		{"after one", []string{"add " + ownRecord(5), "clear " + ownName + " TXT"}, []int{3, 4}, true},
+		{"between two", []string{"add " + ownRecord(5), "clear " + ownName + " TXT", "add " + ownRecord(2)}, []int{2, 3, 4}, true},
+		{"at another name", []string{"clear _acme-challenge.elsewhere TXT", "add " + ownRecord(5)}, []int{1, 2, 3, 4, 5}, true},
+		{"what is named is no one's own", []string{"delete " + ownName + " TXT " + value(3)}, []int{1, 2, 4}, true},
+		{"with a prerequisite", []string{"if " + ownName + " TXT", "clear " + ownName + " TXT"}, []int{3, 4}, true},
+		{"with one that is not met", []string{"unless " + ownName + " TXT", "clear " + ownName + " TXT"}, []int{1, 2, 3, 4}, false},
 	} {
 		for kind, provide := range map[string]func(*notingProvider) Provider{
 			"a provider":                  func(p *notingProvider) Provider { return settingProvider{p} },
@@ -79,18 +80,18 @@ func TestOwnAtProviders(t *testing.T) {
 			"one that chooses other TTLs": func(p *notingProvider) Provider { return lowestTTL{settingProvider{p}} },
 		} {
 			inBubble(t, test.name+", at "+kind, func(t *testing.T) {
-				p := &notingProvider{records: []libdns.RR{rrAt(t, adding(4))}}
+				p := &notingProvider{records: []libdns.RR{rrAt(t, ownRecord(4))}}
 				storage := newMemoryStorage()
 				u := updating(t, provide(p), func(c *Config) { c.Storage = storage })
 				synctest.Wait()
 				for client, numbers := range map[string][]int{"web": {1, 2}, "other": {3}} {
 					for _, n := range numbers {
-						if err := u.update(t, client, "add "+adding(n)); err != nil {
+						if err := u.update(t, client, "add "+ownRecord(n)); err != nil {
 							t.Fatal(err)
 						}
 					}
 				}
-				if err := u.update(t, "web", test.steps...); err != nil && !strings.Contains(test.name, "not met") {
+				if err := u.update(t, "web", test.steps...); (err == nil) != test.isMet {
 					t.Fatal(err)
 				}
 				if diff := cmp.Diff(test.want, p.own()); diff != "" {
@@ -105,12 +106,12 @@ func TestOwnAtProviders(t *testing.T) {
 	}
 }
 
-// TestOwnWithoutStorage: nothing tells whose a record is, so none is taken but what the update has added
-// itself.
+// TestOwnWithoutStorage: without it, the service does not know whose a record is, and deletes only what
+// the update has added itself.
 func TestOwnWithoutStorage(t *testing.T) {
 	p := settingProvider{&notingProvider{}}
 	u := updating(t, p)
-	for _, steps := range [][]string{{"add " + adding(1)}, {"clear " + ownName + " TXT"}, {"clear " + ownName + " TXT", "add " + adding(2)}, {"add " + adding(3), "empty " + ownName}} {
+	for _, steps := range [][]string{{"add " + ownRecord(1)}, {"clear " + ownName + " TXT"}, {"clear " + ownName + " TXT", "add " + ownRecord(2)}, {"add " + ownRecord(3), "empty " + ownName}} {
 		if err := u.update(t, "web", steps...); err != nil {
 			t.Fatal(err)
 		}
@@ -118,13 +119,13 @@ func TestOwnWithoutStorage(t *testing.T) {
 	if diff := cmp.Diff([]int{1, 2}, p.own()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	// Who may delete all takes all.
+	// A client with the right to all of it deletes all of it.
 	if err := u.update(t, "ops", "clear "+ownName+" TXT"); err != nil || len(p.own()) > 0 {
 		t.Errorf("%v, %v", p.own(), err)
 	}
 }
 
-// TestOwnWhileTheStorageFails: nothing is taken that is not known to be the client's, the rest of the
+// TestOwnWhileTheStorageFails: nothing is deleted that is not known to be the client's, the rest of the
 // update is made, and the log says so.
 func TestOwnWhileTheStorageFails(t *testing.T) {
 	for _, failing := range []string{"list", "load"} {
@@ -141,14 +142,14 @@ func TestOwnWhileTheStorageFails(t *testing.T) {
 			core, logged := observer.New(zap.WarnLevel)
 			u := updating(t, p, func(c *Config) { c.Storage, c.Logger = storage, zap.New(core) })
 			synctest.Wait()
-			if err := u.update(t, "web", "add "+adding(1)); err != nil {
+			if err := u.update(t, "web", "add "+ownRecord(1)); err != nil {
 				t.Fatal(err)
 			}
 			fails = true
 			if err := u.update(t, "web", "clear "+ownName+" TXT", "add a._acme-challenge.www 60 TXT x"); AsError(err, "").Kind() != api.Forbidden {
 				t.Errorf("error %v", err)
 			}
-			if err := u.update(t, "web", "clear "+ownName+" TXT", "add "+adding(2)); err != nil {
+			if err := u.update(t, "web", "clear "+ownName+" TXT", "add "+ownRecord(2)); err != nil {
 				t.Error(err)
 			}
 			if diff := cmp.Diff([]int{1, 2}, p.own()); diff != "" {
@@ -161,10 +162,9 @@ func TestOwnWhileTheStorageFails(t *testing.T) {
 	}
 }
 
-// TestOwnIsCountedOnce: an update that replaces what is its own is not over the limit of a name by what
-// it replaces.
+// TestOwnIsCountedOnce: what an update replaces does not count against the limit of a name.
 func TestOwnIsCountedOnce(t *testing.T) {
-	inBubble(t, "in a zone with a provider", func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		p := settingProvider{&notingProvider{}}
 		u := updating(t, p, func(c *Config) { c.Storage, c.DomainChallenges = newMemoryStorage(), 2 })
 		synctest.Wait()
@@ -174,17 +174,17 @@ func TestOwnIsCountedOnce(t *testing.T) {
 			want   []int
 			over   bool
 		}{
-			{"web", []string{"add " + adding(1), "add " + adding(1)}, []int{1}, false},
-			{"web", []string{"add " + adding(2)}, []int{1, 2}, false},
-			{"web", []string{"add " + adding(3)}, []int{1, 2}, true},
-			{"web", []string{"clear " + ownName + " TXT", "add " + adding(3), "add " + adding(4)}, []int{3, 4}, false},
-			{"web", []string{"delete " + ownName + " TXT " + value(3), "add " + adding(5)}, []int{4, 5}, false},
-			{"web", []string{"delete " + ownName + " TXT " + value(4), "add " + adding(6), "add " + adding(7)}, []int{4, 5}, true},
-			{"other", []string{"clear " + ownName + " TXT", "add " + adding(8)}, []int{4, 5}, true},
-			{"ops", []string{"clear " + ownName + " TXT", "add " + adding(8)}, []int{8}, false},
-			{"web", []string{"add " + adding(9), "delete " + ownName + " TXT " + value(9), "add " + adding(10)}, []int{8, 10}, false},
+			{"web", []string{"add " + ownRecord(1), "add " + ownRecord(1)}, []int{1}, false},
+			{"web", []string{"add " + ownRecord(2)}, []int{1, 2}, false},
+			{"web", []string{"add " + ownRecord(3)}, []int{1, 2}, true},
+			{"web", []string{"clear " + ownName + " TXT", "add " + ownRecord(3), "add " + ownRecord(4)}, []int{3, 4}, false},
+			{"web", []string{"delete " + ownName + " TXT " + value(3), "add " + ownRecord(5)}, []int{4, 5}, false},
+			{"web", []string{"delete " + ownName + " TXT " + value(4), "add " + ownRecord(6), "add " + ownRecord(7)}, []int{4, 5}, true},
+			{"other", []string{"clear " + ownName + " TXT", "add " + ownRecord(8)}, []int{4, 5}, true},
+			{"ops", []string{"clear " + ownName + " TXT", "add " + ownRecord(8)}, []int{8}, false},
+			{"web", []string{"add " + ownRecord(9), "delete " + ownName + " TXT " + value(9), "add " + ownRecord(10)}, []int{8, 10}, false},
 			{"ops", []string{"add x 60 A 192.0.2.1", "empty " + ownName}, []int{}, false},
-			{"web", []string{"add " + adding(1), "add " + adding(2)}, []int{1, 2}, false},
+			{"web", []string{"add " + ownRecord(1), "add " + ownRecord(2)}, []int{1, 2}, false},
 		} {
 			err := u.update(t, test.client, test.steps...)
 			if over := err != nil && AsError(err, "").Kind() == api.OverLimit; over != test.over || err != nil && !over {

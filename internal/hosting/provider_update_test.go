@@ -26,7 +26,7 @@ type notingProvider struct {
 	mu      sync.Mutex
 	records []libdns.RR
 	calls   []string
-	// fails has the number of calls of a kind after which one fails, by kind; it then fails always.
+	// fails has, for a kind of call, how many succeed; all later ones fail.
 	fails map[string]int
 }
 
@@ -39,8 +39,7 @@ func (p *notingProvider) note(call string, records []libdns.Record) error {
 	}
 	var lines []string
 	for _, r := range records {
-		rr := r.RR()
-		lines = append(lines, fmt.Sprintf("%s %d %s %s", rr.Name, int(rr.TTL/time.Second), rr.Type, rr.Data))
+		lines = append(lines, lineOf(r.RR()))
 	}
 	slices.Sort(lines)
 	if call != "get" {
@@ -90,7 +89,7 @@ func (p *notingProvider) lines() []string {
 	defer p.mu.Unlock()
 	lines := []string{}
 	for _, rr := range p.records {
-		lines = append(lines, fmt.Sprintf("%s %d %s %s", rr.Name, int(rr.TTL/time.Second), rr.Type, rr.Data))
+		lines = append(lines, lineOf(rr))
 	}
 	slices.Sort(lines)
 	return lines
@@ -115,6 +114,11 @@ func (p settingProvider) SetRecords(_ context.Context, _ string, records []libdn
 }
 
 const updatedZone = "example.test"
+
+// lineOf writes a record as "NAME TTL TYPE DATA".
+func lineOf(rr libdns.RR) string {
+	return fmt.Sprintf("%s %d %s %s", rr.Name, int(rr.TTL/time.Second), rr.Type, rr.Data)
+}
 
 // rrAt reads a record from "NAME TTL TYPE DATA".
 func rrAt(t testing.TB, line string) libdns.RR {
@@ -211,8 +215,8 @@ func (u updated) update(t testing.TB, client string, steps ...string) error {
 	return err
 }
 
-// TestProviderUpdates: what differs is appended, set and deleted, each with one call at most, and in
-// this order.
+// TestProviderUpdates: the difference is appended, set and deleted, by at most one call each, in this
+// order.
 func TestProviderUpdates(t *testing.T) {
 	before := []string{"@ 3600 NS ns1.provider.", "@ 3600 NS ns2.provider.", "a 60 TXT one", "a 60 TXT two", "b 60 A 192.0.2.1", "c 60 CNAME a." + updatedZone + ".", "odd 60 ALIAS elsewhere."}
 	for _, test := range []struct {
@@ -272,8 +276,8 @@ func TestProviderUpdates(t *testing.T) {
 	}
 }
 
-// TestProviderUpdateFails: what a failed update has appended is deleted again, and what it says leaves no
-// doubt.
+// TestProviderUpdateFails: what a failed update has appended is deleted again, and the log says if the
+// update was made in part.
 func TestProviderUpdateFails(t *testing.T) {
 	steps := []string{"add x 60 TXT new", "clear a TXT", "add a 60 TXT other", "empty b"}
 	before := []string{"a 60 TXT one", "b 60 A 192.0.2.1"}
@@ -313,8 +317,8 @@ func TestProviderUpdateFails(t *testing.T) {
 	}
 }
 
-// TestProviderUpdateOfChallenges: an update of who may only answer challenges adds those with their TTL,
-// and its prerequisites ask for nothing else.
+// TestProviderUpdateOfChallenges: an update of a client that may only answer challenges adds the answers
+// with their own TTL, and can neither change nor ask about anything else.
 func TestProviderUpdateOfChallenges(t *testing.T) {
 	p := settingProvider{&notingProvider{}}
 	u := updating(t, p)
