@@ -3,7 +3,6 @@ package access
 import (
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -17,7 +16,7 @@ import (
 
 const accountSecret = "0123456789abcdef0123456789abcdef"
 
-// registrarConfig is a client that may register accounts below a name, with changes.
+// registrarConfig returns a client that may register accounts below a name, with changes.
 func registrarConfig(t testing.TB, under string, change ...func(*Config)) Config {
 	t.Helper()
 	c := Config{Name: "registrar", Users: []string{"registrar"}, Rules: []Rule{parseRule(t, "register under "+under)}, Accounts: Accounts{Secret: []byte(accountSecret)}}
@@ -43,11 +42,11 @@ func prefixes(texts ...string) (networks []netip.Prefix) {
 	return networks
 }
 
-// goldenLabel is of an account that other versions of the service have to accept.
+// goldenLabel is the label of an account that all versions of the service have to accept.
 const goldenLabel = "8f3b6c1e-5f0a-4b0e-9d6a-2f6f5c1f0a11"
 
-// TestAccountsStayTheSame: what accounts follow from must never change, since they are kept nowhere
-// but with their owners. The values were computed by another program.
+// TestAccountsStayTheSame: how accounts are derived must never change, since only their owners keep them.
+// The values were computed by another program.
 func TestAccountsStayTheSame(t *testing.T) {
 	cs := clientsOf(t, registrarConfig(t, "auth.example.org"))
 	for _, test := range []struct {
@@ -75,7 +74,7 @@ func TestAccountsStayTheSame(t *testing.T) {
 	}
 }
 
-// TestAccountsOfOthers: nothing that an account follows from may differ.
+// TestAccountsOfOthers: an account is refused if anything differs from which it is derived.
 func TestAccountsOfOthers(t *testing.T) {
 	cs := clientsOf(t, registrarConfig(t, "auth.example.org"))
 	a, err := cs.ByName("registrar").Register(prefixes("192.0.2.0/24"))
@@ -163,7 +162,7 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-// TestAccountRights: an account has its name and nothing else.
+// TestAccountRights: an account has a right to its own name and nothing else.
 func TestAccountRights(t *testing.T) {
 	cs := clientsOf(t, registrarConfig(t, "auth.example.org", func(c *Config) {
 		c.Rules = append(c.Rules, parseRule(t, "allow under example.org"), parseRule(t, "certificates example.org"))
@@ -222,7 +221,7 @@ func TestAccountRights(t *testing.T) {
 	}
 }
 
-// TestAccountNetworks: the networks of an account are a part of its password, and come back out of it.
+// TestAccountNetworks: the networks of an account are a part of its password, and are read from it.
 func TestAccountNetworks(t *testing.T) {
 	cs := clientsOf(t, registrarConfig(t, "auth.example.org"))
 	registrar := cs.ByName("registrar")
@@ -266,7 +265,7 @@ func TestAccountNetworks(t *testing.T) {
 	if _, err := registrar.Register(append(sixteen, sixteen[0])); err == nil {
 		t.Error("seventeen networks are accepted")
 	}
-	// A password with more, even of the right form, is none.
+	// A password with more is invalid, even in the right form.
 	seventeen := packNetworks(append(sixteen, sixteen[0]))
 	if _, ok := unpackNetworks(seventeen); ok {
 		t.Error("seventeen networks are read")
@@ -278,7 +277,7 @@ func TestAccountNetworks(t *testing.T) {
 	}
 }
 
-// TestAccountConfigs: what a configuration says of accounts has to make sense.
+// TestAccountConfigs: a configuration of accounts is refused for each of its possible mistakes.
 func TestAccountConfigs(t *testing.T) {
 	hash := hashOf(t, "password")
 	imported := func(accounts ...ImportedAccount) func(*Config) {
@@ -317,7 +316,7 @@ func TestAccountConfigs(t *testing.T) {
 	}
 }
 
-// FuzzAccount has someone send whatever they like. What is accepted was registered.
+// FuzzAccount sends any credentials. Those that are accepted belong to an account that can be made.
 func FuzzAccount(f *testing.F) {
 	cs := clientsOf(f, registrarConfig(f, "auth.example.org"))
 	for _, networks := range [][]netip.Prefix{nil, prefixes("192.0.2.0/24"), prefixes("2001:db8::/32", "::ffff:1.2.3.0/120")} {
@@ -347,7 +346,7 @@ func FuzzAccount(f *testing.F) {
 			return
 		}
 		made, err := cs.registrars[0].make(label, account.Networks)
-		if err != nil || made.Username != username || made.Password != password || account.Name != made.Name || fmt.Sprint(client.Registrar().Name()) != "registrar" {
+		if err != nil || made.Username != username || made.Password != password || account.Name != made.Name || client.Registrar().Name() != "registrar" {
 			t.Errorf("%q %q %q is accepted as %+v", username, password, label, account)
 		}
 	})

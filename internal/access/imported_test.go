@@ -23,7 +23,7 @@ func hashOf(t testing.TB, password string) string {
 	return string(hash)
 }
 
-// TestImported: accounts of acme-dns are found by all that acme-dns goes by.
+// TestImported: an account of acme-dns is accepted by its user name, password and subdomain together.
 func TestImported(t *testing.T) {
 	cs := clientsOf(t, registrarConfig(t, "auth.example.org", func(c *Config) {
 		c.Accounts.Imported = []ImportedAccount{
@@ -57,8 +57,8 @@ func TestImported(t *testing.T) {
 	}
 }
 
-// countedCache is a cache that counts how many hashes it computes. The hash of a password is "hash of"
-// it.
+// countedCache is a cache that counts how many hashes it computes. The hash of the password "x" is
+// "hash of x".
 type countedCache struct {
 	*passwordCache
 	computed atomic.Int64
@@ -74,7 +74,7 @@ func newCountedCache() *countedCache {
 	return c
 }
 
-// expect sends a password and compares what becomes of it, and how many hashes were computed so far.
+// expect sends a password and compares the outcome, and how many hashes were computed so far.
 func (c *countedCache) expect(t *testing.T, account, password string, right bool, want error, computed int) {
 	t.Helper()
 	got, err := c.accept(t.Context(), "hash of "+account, password, nil)
@@ -86,7 +86,7 @@ func (c *countedCache) expect(t *testing.T, account, password string, right bool
 	}
 }
 
-// TestPasswordsAreComputedOnce: a right one once, and then no wrong one either.
+// TestPasswordsAreComputedOnce: the right one is computed once, and after it no wrong one of the account is.
 func TestPasswordsAreComputedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCountedCache()
@@ -102,8 +102,8 @@ func TestPasswordsAreComputedOnce(t *testing.T) {
 	})
 }
 
-// TestTooManyPasswords: after too many wrong ones, an account that has not been seen yet is looked at
-// rarely; others are as they were.
+// TestTooManyPasswords: after too many wrong ones, passwords of an account whose right one is not known yet
+// are rarely computed; other accounts are not affected.
 func TestTooManyPasswords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCountedCache()
@@ -136,7 +136,7 @@ func TestTooManyPasswords(t *testing.T) {
 	})
 }
 
-// TestWrongPasswordsAreForgotten: what was wrong long ago counts no more.
+// TestWrongPasswordsAreForgotten: wrong ones of long ago no longer count.
 func TestWrongPasswordsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCountedCache()
@@ -185,7 +185,7 @@ func TestPasswordsAtOnce(t *testing.T) {
 	})
 }
 
-// TestWrongPasswordsAtOnce: many different wrong ones at once are bounded as those one after the other.
+// TestWrongPasswordsAtOnce: many different wrong ones at once are bounded like those one after the other.
 func TestWrongPasswordsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCountedCache()
@@ -198,13 +198,13 @@ func TestWrongPasswordsAtOnce(t *testing.T) {
 			})
 		}
 		all.Wait()
-		if n := int(c.computed.Load()); n > wrongPasswords+passwordsAtOnce {
+		if n := int(c.computed.Load()); n < wrongPasswords || n > wrongPasswords+passwordsAtOnce {
 			t.Errorf("%d hashes were computed", n)
 		}
 	})
 }
 
-// TestPasswordsGivenUp: a caller that has gone leaves its place.
+// TestPasswordsGivenUp: a caller whose context ends does not keep its place in the queue.
 func TestPasswordsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCountedCache()
@@ -224,15 +224,33 @@ func TestPasswordsGivenUp(t *testing.T) {
 
 // TestMostPasswords: what is known is bounded, and what is forgotten is computed again.
 func TestMostPasswords(t *testing.T) {
+	const accounts = mostPasswords + 10
 	c := newPasswordCache(time.Now)
-	c.has = func(hash, password string) bool { return hash == password }
-	for i := range mostPasswords + 10 {
-		text := fmt.Sprint(i)
+	computed := 0
+	c.has = func(hash, password string) bool {
+		computed++
+		return hash == password
+	}
+	accept := func(text string) {
+		t.Helper()
 		if ok, err := c.accept(t.Context(), text, text, nil); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
 	}
-	if len(c.known) != mostPasswords {
-		t.Errorf("%d are known", len(c.known))
+	for i := range accounts {
+		accept(fmt.Sprint(i))
+	}
+	if len(c.known) != mostPasswords || computed != accounts {
+		t.Errorf("%d are known, %d were computed", len(c.known), computed)
+	}
+	for i := range accounts {
+		text := fmt.Sprint(i)
+		if _, known := c.known[text]; !known {
+			accept(text)
+			break
+		}
+	}
+	if len(c.known) != mostPasswords || computed != accounts+1 {
+		t.Errorf("after one that was forgotten, %d are known, %d were computed", len(c.known), computed)
 	}
 }

@@ -48,7 +48,7 @@ type naiveRule struct {
 	types []string
 }
 
-// meaning returns a rule in the words of another one, if it is about a name in words of its own.
+// meaning returns the rule in terms of names and types: persist is a right to one type at one name.
 func (rule naiveRule) meaning() naiveRule {
 	if rule.verb == "persist" {
 		return naiveRule{verb: "allow", name: rule.name.below("_validation-persist"), types: []string{"TXT"}}
