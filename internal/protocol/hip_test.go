@@ -5,13 +5,12 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
 )
 
-// hip returns an update with a HIP record of some names, each a pointer to the longest one or written
-// out.
+// hip returns an update with a HIP record of so many names. If compressed, each is a pointer to a long
+// name; otherwise each is written out.
 func hip(t testing.TB, names int, compressed bool) []byte {
 	t.Helper()
 	long := strings.Repeat(strings.Repeat("x", 63)+".", 3) + "example.org."
@@ -36,11 +35,10 @@ func hip(t testing.TB, names int, compressed bool) []byte {
 }
 
 func TestCompressedHIP(t *testing.T) {
-	began := time.Now()
 	_, err := ReadUpdate(hip(t, 30000, true))
 	var of *UpdateError
 	if !errors.As(err, &of) || of.Rcode != dns.RcodeFormatError || !strings.Contains(err.Error(), "HIP") {
-		t.Errorf("compressed names: %v after %s", err, time.Since(began))
+		t.Errorf("compressed names: %v", err)
 	}
 	if c, err := ReadUpdate(hip(t, 3, false)); err != nil || c.Invalid != nil || len(c.Records) != 2 {
 		t.Errorf("names as they are: %v, %+v", err, c)

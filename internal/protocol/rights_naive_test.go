@@ -71,7 +71,7 @@ type naiveRule struct {
 	types []string
 }
 
-// meaning returns a rule as one of those that are about names, if it is about one in other words.
+// meaning returns the rule in terms of names and types: persist is a right to one type at one name.
 func (r naiveRule) meaning() naiveRule {
 	if r.verb == "persist" {
 		return naiveRule{verb: "allow", name: append(labels{"_validation-persist"}, r.name...), types: []string{"TXT"}}

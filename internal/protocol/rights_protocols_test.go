@@ -253,10 +253,12 @@ func (w *rightsWorld) nicUpdate(q request, query string, caller netip.Addr) {
 	q.what = fmt.Sprintf("/nic/update?%s from %s", query, caller)
 	client := w.s.Clients().ByName(q.client)
 	wanted, err := ReadDynDNS(query, caller)
-	if err != nil || len(wanted.Hosts) != 1 {
-		// A name with a comma is two.
+	if err != nil {
 		w.settle(q, answerOf(err))
 		return
+	}
+	if len(wanted.Hosts) != 1 { // no name here has a comma
+		w.failf(q.client, "%s: read as %q", q.what, wanted.Hosts)
 	}
 	change, err := wanted.Change(wanted.Hosts[0])
 	if err == nil {
@@ -280,17 +282,17 @@ func (w *rightsWorld) sameAddresses(q request) {
 	w.t.Helper()
 	zone, may, why := w.judge(q)
 	if !may {
-		w.failf(q.client, "%s: told what there is, and there is no right to it: %s", q.what, why)
+		w.failf(q.client, "%s: answered that nothing changes, without a right to see that: %s", q.what, why)
 	}
 	for _, it := range q.items {
-		n, same := 0, false
+		records, same := 0, false
 		for _, h := range w.state[zone.name.slashed()] {
 			if slices.Equal(h.owner, it.owner) && h.typ == it.typ {
-				n, same = n+1, h.data == *it.sent.Data
+				records, same = records+1, h.data == *it.sent.Data
 			}
 		}
-		if n != 1 || !same {
-			w.failf(q.client, "%s: nothing was changed, and it is another one", q.what)
+		if records != 1 || !same {
+			w.failf(q.client, "%s: nothing was changed, and the host has %d %s records or another address", q.what, records, it.typ)
 		}
 	}
 }

@@ -113,8 +113,8 @@ func (l naiveLimits) overRemembered(before, after map[string]string) string {
 	return ""
 }
 
-// keyStorage keeps values in memory. It fails to list all of them, as those do that delete what has
-// expired.
+// keyStorage keeps values in memory. Listing those of all folders fails, so that nothing is deleted because it
+// has expired.
 type keyStorage struct {
 	mu     sync.Mutex
 	values map[string][]byte

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -24,12 +25,12 @@ type verdict struct {
 
 func refused(why string, rcodes ...int) verdict { return verdict{rcodes: rcodes, why: why} }
 
-// placedStep is a step where it goes.
+// placedStep is a step with the name in the zone to which it goes.
 type placedStep struct {
 	step
 	owner     labels
 	challenge bool // it adds or deletes what is the answer to a challenge of the client's
-	own       bool // it takes what the client has added, and nothing else
+	own       bool // it deletes what the client has added, and nothing else
 }
 
 func (w *rightsWorld) judgeUpdate(u naiveUpdate) verdict {
@@ -64,7 +65,7 @@ func (w *rightsWorld) judgeUpdate(u naiveUpdate) verdict {
 		return fail("what not every provider can carry", dns.RcodeRefused)
 	}
 	for _, r := range u.requires {
-		_, owner := rules.placed(u.zone, r.owner, cmpOr(r.typ, "TXT"))
+		_, owner := rules.placed(u.zone, r.owner, cmp.Or(r.typ, "TXT"))
 		if r.data != nil { // those of one RRset together are all of it (RFC 2136 §2.4.2)
 			r.data = nil
 			for _, other := range u.requires {
@@ -91,15 +92,8 @@ func (w *rightsWorld) judgeUpdate(u naiveUpdate) verdict {
 	return v
 }
 
-func cmpOr(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a
-}
-
 // scan looks at the forms of what a message has, in order (RFC 2136 §3.2, §3.4.1). bad is the first
-// step that is no record; what is after it is not looked at.
+// step that is not a valid record, -1 if there is none; what is after it is not looked at.
 func (u naiveUpdate) scan() (v verdict, bad int) {
 	if u.fault != "" {
 		return refused("a message", dns.RcodeFormatError), -1
@@ -152,7 +146,7 @@ func (w *rightsWorld) placeUpdate(rules *naiveWorld, u naiveUpdate, steps []step
 		}
 	}
 	for _, r := range u.requires {
-		if !place(r.owner, cmpOr(r.typ, "TXT")) {
+		if !place(r.owner, cmp.Or(r.typ, "TXT")) {
 			return zone, v.unless(unsure)
 		}
 	}
@@ -176,7 +170,7 @@ func (w *rightsWorld) placeUpdate(rules *naiveWorld, u naiveUpdate, steps []step
 	return zone, verdict{}
 }
 
-// unless has a refusal be one for a zone too, where it is not certain that the client has any right in it.
+// unless makes a refusal one for a zone too, where it is not certain that the client has any right in it.
 func (v verdict) unless(unsure bool) verdict {
 	if unsure && !slices.Contains(v.rcodes, dns.RcodeNotAuth) {
 		v.rcodes = append(v.rcodes, dns.RcodeNotAuth)
@@ -223,7 +217,7 @@ func (w *rightsWorld) authorizeUpdate(rules *naiveWorld, u naiveUpdate, zone *na
 		placed = append(placed, p)
 	}
 	for _, r := range u.requires {
-		if _, owner := rules.placed(u.zone, r.owner, cmpOr(r.typ, "TXT")); !rules.reads(zone, owner) {
+		if _, owner := rules.placed(u.zone, r.owner, cmp.Or(r.typ, "TXT")); !rules.reads(zone, owner) {
 			return nil, "a look at what is not the client's to see"
 		}
 	}
@@ -355,7 +349,7 @@ func (s *simulation) do(p placedStep) {
 			s.now[i].ttl = one.ttl
 		}
 		s.now[i].expires = s.now[i].expires && one.expires
-		if s.zone.provider { // whoever adds it last is remembered
+		if s.zone.provider { // the client that adds it last is remembered
 			s.now[i].client, s.now[i].expires = s.client, p.challenge
 		}
 		return

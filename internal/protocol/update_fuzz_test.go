@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"encoding/hex"
 	"errors"
 	"testing"
 
@@ -45,7 +44,7 @@ func (m meaning) message(t testing.TB) []byte {
 		if typ == 0 {
 			typ = record.Type(dns.TypeANY)
 		}
-		return &dns.RFC3597{Hdr: dns.RR_Header{Name: name.String(), Rrtype: uint16(typ), Class: class, Ttl: ttl}, Rdata: hex.EncodeToString([]byte(data))}
+		return rrOf(name.String(), class, uint16(typ), ttl, data)
 	}
 	out := new(dns.Msg)
 	out.SetUpdate(m.Zone.String())
