@@ -88,11 +88,7 @@ func withoutClient(t *testing.T, adapted []byte, name string) (file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file = filepath.Join(t.TempDir(), "config.json")
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return file
+	return writeAs(t, "config.json", string(text))
 }
 
 // argumentsOf splits a command line, in which arguments may be in double quotes.

@@ -2,8 +2,6 @@ package service
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -186,10 +184,7 @@ letsencrypt.org can issue certificates for web1.example.test and *.web1.example.
 	if out, _, err := runPersist(t, "web1.example.test", "--account", someAccount, "--remove"); err == nil || !strings.Contains(err.Error(), "there is no such record") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte(s.token["web1"]+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := write(t, s.token["web1"]+"\n")
 	t.Setenv("BESTDNS_API_TOKEN", "")
 	out, _, err = runPersist(t, append(args, "--remove", "--endpoint", s.api, "--token-file", file)...)
 	if err != nil || !strings.HasPrefix(out, "Deleted:\n\n\t"+owner+`. IN TXT "`+value+"\"\n") || texts() != nil {
