@@ -5,7 +5,6 @@ import (
 	goflag "flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -111,9 +110,7 @@ func withoutToken(config string) string {
 
 // TestClientsPageCurl runs the page's own lines for curl.
 func TestClientsPageCurl(t *testing.T) {
-	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("curl is not installed")
-	}
+	needsProgram(t, "curl")
 	s := startFor(t, tokenFor(t, "web1", "--certificates", "web1.example.org"))
 	t.Setenv("BESTDNS_API_TOKEN", aToken)
 	for _, block := range fenced(t, clientsPage, "sh") {

@@ -257,7 +257,21 @@ func startFor(t *testing.T, made newToken) *service {
 	return s
 }
 
-// script runs a text that is printed, in a folder that is where files are.
+// needsProgram skips a test if a program is not installed. Where BESTDNS_PEERS=required says that all that
+// tests need is there, it fails.
+func needsProgram(t *testing.T, name string) {
+	t.Helper()
+	_, err := exec.LookPath(name)
+	switch {
+	case err == nil:
+	case os.Getenv("BESTDNS_PEERS") == "required":
+		t.Fatal(err)
+	default:
+		t.Skip(err)
+	}
+}
+
+// script runs printed lines in a folder, with the arguments that they are given.
 func script(t *testing.T, dir, text string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command("bash", append([]string{"-c", text, "bash"}, args...)...)
@@ -272,9 +286,7 @@ func script(t *testing.T, dir, text string, args ...string) string {
 // TestTokenForNsupdate has nsupdate do what is printed, for a domain that is hosted and for one that is
 // elsewhere.
 func TestTokenForNsupdate(t *testing.T) {
-	if _, err := exec.LookPath("nsupdate"); err != nil {
-		t.Skip("nsupdate is not installed")
-	}
+	needsProgram(t, "nsupdate")
 	for domain, at := range map[string]string{"web1.example.org": "_acme-challenge.web1.example.org.", "elsewhere.test": "elsewhere.test.acme.example.com."} {
 		t.Run(domain, func(t *testing.T) {
 			s := startFor(t, tokenFor(t, "web1", "--certificates", domain, "--for", "nsupdate"))
@@ -310,9 +322,7 @@ func TestTokenForNsupdate(t *testing.T) {
 
 // TestTokenForAccounts registers an account as it is printed.
 func TestTokenForAccounts(t *testing.T) {
-	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("curl is not installed")
-	}
+	needsProgram(t, "curl")
 	args := []string{"hosts", "--register", "under auth.example.org", "--for", "acme-dns"}
 	s := startFor(t, tokenFor(t, args...))
 	made := tokenFor(t, append(args, "--endpoint", s.api)...)
