@@ -20,7 +20,7 @@ func isError(err error) bool {
 	return errors.As(err, &e) && e.Status >= 400
 }
 
-// FuzzHTTPReq reads whatever comes for a request of httpreq. A success is about one TXT record and
+// FuzzHTTPReq reads any request of httpreq. A success is about one TXT record and
 // echoes what was sent, as clients look for it.
 func FuzzHTTPReq(f *testing.F) {
 	for _, body := range []string{
@@ -63,7 +63,7 @@ func FuzzHTTPReq(f *testing.F) {
 	})
 }
 
-// FuzzReadACMEDNSUpdate reads whatever comes for an update. One that is made is about the answer to a
+// FuzzReadACMEDNSUpdate reads any update of acme-dns. One that is made is about the answer to a
 // challenge, and the answer to it has the value in quotes.
 func FuzzReadACMEDNSUpdate(f *testing.F) {
 	for _, body := range []string{
@@ -104,7 +104,7 @@ func FuzzReadACMEDNSUpdate(f *testing.F) {
 	})
 }
 
-// FuzzReadACMEDNSRegistration reads whatever comes for a registration.
+// FuzzReadACMEDNSRegistration reads any registration of acme-dns.
 func FuzzReadACMEDNSRegistration(f *testing.F) {
 	for _, body := range []string{``, `null`, `{}`, `{"allowfrom":["192.0.2.0/24","[2001:db8::]/32"]}`, `{"allowfrom":[""]}`, `{"allowfrom":["192.0.2.1"]}`, `{"allowfrom":["::ffff:192.0.2.0/120"]}`, `{"allowfrom":[1]}`, `{"allowfrom":["1.2.3.4/0"]} x`} {
 		f.Add([]byte(body))
@@ -133,7 +133,7 @@ func FuzzReadACMEDNSRegistration(f *testing.F) {
 	})
 }
 
-// FuzzReadDynDNS reads whatever comes for a router's request.
+// FuzzReadDynDNS reads any request of a router.
 func FuzzReadDynDNS(f *testing.F) {
 	for _, query := range []string{
 		"hostname=a.org&myip=192.0.2.1", "hostname=a.org,B.ORG,&myip=&myipv6=2001:db8::1", "hostname=a.org", "myip=192.0.2.1", "hostname=a&myip=%31", "hostname=a.org&myip=1.2.3.4,::ffff:1.2.3.4", "hostname=a.org&myip=fe80::1%25eth0",

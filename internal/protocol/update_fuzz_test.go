@@ -81,7 +81,7 @@ func (m meaning) message(t testing.TB) []byte {
 	return message
 }
 
-// FuzzReadUpdate reads whatever comes. What it reads is in the zone, and means the same when it is
+// FuzzReadUpdate reads any message. What it reads is in the zone, and means the same when it is
 // written anew.
 func FuzzReadUpdate(f *testing.F) {
 	add := func(change func(*dns.Msg)) {
