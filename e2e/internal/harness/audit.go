@@ -22,41 +22,31 @@ type AuditLine struct {
 // Audit returns the lines of the audit log about a client, and about the accounts that it has
 // registered.
 func (l *Log) Audit(client string) (lines []AuditLine) {
-	for _, e := range l.Entries(func(e Entry) bool { return e.Logger == "bestdns.audit" }) {
-		var line AuditLine
-		if json.Unmarshal([]byte(e.Line), &line) == nil && (line.Client == client || strings.HasPrefix(line.Client, client+"/")) {
+	for _, e := range l.Entries(func(Entry) bool { return true }) {
+		if line, about := e.audit(client); about {
 			lines = append(lines, line)
 		}
 	}
 	return lines
 }
 
-// AwaitAudit waits until the audit log has n lines about a client for which match says yes. They are
-// written before the client has its answer, and read here at any time.
+// audit reports whether the entry is an audit line about a client.
+func (e Entry) audit(client string) (line AuditLine, about bool) {
+	if e.Logger != "bestdns.audit" || json.Unmarshal([]byte(e.Line), &line) != nil {
+		return AuditLine{}, false
+	}
+	return line, line.Client == client || strings.HasPrefix(line.Client, client+"/")
+}
+
+// AwaitAudit waits until the audit log has n lines about a client that match. The service writes them
+// before it answers the client, but they may be read here later than the answer.
 func (l *Log) AwaitAudit(t testing.TB, client string, n int, match func(AuditLine) bool) {
 	t.Helper()
-	found := func() (found int) {
-		for _, line := range l.Audit(client) {
-			if match(line) {
-				found++
-			}
-		}
-		return found
-	}
-	deadline := time.After(10 * time.Second)
-	for {
-		l.mu.Lock()
-		changed := l.Changed
-		l.mu.Unlock()
-		got := found()
-		if got >= n {
-			return
-		}
-		select {
-		case <-changed:
-		case <-deadline:
-			t.Errorf("the audit log has %d of %d lines that were to be about %s: %+v", got, n, client, l.Audit(client))
-			return
-		}
+	err := l.Wait(n, 10*time.Second, func(e Entry) bool {
+		line, about := e.audit(client)
+		return about && match(line)
+	})
+	if err != nil {
+		t.Errorf("the audit lines about %s: %v: %+v", client, err, l.Audit(client))
 	}
 }
