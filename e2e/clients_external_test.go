@@ -50,9 +50,11 @@ func TestExternalDNS(t *testing.T) {
 		t.Run(r.zone, func(t *testing.T) {
 			t.Parallel()
 			(&external{t: t, zone: r.zone, addr: w.dns + ":53", key: r.key}).run()
-			w.service.Log.AwaitAudit(t, r.id, 3*externalServices/externalBatch, func(l harness.AuditLine) bool {
-				return l.Outcome == "changed" && l.Op == "update"
-			})
+			for _, op := range []string{"append", "update", "delete"} {
+				w.service.Log.AwaitAudit(t, r.id, externalServices/externalBatch, func(l harness.AuditLine) bool {
+					return l.Outcome == "changed" && l.Protocol == byUpdate && l.Op == op
+				})
+			}
 		})
 	}
 	limited := &external{t: t, zone: clientsBuiltin, addr: w.dns + ":53", key: host.key}

@@ -11,8 +11,11 @@ import (
 type AuditLine struct {
 	Outcome string `json:"msg"`
 	Client  string `json:"client"`
-	Zone    string `json:"zone"`
-	Op      string `json:"op"`
+	// Protocol is how the change came: api, httpreq, acme-dns, dyndns2 or rfc2136.
+	Protocol string `json:"protocol"`
+	Zone     string `json:"zone"`
+	// Op is append, set, delete or, of a dynamic update that does more than one of them, update.
+	Op string `json:"op"`
 	// Records are owner and type of some records, as the client named them.
 	Records []string `json:"records"`
 	Status  int      `json:"status"`
