@@ -140,7 +140,7 @@ func TestOthersObtain(t *testing.T) {
 		if zone == clientsAccounts {
 			within += clientsLifetime
 		}
-		harness.Eventually(t, within, "no text is left in "+zone, func() bool { return len(w.texts(t, zone)) == 0 })
+		harness.Eventually(t, within, "no text is left in "+zone, func() bool { return len(w.textNames(t, zone)) == 0 })
 	}
 }
 

@@ -1,21 +1,17 @@
 package e2e
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/libdns/libdns"
 	"github.com/miekg/dns"
 
+	"github.com/caddy-dns/bestdns"
 	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
@@ -40,7 +36,7 @@ const clientsLifetime = 40 * time.Second
 type clientsWorld struct {
 	dns          string // the host of the service's name server, at port 53
 	api          string
-	operator     string // the token of a client that may change all
+	operator     *bestdns.Provider // of a client that may change all
 	service      *harness.Caddy
 	knot, module harness.Zone
 	resolver     string
@@ -53,10 +49,11 @@ func newClientsWorld(t *testing.T, clients string, aliases []string) *clientsWor
 	t.Helper()
 	net53 := harness.NewLoopbackNet(t)
 	w := &clientsWorld{
-		dns: net53 + ".2", api: harness.FreeAddr(t), operator: api.NewToken(),
+		dns: net53 + ".2", api: harness.FreeAddr(t),
 		knot:   harness.Zone{Name: clientsKnot, Key: harness.NewKey(), Primaries: []string{net53 + ".4:53"}},
 		module: harness.Zone{Name: clientsModule, Key: harness.NewKey(), Primaries: []string{net53 + ".5:53"}},
 	}
+	w.operator = &bestdns.Provider{Endpoint: "http://" + w.api, APIToken: api.NewToken()}
 	uncached := harness.NewResolver(t)
 	root, elsewhere := make(harness.Authority), make(harness.Authority)
 	root.Host(t, ".", ". 3600 NS root.invalid.", "root.invalid. 3600 A "+net53+".1")
@@ -106,7 +103,7 @@ func (w *clientsWorld) zones(resolver string) string {
 	fmt.Fprintf(&c, "zone %s {\n\tresolvers %s\n\t%s}\n", clientsKnot, resolver, primaryOption(w.knot))
 	fmt.Fprintf(&c, "zone %s {\n\tresolvers %s\n\tchallenge_ttl 0\n\tprovider rfc2136 {\n\t\tserver %s\n\t\tkey_name %s\n\t\tkey_alg hmac-sha256\n\t\tkey %s\n\t}\n}\n",
 		clientsModule, resolver, w.module.Primaries[0], w.module.Key.Name, w.module.Key.Secret)
-	fmt.Fprintf(&c, "client operator {\n\ttoken %s\n", harness.Digest(w.operator))
+	fmt.Fprintf(&c, "client operator {\n\ttoken %s\n", harness.Digest(w.operator.APIToken))
 	for _, zone := range clientsZones {
 		fmt.Fprintf(&c, "\tallow under %s\n", zone)
 	}
@@ -127,41 +124,27 @@ func (w *clientsWorld) server(name string) string {
 	return w.dns + ":53"
 }
 
-// call calls the API as the operator, which has to work, and reads the answer.
-func (w *clientsWorld) call(t *testing.T, method, zone string, body, answer any) {
-	t.Helper()
-	text := harness.Must(json.Marshal(body))(t)
-	req := harness.Must(http.NewRequest(method, "http://"+w.api+"/v1/zones/"+url.PathEscape(zone)+"/records", bytes.NewReader(text)))(t)
-	req.Header.Set("Authorization", "Bearer "+w.operator)
-	req.Header.Set("Content-Type", "application/json")
-	resp := harness.Must(http.DefaultClient.Do(req))(t)
-	defer resp.Body.Close()
-	got := harness.Must(io.ReadAll(resp.Body))(t)
-	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s of the records of %s: %s: %s", method, zone, resp.Status, got)
-	}
-	harness.NoError(t, json.Unmarshal(got, answer))
-}
-
 // alias has a CNAME lead from one name of clientsBuiltin, absolute, to another.
 func (w *clientsWorld) alias(t *testing.T, from, to string) {
 	t.Helper()
-	change := api.Change{Append: []api.Record{{Name: dns.Fqdn(from), Type: "CNAME", TTL: new(int64(60)), Data: new(dns.Fqdn(to))}}}
-	w.call(t, http.MethodPatch, clientsBuiltin, change, new(api.Records))
+	zone := dns.Fqdn(clientsBuiltin)
+	cname := libdns.CNAME{Name: libdns.RelativeName(dns.Fqdn(from), zone), TTL: time.Minute, Target: dns.Fqdn(to)}
+	harness.Must(w.operator.AppendRecords(t.Context(), zone, []libdns.Record{cname}))(t)
 }
 
-// texts returns the names in a zone that have TXT records.
-func (w *clientsWorld) texts(t *testing.T, zone string) (names []string) {
+// textNames returns the names in a zone that have TXT records.
+func (w *clientsWorld) textNames(t *testing.T, zone string) (names []string) {
 	t.Helper()
-	var found api.Records
-	w.call(t, http.MethodGet, zone, nil, &found)
-	if !slices.ContainsFunc(found.Records, func(r api.Record) bool { return r.Type == "SOA" }) {
-		t.Fatalf("the API answers no SOA record for zone %s, so no one knows what else it leaves out", zone)
-	}
-	for _, r := range found.Records {
-		if r.Type == "TXT" {
-			names = append(names, r.Name+"."+zone)
+	hasSOA := false
+	for _, record := range harness.Must(w.operator.GetRecords(t.Context(), dns.Fqdn(zone)))(t) {
+		rr := record.RR()
+		hasSOA = hasSOA || rr.Type == "SOA"
+		if rr.Type == "TXT" {
+			names = append(names, libdns.AbsoluteName(rr.Name, zone))
 		}
+	}
+	if !hasSOA {
+		t.Fatalf("the API answers no SOA record for zone %s, so no one knows what else it leaves out", zone)
 	}
 	return names
 }
