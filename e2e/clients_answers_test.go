@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,16 +12,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 
 	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
-// This file is the clients that do not run here: what they send, word for word, and what each of them takes
-// for success. Each answer is looked at as each client of a protocol does, since a device may have
-// any of them.
+// This file has the clients that the tests cannot run: what they send, word for word, and what each of
+// them takes for success. Each answer is read as every client of its protocol would read it.
 
 // answered is an answer as a client looks at it.
 type answered struct {
@@ -28,7 +28,26 @@ type answered struct {
 	body   string
 }
 
-func (a answered) is2xx() bool { return a.status/100 == 2 }
+// success reports whether a client takes an answer for the success of its request, which was about a name
+// and a value.
+type success func(a answered, name, value string) bool
+
+// anyOf2xx is the client that looks at the status only.
+func anyOf2xx(a answered, _, _ string) bool { return a.status/100 == 2 }
+
+// echoed is the client that looks for the value in the answer.
+func echoed(a answered, _, value string) bool { return strings.Contains(a.body, `"`+value+`"`) }
+
+// assertRead fails the test unless every client of a protocol takes an answer for a success, or, if want is
+// false, no client does.
+func assertRead(t *testing.T, clients map[string]success, want bool, what string, a answered, name, value string) {
+	t.Helper()
+	for client, reads := range clients {
+		if got := reads(a, name, value); got != want {
+			t.Errorf("%s: %s takes the answer for success: %v, want %v. It is %d %s", what, client, got, want, a.status, a.body)
+		}
+	}
+}
 
 // answersWorld is a service for them.
 type answersWorld struct {
@@ -37,7 +56,7 @@ type answersWorld struct {
 	api     string
 	token   string
 	key     harness.Key
-	guest   string // the token of a client that has next to no right
+	guest   string // the token of a client that may only read one name
 	service *harness.Caddy
 }
 
@@ -104,24 +123,14 @@ func (w *answersWorld) texts(name string) []string {
 	return texts
 }
 
-// httpreqClients are the clients of httpreq and acmeproxy, with what each takes for success.
-var httpreqClients = map[string]func(a answered, name, value string) bool{
-	"acme.sh, Proxmox, OPNsense, pfSense": func(a answered, _, value string) bool { return strings.Contains(a.body, `"`+value+`"`) },
+// httpreqClients are the clients of httpreq and acmeproxy.
+var httpreqClients = map[string]success{
+	"acme.sh, Proxmox, OPNsense, pfSense": echoed,
 	"Caddy's acmeproxy": func(a answered, name, value string) bool {
 		var got struct{ FQDN, Value string }
 		return a.status == http.StatusOK && json.Unmarshal([]byte(a.body), &got) == nil && got.FQDN == name && got.Value == value
 	},
-	"lego, Traefik": func(a answered, _, _ string) bool { return a.is2xx() },
-}
-
-// assertTaken fails the test unless each client of a protocol takes an answer for what it is.
-func assertTaken[F any](t *testing.T, clients map[string]F, success bool, what string, a answered, by func(F) bool) {
-	t.Helper()
-	for client, test := range clients {
-		if by(test) != success {
-			t.Errorf("%s: %s takes the answer for success: %v. It is %d %s", what, client, !success, a.status, a.body)
-		}
-	}
+	"lego, Traefik": anyOf2xx,
 }
 
 func TestHTTPReqAnswers(t *testing.T) {
@@ -138,8 +147,8 @@ func TestHTTPReqAnswers(t *testing.T) {
 			want []string
 		}{{"/present", []string{value}}, {"/present", []string{value}}, {"/cleanup", nil}, {"/cleanup", nil}} { // each may be repeated
 			a := w.send("POST", step.path, body(owner, value), basic(w.token), "Accept: application/json", "Content-Type: application/json")
-			assertTaken(t, httpreqClients, true, of+" "+step.path, a, func(test func(answered, string, string) bool) bool { return test(a, owner, value) })
-			if diff := cmp.Diff(step.want, w.texts(owner)); diff != "" {
+			assertRead(t, httpreqClients, true, of+" "+step.path, a, owner, value)
+			if diff := gocmp.Diff(step.want, w.texts(owner)); diff != "" {
 				t.Errorf("after %s %s (-want +got):\n%s", of, step.path, diff)
 			}
 		}
@@ -151,35 +160,21 @@ func TestHTTPReqAnswers(t *testing.T) {
 			{what: "another domain", name: "_acme-challenge." + answersOther + "."},
 			{what: "a domain of no zone", name: "_acme-challenge." + answersUnknown + "."},
 			{what: "the domain itself", name: answersDomain + "."},
-			{what: "no name of DNS", name: "_acme-challenge.." + answersDomain + "."},
-			{what: "no value of a challenge", value: "value"},
+			{what: "an invalid name", name: "_acme-challenge.." + answersDomain + "."},
+			{what: "a value that is not a challenge's", value: "value"},
 			{what: "a value of 42 characters", value: value[1:]},
-			{what: "an empty value", value: " "},
-			{what: "no JSON", body: owner + " " + value},
+			{what: "a blank value", value: " "},
+			{what: "an empty value", body: `{"fqdn":"` + owner + `","value":""}`},
+			{what: "invalid JSON", body: owner + " " + value},
 			{what: "a value alone", body: `{"value":"` + value + `"}`},
 			{what: "both modes", body: `{"fqdn":"` + owner + `","value":"` + value + `","domain":"` + answersDomain + `","keyAuth":"x"}`},
 			{what: "a list", body: `[{"fqdn":"` + owner + `","value":"` + value + `"}]`},
 			{what: "GET", method: "GET"},
 		} {
-			name, sent := owner, value
-			if test.name != "" {
-				name = test.name
-			}
-			if test.value != "" {
-				sent = test.value
-			}
-			body, header, method := bodies["acme.sh"](name, sent), basic(w.token), "POST"
-			if test.body != "" {
-				body = test.body
-			}
-			if test.header != "" {
-				header = test.header
-			}
-			if test.method != "" {
-				method = test.method
-			}
-			a := w.send(method, path, body, header, "Content-Type: application/json")
-			assertTaken(t, httpreqClients, false, path+" with "+test.what, a, func(test func(answered, string, string) bool) bool { return test(a, name, sent) })
+			name, sent := cmp.Or(test.name, owner), cmp.Or(test.value, value)
+			body := cmp.Or(test.body, bodies["acme.sh"](name, sent))
+			a := w.send(cmp.Or(test.method, "POST"), path, body, cmp.Or(test.header, basic(w.token)), "Content-Type: application/json")
+			assertRead(t, httpreqClients, false, path+" with "+test.what, a, name, sent)
 		}
 	}
 	for _, name := range []string{owner, answersDomain, "_acme-challenge." + answersOther} {
@@ -189,12 +184,14 @@ func TestHTTPReqAnswers(t *testing.T) {
 	}
 }
 
-// acmeDNSClients are the clients of acme-dns, with what each takes for the success of an update.
-var acmeDNSClients = map[string]func(a answered, value string) bool{
-	"acme.sh, Proxmox":                     func(a answered, value string) bool { return strings.Contains(a.body, `"`+value+`"`) },
-	"cert-manager, Traefik, lego":          func(a answered, _ string) bool { return a.is2xx() },
-	"Caddy's acmedns, win-acme":            func(a answered, _ string) bool { return a.status == http.StatusOK },
-	"one that compares the answer to that": func(a answered, value string) bool { return a == answered{200, `{"txt": "` + value + `"}`} },
+// acmeDNSClients are the clients of acme-dns, when they update.
+var acmeDNSClients = map[string]success{
+	"acme.sh, Proxmox":            echoed,
+	"cert-manager, Traefik, lego": anyOf2xx,
+	"Caddy's acmedns, win-acme":   func(a answered, _, _ string) bool { return a.status == http.StatusOK },
+	"one that compares the answer with that of acme-dns": func(a answered, _, value string) bool {
+		return a == answered{200, `{"txt": "` + value + `"}`}
+	},
 }
 
 func TestACMEDNSAnswers(t *testing.T) {
@@ -220,9 +217,9 @@ func TestACMEDNSAnswers(t *testing.T) {
 		{"no right", "/r/" + w.guest + "/register", "", nil, answered{401, `{"error": "forbidden"}`}}, // the first, whose line is in the log
 		{"no token", "/register", "", nil, answered{401, `{"error": "forbidden"}`}},
 		{"a wrong token", "/r/wrong/register", "", nil, answered{401, `{"error": "forbidden"}`}},
-		{"networks that are none", "/r/" + w.token + "/register", `{"allowfrom":[""]}`, nil, answered{400, `{"error": "invalid_allowfrom_cidr"}`}},
+		{"an empty network", "/r/" + w.token + "/register", `{"allowfrom":[""]}`, nil, answered{400, `{"error": "invalid_allowfrom_cidr"}`}},
 		{"an address", "/r/" + w.token + "/register", `{"allowfrom":["192.0.2.1"]}`, nil, answered{400, `{"error": "invalid_allowfrom_cidr"}`}},
-		{"no JSON", "/r/" + w.token + "/register", `{`, nil, answered{400, `{"error": "malformed_json_payload"}`}},
+		{"invalid JSON", "/r/" + w.token + "/register", `{`, nil, answered{400, `{"error": "malformed_json_payload"}`}},
 	} {
 		if got := w.send("POST", test.path, test.body, test.headers...); got != test.want {
 			t.Errorf("registration with %s: %+v, want %+v", test.what, got, test.want)
@@ -250,15 +247,15 @@ func (w *answersWorld) updateAccount(account othersAccount) {
 	for i, form := range []string{`{"subdomain":%q,"txt":%q}`, `{"subdomain":%q, "txt": %q}`, `{"txt":%[2]q,"subdomain":%[1]q,"allowfrom":[]}`} {
 		value := challengeValue(string(rune('a' + i)))
 		a := w.send("POST", "/update", fmt.Sprintf(form, account.Subdomain, value), "X-Api-User: "+account.Username, "X-Api-Key: "+account.Password)
-		assertTaken(w.t, acmeDNSClients, true, "an update", a, func(test func(answered, string) bool) bool { return test(a, value) })
+		assertRead(w.t, acmeDNSClients, true, "an update", a, account.Fulldomain, value)
 		want = append(want, value)
-		if diff := cmp.Diff(want, w.texts(account.Fulldomain)); diff != "" {
+		if diff := gocmp.Diff(want, w.texts(account.Fulldomain)); diff != "" {
 			w.t.Errorf("after an update (-want +got):\n%s", diff)
 		}
 	}
 }
 
-// refuseUpdates tries updates that no client may take for success.
+// refuseUpdates tries updates whose answers no client may take for success.
 func (w *answersWorld) refuseUpdates(account othersAccount) {
 	w.t.Helper()
 	value := challengeValue("z")
@@ -270,37 +267,25 @@ func (w *answersWorld) refuseUpdates(account othersAccount) {
 		want                 answered
 	}{
 		{what: "a wrong password", key: challengeValue("w"), want: forbidden},
-		{what: "no password", key: "-", want: forbidden},
+		{what: "no password", key: " ", want: forbidden}, // HTTP trims it
 		{what: "a wrong user", user: "00000000-0000-4000-8000-000000000000", want: forbidden},
 		{what: "another subdomain", subdomain: "00000000-0000-4000-8000-000000000000", want: forbidden},
 		{what: "an empty subdomain", body: `{"txt":"` + value + `"}`, want: forbidden},
-		{what: "no JSON", body: "txt=" + value, want: forbidden},
+		{what: "invalid JSON", body: "txt=" + value, want: forbidden},
 		{what: "no text", body: `{"subdomain":"` + account.Subdomain + `"}`, want: answered{400, `{"error": "bad_txt"}`}},
 		{what: "42 characters", body: `{"subdomain":"` + account.Subdomain + `","txt":"` + value[1:] + `"}`, want: answered{400, `{"error": "bad_txt"}`}},
 		{what: "text of other characters", body: `{"subdomain":"` + account.Subdomain + `","txt":"` + value[1:] + `=\""}`, want: answered{400, `{"error": "bad_txt"}`}},
 		{what: "a domain for which the client has no right", key: w.token, subdomain: answersOther, want: forbidden},
 		{what: "a domain of no zone", key: w.token, subdomain: answersUnknown, want: forbidden},
-		{what: "a subdomain that is no domain", key: w.token, subdomain: "a..b", want: answered{400, `{"error": "bad_subdomain"}`}},
+		{what: "a subdomain that is not a domain name", key: w.token, subdomain: "a..b", want: answered{400, `{"error": "bad_subdomain"}`}},
 	} {
-		user, key, subdomain := account.Username, account.Password, account.Subdomain
-		if test.user != "" {
-			user = test.user
-		}
-		if test.key != "" {
-			key = strings.TrimPrefix(test.key, "-")
-		}
-		if test.subdomain != "" {
-			subdomain = test.subdomain
-		}
-		body := fmt.Sprintf(`{"subdomain":%q,"txt":%q}`, subdomain, value)
-		if test.body != "" {
-			body = test.body
-		}
-		a := w.send("POST", "/update", body, "X-Api-User: "+user, "X-Api-Key: "+key)
+		subdomain := cmp.Or(test.subdomain, account.Subdomain)
+		body := cmp.Or(test.body, fmt.Sprintf(`{"subdomain":%q,"txt":%q}`, subdomain, value))
+		a := w.send("POST", "/update", body, "X-Api-User: "+cmp.Or(test.user, account.Username), "X-Api-Key: "+cmp.Or(test.key, account.Password))
 		if a != test.want {
 			w.t.Errorf("an update with %s: %+v, want %+v", test.what, a, test.want)
 		}
-		assertTaken(w.t, acmeDNSClients, false, "an update with "+test.what, a, func(test func(answered, string) bool) bool { return test(a, value) })
+		assertRead(w.t, acmeDNSClients, false, "an update with "+test.what, a, subdomain, value)
 	}
 	for _, name := range []string{account.Fulldomain, "_acme-challenge." + answersOther} {
 		if got := w.texts(name); slices.Contains(got, value) {
@@ -309,13 +294,15 @@ func (w *answersWorld) refuseUpdates(account othersAccount) {
 	}
 }
 
-// dynDNSClients are the clients of dyndns2, with what each takes for success.
-var dynDNSClients = map[string]func(a answered) bool{
-	"inadyn, UniFi": func(a answered) bool { return strings.Contains(a.body, "good") || strings.Contains(a.body, "nochg") },
-	"OPNsense":      func(a answered) bool { return a.is2xx() },
-	"ddclient, FRITZ!Box": func(a answered) bool {
-		word, _, _ := strings.Cut(strings.Fields(a.body)[0], " ")
-		return word == "good" || word == "nochg"
+// dynDNSClients are the clients of dyndns2.
+var dynDNSClients = map[string]success{
+	"inadyn, UniFi": func(a answered, _, _ string) bool {
+		return strings.Contains(a.body, "good") || strings.Contains(a.body, "nochg")
+	},
+	"OPNsense": anyOf2xx,
+	"ddclient, FRITZ!Box": func(a answered, _, _ string) bool {
+		words := strings.Fields(a.body)
+		return len(words) > 0 && (words[0] == "good" || words[0] == "nochg")
 	},
 }
 
@@ -332,16 +319,13 @@ func TestDynDNSAnswers(t *testing.T) {
 		{"ddclient", "/nic/update?system=dyndns&hostname=" + answersHost + "&myip=192.0.2.4&myipv6=2001:db8::4", "good 192.0.2.4,2001:db8::4", "192.0.2.4", "2001:db8::4"},
 		{"OPNsense with IPv6", update + "&myip=2001:db8::5", "good 2001:db8::5", "192.0.2.4", "2001:db8::5"},
 		{"one without an address", update + "&myip=", "good 127.0.0.1", "127.0.0.1", "2001:db8::5"},
-		{"one in capitals", strings.ToUpper(update[len("/nic/update?hostname="):]) + "&myip=192.0.2.6", "good 192.0.2.6", "192.0.2.6", "2001:db8::5"},
+		{"one in capitals", "/nic/update?hostname=" + strings.ToUpper(answersHost) + "&myip=192.0.2.6", "good 192.0.2.6", "192.0.2.6", "2001:db8::5"},
 	} {
-		if !strings.HasPrefix(step.path, "/") {
-			step.path = "/nic/update?hostname=" + step.path
-		}
 		a := w.send("GET", step.path, "", basic(w.token), "User-Agent: "+step.client)
 		if a != (answered{200, step.says + "\n"}) {
 			t.Errorf("%s: %+v, want %s", step.client, a, step.says)
 		}
-		assertTaken(t, dynDNSClients, true, step.path, a, func(test func(answered) bool) bool { return test(a) })
+		assertRead(t, dynDNSClients, true, step.path, a, answersHost, step.says)
 		w.assertAddresses(step.client, step.ipv4, step.ipv6)
 	}
 	many := strings.Repeat(answersHost+",", 21)
@@ -359,7 +343,7 @@ func TestDynDNSAnswers(t *testing.T) {
 		if a.body != test.word+"\n" {
 			t.Errorf("%s: %+v, want %s", test.what, a, test.word)
 		}
-		assertTaken(t, dynDNSClients, false, test.what, a, func(test func(answered) bool) bool { return test(a) })
+		assertRead(t, dynDNSClients, false, test.what, a, answersHost, test.word)
 	}
 	w.assertAddresses("all that was refused", "192.0.2.6", "2001:db8::5")
 }
@@ -401,7 +385,7 @@ func TestCertManagerAnswers(t *testing.T) {
 		if rcode := send(owner, step.value, step.change); rcode != dns.RcodeSuccess {
 			t.Errorf("%s", dns.RcodeToString[rcode])
 		}
-		if diff := cmp.Diff(step.want, w.texts(owner)); diff != "" {
+		if diff := gocmp.Diff(step.want, w.texts(owner)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}
