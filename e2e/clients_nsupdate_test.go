@@ -61,6 +61,7 @@ func (r *othersRun) nsupdateAll() {
 	}
 	r.nsupdatePrerequisites(name, one)
 	other := "_acme-challenge.other." + r.domain + "."
+	refused := make(map[string]int)
 	for _, update := range []string{
 		"update add " + other + " 300 TXT " + one,
 		"update delete " + other + " TXT",
@@ -72,8 +73,10 @@ func (r *othersRun) nsupdateAll() {
 		if err == nil || !strings.Contains(log, "REFUSED") && !strings.Contains(log, "NOTAUTH") {
 			r.t.Errorf("%s: %v\n%s", update, err, log)
 		}
-		r.service.Log.AwaitAudit(r.t, r.id, 1, func(l harness.AuditLine) bool {
-			return l.Outcome == "refused" && strings.HasPrefix(strings.Join(l.Records, ","), strings.Fields(update)[2])
+		owner := strings.Fields(update)[2]
+		refused[owner]++
+		r.service.Log.AwaitAudit(r.t, r.id, refused[owner], func(l harness.AuditLine) bool {
+			return l.Outcome == "refused" && strings.HasPrefix(strings.Join(l.Records, ","), owner+" ")
 		})
 	}
 	if r.zone == clientsBuiltin {
