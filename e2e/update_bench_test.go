@@ -33,6 +33,9 @@ func BenchmarkUpdate(b *testing.B) {
 			if byUs.failed != nil {
 				b.Error(byUs.failed)
 			}
+			if byKnot.done == 0 {
+				b.Error(byKnot.failed)
+			}
 		})
 	}
 }
