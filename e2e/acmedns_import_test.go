@@ -38,41 +38,28 @@ func acmeDNSAccounts(t *testing.T) (accounts []acmeDNSAccount, allowFrom []strin
 	return accounts, []string{`'[]'`, `'["192.0.2.0/24","2001:db8::/32"]'`, `'[""]'`, `'["198.51.100.7/32"]'`, "NULL"}
 }
 
-// The tables of acme-dns 2.0.2 in SQLite, those of a database that an earlier one has made, and
-// those of 2.0.2 in PostgreSQL.
+// The tables of acme-dns, with the white space that it has: a dump keeps it.
 const (
-	acmeDNSSQLite = `
+	acmeDNSTables = `
 CREATE TABLE acmedns(Name TEXT, Value TEXT);
 CREATE TABLE records(
         Username TEXT UNIQUE NOT NULL PRIMARY KEY,
         Password TEXT UNIQUE NOT NULL,
         Subdomain TEXT UNIQUE NOT NULL,
-		AllowFrom TEXT
-    );
-CREATE TABLE txt(Subdomain TEXT NOT NULL, Value TEXT NOT NULL DEFAULT '', LastUpdate INT);
 `
-	acmeDNSOldSQLite = `
-CREATE TABLE acmedns(Name TEXT, Value TEXT);
-CREATE TABLE records(
-        Username TEXT UNIQUE NOT NULL PRIMARY KEY,
-        Password TEXT UNIQUE NOT NULL,
-        Subdomain TEXT UNIQUE NOT NULL,
-        Value   TEXT,
+	acmeDNSOldColumns = `        Value   TEXT,
         LastActive INT,
-		AllowFrom TEXT
-    );
-CREATE TABLE txt(Subdomain TEXT NOT NULL, Value TEXT NOT NULL DEFAULT '', LastUpdate INT);
 `
-	acmeDNSPostgres = `
-CREATE TABLE acmedns(Name TEXT, Value TEXT);
-CREATE TABLE records(
-        Username TEXT UNIQUE NOT NULL PRIMARY KEY,
-        Password TEXT UNIQUE NOT NULL,
-        Subdomain TEXT UNIQUE NOT NULL,
-		AllowFrom TEXT
+	acmeDNSAllowFrom = `		AllowFrom TEXT
     );
-CREATE TABLE txt(rowid SERIAL, Subdomain TEXT NOT NULL, Value TEXT NOT NULL DEFAULT '', LastUpdate INT);
 `
+	acmeDNSTexts = "Subdomain TEXT NOT NULL, Value TEXT NOT NULL DEFAULT '', LastUpdate INT);\n"
+
+	// acmeDNSSQLite and acmeDNSPostgres are those of 2.0.2, acmeDNSOldSQLite those of a database that 0.1 made.
+	acmeDNSSQLite    = acmeDNSTables + acmeDNSAllowFrom + "CREATE TABLE txt(" + acmeDNSTexts
+	acmeDNSOldSQLite = acmeDNSTables + acmeDNSOldColumns + acmeDNSAllowFrom + "CREATE TABLE txt(" + acmeDNSTexts
+	acmeDNSPostgres  = acmeDNSTables + acmeDNSAllowFrom + "CREATE TABLE txt(rowid SERIAL, " + acmeDNSTexts
+
 	acmeDNSIndex = "CREATE INDEX idx_txt_subdomain ON txt (Subdomain);\nINSERT INTO acmedns (Name, Value) VALUES ('db_version', '1');\n"
 )
 
