@@ -32,12 +32,12 @@ func TestDynDNSClients(t *testing.T) {
 				if log, done := set(r, dynDNSHost, address); !done {
 					t.Fatalf("%s does not set %s to %s:\n%s", name, dynDNSHost, address, log)
 				}
-				if got := r.addresses(dynDNSHost); !slices.Equal(got, []string{address}) {
+				if got := harness.Query(t, r.dns, dynDNSHost, dns.TypeA); !slices.Equal(got, []string{address}) {
 					t.Errorf("%s has the addresses %q, and was to have %s", dynDNSHost, got, address)
 				}
 			}
 			log, done := set(r, dynDNSOther, "192.0.2.12")
-			if got := r.addresses(dynDNSOther); done || len(got) > 0 {
+			if got := harness.Query(t, r.dns, dynDNSOther, dns.TypeA); done || len(got) > 0 {
 				t.Errorf("%s sets %s to %q:\n%s", name, dynDNSOther, got, log)
 			}
 			w.service.Log.AwaitAudit(t, r.id, 1, func(l harness.AuditLine) bool {
@@ -45,17 +45,6 @@ func TestDynDNSClients(t *testing.T) {
 			})
 		})
 	}
-}
-
-// addresses returns the IPv4 addresses of a host as the name server has them.
-func (r *othersRun) addresses(host string) (addresses []string) {
-	r.t.Helper()
-	answer, _, err := new(dns.Client).Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(host), dns.TypeA), r.dns)
-	harness.NoError(r.t, err)
-	for _, rr := range answer.Answer {
-		addresses = append(addresses, rr.(*dns.A).A.String())
-	}
-	return addresses
 }
 
 func ddclient(r *othersRun, host, address string) (log string, done bool) {

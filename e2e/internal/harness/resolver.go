@@ -231,13 +231,18 @@ func negative(soa dns.RR) dns.RR {
 	return soa
 }
 
-// Query asks the resolver by UDP and returns the data of the answers in
-// presentation format.
+// Query asks the resolver as the function Query does.
 func (r *Resolver) Query(t testing.TB, name string, qtype uint16) []string {
+	t.Helper()
+	return Query(t, r.Addr, name, qtype)
+}
+
+// Query asks a server by UDP and returns the data of the answers in presentation format.
+func Query(t testing.TB, addr, name string, qtype uint16) []string {
 	t.Helper()
 	m := new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype)
 	m.SetEdns0(1232, false)
-	answer, _, err := new(dns.Client).Exchange(m, r.Addr)
+	answer, _, err := new(dns.Client).Exchange(m, addr)
 	if err != nil {
 		t.Fatal(fmt.Errorf("asking for %s %s: %w", name, dns.TypeToString[qtype], err))
 	}
