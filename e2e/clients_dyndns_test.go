@@ -50,7 +50,7 @@ func TestDynDNSClients(t *testing.T) {
 func ddclient(r *othersRun, host, address string) (log string, done bool) {
 	r.t.Helper()
 	config := r.write("ddclient.conf", fmt.Sprintf("ssl=no\nuse=cmd, cmd='echo %s'\nprotocol=dyndns2\nserver=%s\nlogin=ddclient\npassword='%s'\n%s\n", address, r.api, r.token, host))
-	cache := r.dir + "/ddclient.cache." + address // another one has it wait 30 seconds between changes
+	cache := r.dir + "/ddclient.cache." + address // with one cache for both it would wait 30 seconds between changes
 	log, err := r.exec(nil, harness.Debian(r.t, "ddclient", "ddclient"), "-file", config, "-cache", cache, "-daemon", "0", "-noquiet", "-pid", r.dir+"/ddclient.pid")
 	return log, err == nil && strings.Contains(log, "SUCCESS:") && strings.Contains(log, address)
 }

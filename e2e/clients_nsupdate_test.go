@@ -85,8 +85,8 @@ func (r *othersRun) nsupdateAll() {
 	r.assertTexts(name, nil)
 }
 
-// nsupdatePrerequisites has updates made, or not, that depend on what is at a name (RFC 2136 §2.4), at
-// which nothing is. Each answer says what is otherwise.
+// nsupdatePrerequisites sends updates with prerequisites (RFC 2136 §2.4) about a name that has no records.
+// If a prerequisite is not met, the answer says which kind.
 func (r *othersRun) nsupdatePrerequisites(name, value string) {
 	add, remove := "update add "+name+" 300 TXT "+value, "update delete "+name+" TXT "+value
 	for _, step := range []struct {
@@ -110,7 +110,7 @@ func (r *othersRun) nsupdatePrerequisites(name, value string) {
 	}
 }
 
-// nsupdateUnknown has updates refused of those that are not known.
+// nsupdateUnknown sends an update without a key, with a wrong secret and with an unknown key.
 func (r *othersRun) nsupdateUnknown(update string) {
 	secret := r.key
 	secret.Secret = harness.NewKey().Secret

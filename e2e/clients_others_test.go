@@ -20,12 +20,12 @@ import (
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
-// othersRow is a client of others that obtains certificates for a domain.
+// othersRow is a third-party client that obtains certificates for a domain.
 type othersRow struct {
 	// client is a program, by the protocol that it speaks, and zone where the domain is.
 	client, by, zone string
 	// obtain has it obtain a certificate for the names; and if it has been called for them before, renew
-	// it. It returns the chains, one for all names or one for each, and what the program has said.
+	// it. It returns the chains, one for all names or one for each, and what the program printed.
 	obtain func(r *othersRun, names ...string) (chains [][]byte, log string, err error)
 	// accounts is set for one that uses an account of acme-dns. prepare registers it.
 	accounts bool
@@ -102,8 +102,8 @@ func (r *othersRun) config() string {
 	return fmt.Sprintf("client %s {\n\ttoken %s\n\ttsig %s hmac-sha256 %s\n\t%s\n}\n", r.id, harness.Digest(r.token), r.key.Name, r.key.Secret, right)
 }
 
-// Clients that have nothing of ours in them obtain a wildcard certificate by the protocol that they have,
-// renew it, are refused another name by the service, and leave nothing behind.
+// Third-party clients obtain a wildcard certificate by the protocol that they speak, renew it, are refused
+// another name by the service, and leave nothing behind.
 func TestOthersObtain(t *testing.T) {
 	t.Parallel()
 	var config strings.Builder

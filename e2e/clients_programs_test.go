@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-dns/bestdns/e2e/internal/harness"
 )
 
-// This file runs clients of others.
+// This file runs third-party clients.
 
 // legoEnv is what lego reads for its providers, in all of its versions.
 func (r *othersRun) legoEnv() harness.Env {
@@ -34,7 +34,7 @@ func (r *othersRun) legoEnv() harness.Env {
 	return env
 }
 
-// legoObtain runs a program of this module's.
+// legoObtain runs legodns or legodns5.
 func legoObtain(program func(testing.TB) string) func(*othersRun, ...string) ([][]byte, string, error) {
 	return func(r *othersRun, names ...string) (chains [][]byte, log string, err error) {
 		file := filepath.Join(r.dir, strings.TrimPrefix(names[0], "*.")+".pem")
@@ -99,7 +99,7 @@ func (r *othersRun) certbotByUpdates(algorithm string, names ...string) (chains 
 	}, names...)
 }
 
-// certbot runs certbot. It takes note of the authenticator for the renewal.
+// certbot runs certbot, which remembers the authenticator for the renewal.
 func (r *othersRun) certbot(authenticator []string, names ...string) (chains [][]byte, log string, err error) {
 	r.t.Helper()
 	config, name := filepath.Join(r.dir, "config"), strings.TrimPrefix(names[0], "*.")
@@ -133,7 +133,7 @@ func caddyObtain(r *othersRun, names ...string) (chains [][]byte, log string, er
 	}
 	done, options := "certificate obtained successfully", "storage file_system "+storage
 	if len(files) > 0 {
-		// A certificate is due that would be before the next look at it.
+		// Caddy renews a certificate that becomes due before Caddy would look again.
 		done, options = "certificate renewed successfully", options+"\nrenew_interval 87600h"
 	}
 	caddy := harness.StartCaddy(r.t, harness.CaddyBinary, "any.caddyfile", harness.Env{
@@ -143,7 +143,7 @@ func caddyObtain(r *othersRun, names ...string) (chains [][]byte, log string, er
 	defer caddy.Stop()
 	refused := false
 	caddy.Accept(func(e harness.Entry) bool {
-		// It is ended while it gives a lock back.
+		// The test stops it while it releases a lock.
 		return refused || e.Message == "unable to clean up lock in storage backend" || e.Message == "unable to unlock"
 	})
 	err = caddy.Log.Wait(len(names), harness.ObtainTimeout, func(e harness.Entry) bool {

@@ -16,8 +16,8 @@ import (
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
-// This file is the world in which clients of others, with nothing of ours in them, change zones: one
-// service that speaks their protocols, with zones of each kind, and a CA behind a resolver that caches.
+// This file has the world in which third-party clients change zones: one service that speaks their
+// protocols, with zones of each kind, and a CA that uses a resolver with a cache.
 
 // Its zones.
 const (

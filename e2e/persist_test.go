@@ -177,7 +177,7 @@ func TestPersist(t *testing.T) {
 	}
 	w.assertShown(t)
 
-	// Another account has no use of it.
+	// Another account cannot use it.
 	owner := w.account
 	w.account = harness.Must(w.client.NewAccount(t.Context(), acme.Account{TermsOfServiceAgreed: true, PrivateKey: newKey(t)}))(t)
 	refused("another account", persistDomain)
@@ -190,8 +190,8 @@ func TestPersist(t *testing.T) {
 	refused("after the permission was deleted", both...)
 }
 
-// assertShown has the check of the domain show the permission. Nothing else of the world is made for
-// a check.
+// assertShown has the check of the domain show the permission. Only that step is compared: this world lacks
+// what the others need.
 func (w *persistWorld) assertShown(t *testing.T) {
 	t.Helper()
 	cmd := exec.Command(harness.CaddyBinary, "bestdns", "check", persistDomain, "--ca", persistIssuer, "--account-uri", w.account.Location,
@@ -216,7 +216,7 @@ func (w *persistWorld) assertShown(t *testing.T) {
 	}
 }
 
-// TestPersistRights has the right to a permission and that to challenges be apart.
+// The right to a permission and the right to challenges are separate.
 func TestPersistRights(t *testing.T) {
 	t.Parallel()
 	w := newPersistWorld(t)

@@ -1,6 +1,6 @@
 // Command legodns is lego with providers of its own, as its command has them: it obtains a certificate
-// for the domains that are its arguments, or renews the one that it has obtained before. With it the
-// tests need none of the other two hundred providers that lego's command is built with.
+// for the domains that are its arguments, or renews the one that it has obtained before. lego's own
+// command is built with two hundred more providers, which the tests do not need.
 //
 // Its environment: PROVIDER (acme-dns, httpreq or rfc2136) and what lego reads for that, ACME_CA (the
 // URL of the directory), RESOLVER (host and port of a recursive one), CERTIFICATE (the file for the
@@ -93,7 +93,7 @@ func run(domains []string) error {
 	return os.WriteFile(os.Getenv("CERTIFICATE"), issued.Certificate, 0o600)
 }
 
-// issue obtains a certificate, or renews the one that there is.
+// issue obtains a certificate, or renews the one that was obtained before.
 func issue(certifier *certificate.Certifier, domains []string) (*certificate.Resource, error) {
 	chain, err := os.ReadFile(os.Getenv("CERTIFICATE"))
 	switch {

@@ -92,7 +92,7 @@ func run(ctx context.Context, domains []string) error {
 	return os.WriteFile(os.Getenv("CERTIFICATE"), issued.Certificate, 0o600)
 }
 
-// issue obtains a certificate, or renews the one that there is.
+// issue obtains a certificate, or renews the one that was obtained before.
 func issue(ctx context.Context, certifier *certificate.Certifier, domains []string) (*certificate.Resource, error) {
 	chain, err := os.ReadFile(os.Getenv("CERTIFICATE"))
 	switch {

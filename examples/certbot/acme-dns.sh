@@ -1,7 +1,7 @@
 #!/bin/sh
 # Hook of certbot for a BestDNS that serves acme-dns (bestdns { acme_dns } in its Caddyfile).
 # Register an account once, and create the CNAME from _acme-challenge.example.com to what it
-# says is its "fulldomain". TOKEN is that of a client with the right register:
+# says is its "fulldomain". TOKEN is the token of a client with a register line:
 #
 #	umask 077
 #	curl -fsS -X POST -H 'Authorization: Bearer TOKEN' https://dns.example.net/register \

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Hook of dehydrated for a BestDNS, by dynamic updates (RFC 2136). It is /etc/dehydrated/bestdns-hook.sh
-# here, and /etc/dehydrated/config has:
+# Hook of dehydrated for a BestDNS, by dynamic updates (RFC 2136). Install it as
+# /etc/dehydrated/bestdns-hook.sh, and add to /etc/dehydrated/config:
 #
 #	CHALLENGETYPE="dns-01"
 #	HOOK="/etc/dehydrated/bestdns-hook.sh"
 #
 # /etc/dehydrated/bestdns.key, which only root may read, has the client's key. Name and secret are those
-# under tsig in the Caddyfile of BestDNS:
+# of the tsig line in the Caddyfile of BestDNS:
 #
 #	key "web1" { algorithm hmac-sha256; secret "..."; };
 set -eu

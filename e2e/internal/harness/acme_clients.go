@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-dns/bestdns"
 )
 
-// ObtainByLego runs a program of lego's with one order for the domains and returns the chain.
+// ObtainByLego runs LegoBinary or Lego5Binary with one order for the domains and returns the chain.
 func (w *World) ObtainByLego(t testing.TB, binary string, domains ...string) []byte {
 	t.Helper()
 	chain, log, err := w.runLego(t, binary, nil, domains...)

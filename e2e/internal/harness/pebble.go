@@ -118,8 +118,8 @@ func (p *Pebble) Orders(name string) int {
 	return p.orders[name]
 }
 
-// Validations returns how many challenges of a domain, wildcards included, the CA has looked at. It is no
-// more than one for each order and name: Pebble reuses one authorization in a hundred at least.
+// Validations returns how many challenges of a domain, wildcards included, the CA has looked at. That may
+// be fewer than one for each order and name: Pebble reuses one authorization in a hundred at least.
 func (p *Pebble) Validations(domain string) int {
 	return len(p.log.Entries(func(e Entry) bool {
 		return strings.Contains(e.Line, "Pulled a task from the Tasks queue") && strings.Contains(e.Line, fmt.Sprintf("Value:%q}", domain))

@@ -20,12 +20,12 @@ var (
 	ClientBinary string
 	// LegoBinary and Lego5Binary are the programs of the folders lego and lego5.
 	LegoBinary, Lego5Binary string
-	// LegoDNS and LegoDNS5 return the programs of the folders legodns and legodns5, which are built
-	// for the tests that run them.
+	// LegoDNS and LegoDNS5 return the programs of the folders legodns and legodns5. The first test
+	// that needs one builds it.
 	LegoDNS, LegoDNS5 = onDemand("./legodns"), onDemand("./legodns5")
 )
 
-// buildDir is where the programs are, which Main sets.
+// buildDir is the folder for the programs, which Main sets.
 var buildDir string
 
 // Variables that name binaries to use instead of those that the tests build: a Caddy
@@ -87,7 +87,7 @@ func build(dir, program string) (string, error) {
 	return binary, nil
 }
 
-// onDemand returns what builds a program when it is first called, and returns its path.
+// onDemand returns a function that returns the path of a program. Its first call builds the program.
 func onDemand(program string) func(testing.TB) string {
 	built := sync.OnceValues(func() (string, error) { return build(buildDir, program) })
 	return func(t testing.TB) string {
