@@ -71,7 +71,7 @@ const (
 
 func newAnswersWorld(t *testing.T) *answersWorld {
 	t.Helper()
-	r := newOthersRun(othersRow{}, 0)
+	r := newClientRun(clientRow{}, 0)
 	w := &answersWorld{t: t, dns: harness.FreeAddr(t), api: harness.FreeAddr(t), token: r.token, key: r.key, guest: api.NewToken()}
 	w.service = startProtocols(t, w.dns, w.api, fmt.Sprintf(`zone %s {
 	ns ns1.%[1]s 127.0.0.1
@@ -197,7 +197,7 @@ var acmeDNSClients = map[string]success{
 func TestACMEDNSAnswers(t *testing.T) {
 	t.Parallel()
 	w := newAnswersWorld(t)
-	var account othersAccount
+	var account storedAccount
 	for _, body := range []string{"", "null", "{}", `{"allowfrom":["127.0.0.0/8","2001:db8::/32"]}`} {
 		a := w.send("POST", "/r/"+w.token+"/register", body, "Content-Type: application/json")
 		// acme.sh reads it by sed, so that it has to be one line.
@@ -232,7 +232,7 @@ func TestACMEDNSAnswers(t *testing.T) {
 		t.Errorf("health: %+v", got)
 	}
 	w.refuseUpdates(account)
-	var elsewhere othersAccount
+	var elsewhere storedAccount
 	harness.NoError(t, json.Unmarshal([]byte(w.send("POST", "/register", `{"allowfrom":["192.0.2.0/24"]}`, "Authorization: Bearer "+w.token).body), &elsewhere))
 	got := w.send("POST", "/update", fmt.Sprintf(`{"subdomain":%q,"txt":%q}`, elsewhere.Subdomain, challengeValue("e")), "X-Api-User: "+elsewhere.Username, "X-Api-Key: "+elsewhere.Password)
 	if got != (answered{401, `{"error": "forbidden"}`}) {
@@ -241,7 +241,7 @@ func TestACMEDNSAnswers(t *testing.T) {
 }
 
 // updateAccount has clients update an account's value.
-func (w *answersWorld) updateAccount(account othersAccount) {
+func (w *answersWorld) updateAccount(account storedAccount) {
 	w.t.Helper()
 	var want []string // acme-dns would have two of them at most
 	for i, form := range []string{`{"subdomain":%q,"txt":%q}`, `{"subdomain":%q, "txt": %q}`, `{"txt":%[2]q,"subdomain":%[1]q,"allowfrom":[]}`} {
@@ -256,7 +256,7 @@ func (w *answersWorld) updateAccount(account othersAccount) {
 }
 
 // refuseUpdates tries updates whose answers no client may take for success.
-func (w *answersWorld) refuseUpdates(account othersAccount) {
+func (w *answersWorld) refuseUpdates(account storedAccount) {
 	w.t.Helper()
 	value := challengeValue("z")
 	forbidden := answered{401, `{"error": "forbidden"}`}

@@ -20,10 +20,10 @@ const (
 // Clients of dyndns2 set the address of a host, set another one, and are refused another host.
 func TestDynDNSClients(t *testing.T) {
 	t.Parallel()
-	for name, set := range map[string]func(r *othersRun, host, address string) (log string, done bool){"ddclient": ddclient, "inadyn": inadyn} {
+	for name, set := range map[string]func(r *clientRun, host, address string) (log string, done bool){"ddclient": ddclient, "inadyn": inadyn} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newOthersRun(othersRow{client: name}, 0)
+			r := newClientRun(clientRow{client: name}, 0)
 			w := &clientsWorld{dns: harness.FreeAddr(t), api: harness.FreeAddr(t)}
 			r.t, r.clientsWorld, r.dir = t, w, t.TempDir()
 			w.service = startProtocols(t, w.dns, w.api, fmt.Sprintf("zone home.example {\n\tns ns1.home.example 127.0.0.1\n}\nclient %s {\n\ttoken %s\n\tallow %s A AAAA\n}\n",
@@ -47,7 +47,7 @@ func TestDynDNSClients(t *testing.T) {
 	}
 }
 
-func ddclient(r *othersRun, host, address string) (log string, done bool) {
+func ddclient(r *clientRun, host, address string) (log string, done bool) {
 	r.t.Helper()
 	config := r.write("ddclient.conf", fmt.Sprintf("ssl=no\nuse=cmd, cmd='echo %s'\nprotocol=dyndns2\nserver=%s\nlogin=ddclient\npassword='%s'\n%s\n", address, r.api, r.token, host))
 	cache := r.dir + "/ddclient.cache." + address // with one cache for both it would wait 30 seconds between changes
@@ -56,7 +56,7 @@ func ddclient(r *othersRun, host, address string) (log string, done bool) {
 }
 
 // inadyn runs inadyn once. It ends at once if it was refused.
-func inadyn(r *othersRun, host, address string) (log string, done bool) {
+func inadyn(r *clientRun, host, address string) (log string, done bool) {
 	r.t.Helper()
 	config := r.write("inadyn.conf", fmt.Sprintf(`
 custom bestdns {

@@ -36,14 +36,14 @@ func (e *external) sign(m *dns.Msg) {
 
 func TestExternalDNS(t *testing.T) {
 	t.Parallel()
-	var runs []*othersRun
+	var runs []*clientRun
 	var config strings.Builder
 	for n, zone := range []string{clientsBuiltin, clientsKnot} {
-		r := newOthersRun(othersRow{client: "external-dns", zone: zone}, n)
+		r := newClientRun(clientRow{client: "external-dns", zone: zone}, n)
 		runs = append(runs, r)
 		fmt.Fprintf(&config, "client %s {\n\ttsig %s hmac-sha256 %s\n\tallow under %s\n}\n", r.id, r.key.Name, r.key.Secret, zone)
 	}
-	host := newOthersRun(othersRow{zone: clientsBuiltin}, len(runs)) // which may not read all of the zone
+	host := newClientRun(clientRow{zone: clientsBuiltin}, len(runs)) // which may not read all of the zone
 	config.WriteString(host.config())
 	w := newClientsWorld(t, config.String(), nil)
 	for _, r := range runs {

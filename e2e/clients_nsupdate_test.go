@@ -15,12 +15,12 @@ import (
 // and TCP, in each kind of zone.
 func TestNSUpdate(t *testing.T) {
 	t.Parallel()
-	var runs []*othersRun
+	var runs []*clientRun
 	var config strings.Builder
 	var aliases []string
 	for _, zone := range []string{clientsBuiltin, clientsKnot, clientsModule, clientsAliases} {
 		for _, network := range []string{"UDP", "TCP"} {
-			r := newOthersRun(othersRow{client: "nsupdate", by: network, zone: zone}, len(runs))
+			r := newClientRun(clientRow{client: "nsupdate", by: network, zone: zone}, len(runs))
 			runs = append(runs, r)
 			config.WriteString(r.config())
 			if zone == clientsAliases {
@@ -41,7 +41,7 @@ func TestNSUpdate(t *testing.T) {
 // challengeValue returns what looks like the answer to a challenge.
 func challengeValue(of string) string { return strings.Repeat(of, 43)[:43] }
 
-func (r *othersRun) nsupdateAll() {
+func (r *clientRun) nsupdateAll() {
 	name := "_acme-challenge." + r.domain + "."
 	one, two := challengeValue("1"), challengeValue("2")
 	for _, step := range []struct {
@@ -87,7 +87,7 @@ func (r *othersRun) nsupdateAll() {
 
 // nsupdatePrerequisites sends updates with prerequisites (RFC 2136 §2.4) about a name that has no records.
 // If a prerequisite is not met, the answer says which kind.
-func (r *othersRun) nsupdatePrerequisites(name, value string) {
+func (r *clientRun) nsupdatePrerequisites(name, value string) {
 	add, remove := "update add "+name+" 300 TXT "+value, "update delete "+name+" TXT "+value
 	for _, step := range []struct {
 		prerequisite, update string
@@ -111,7 +111,7 @@ func (r *othersRun) nsupdatePrerequisites(name, value string) {
 }
 
 // nsupdateUnknown sends an update without a key, with a wrong secret and with an unknown key.
-func (r *othersRun) nsupdateUnknown(update string) {
+func (r *clientRun) nsupdateUnknown(update string) {
 	secret := r.key
 	secret.Secret = harness.NewKey().Secret
 	for _, unknown := range []struct {
@@ -130,7 +130,7 @@ func (r *othersRun) nsupdateUnknown(update string) {
 }
 
 // nsupdate sends one message, as the lines say.
-func (r *othersRun) nsupdate(key harness.Key, algorithm string, lines ...string) (log string, err error) {
+func (r *clientRun) nsupdate(key harness.Key, algorithm string, lines ...string) (log string, err error) {
 	r.t.Helper()
 	file := r.write("commands", fmt.Sprintf("server %s\n%s\nsend\n", r.dns, strings.Join(lines, "\n")))
 	var args []string
@@ -145,7 +145,7 @@ func (r *othersRun) nsupdate(key harness.Key, algorithm string, lines ...string)
 
 // assertTexts fails the test unless these are the texts where the challenges at a name are answered, as the
 // zone's name server and the resolver have it.
-func (r *othersRun) assertTexts(name string, want []string) {
+func (r *clientRun) assertTexts(name string, want []string) {
 	r.t.Helper()
 	at := name
 	if r.zone == clientsAliases {
@@ -163,7 +163,7 @@ func (r *othersRun) assertTexts(name string, want []string) {
 // The default of certbot's plug-in, HMAC-MD5, is refused, and the log names the setting.
 func TestMD5(t *testing.T) {
 	t.Parallel()
-	r := newOthersRun(othersRow{client: "certbot", by: byUpdate, zone: clientsBuiltin}, 0)
+	r := newClientRun(clientRow{client: "certbot", by: byUpdate, zone: clientsBuiltin}, 0)
 	r.t, r.clientsWorld, r.dir = t, newClientsWorld(t, r.config(), nil), t.TempDir()
 	for _, algorithm := range []string{"", "HMAC-MD5"} {
 		_, log, err := r.certbotByUpdates(algorithm, "*."+r.domain)

@@ -14,7 +14,7 @@ import (
 // This file runs third-party clients.
 
 // legoEnv is what lego reads for its providers, in all of its versions.
-func (r *othersRun) legoEnv() harness.Env {
+func (r *clientRun) legoEnv() harness.Env {
 	env := harness.Env{"LEGO_CA_CERTIFICATES": r.pebble.TLSRoot}
 	switch r.by {
 	case byRAW:
@@ -35,8 +35,8 @@ func (r *othersRun) legoEnv() harness.Env {
 }
 
 // legoObtain runs legodns or legodns5.
-func legoObtain(program func(testing.TB) string) func(*othersRun, ...string) ([][]byte, string, error) {
-	return func(r *othersRun, names ...string) (chains [][]byte, log string, err error) {
+func legoObtain(program func(testing.TB) string) func(*clientRun, ...string) ([][]byte, string, error) {
+	return func(r *clientRun, names ...string) (chains [][]byte, log string, err error) {
 		file := filepath.Join(r.dir, strings.TrimPrefix(names[0], "*.")+".pem")
 		env := r.legoEnv()
 		env["PROVIDER"], _, _ = strings.Cut(r.by, " ")
@@ -55,7 +55,7 @@ func read(file, said string) (chains [][]byte, log string, err error) {
 }
 
 // debianLegoObtain runs Debian's lego, which is built without acme-dns.
-func debianLegoObtain(r *othersRun, names ...string) (chains [][]byte, log string, err error) {
+func debianLegoObtain(r *clientRun, names ...string) (chains [][]byte, log string, err error) {
 	r.t.Helper()
 	file := filepath.Join(r.dir, "certificates", strings.Replace(names[0], "*", "_", 1)+".crt")
 	provider, _, _ := strings.Cut(r.by, " ")
@@ -78,7 +78,7 @@ func debianLegoObtain(r *othersRun, names ...string) (chains [][]byte, log strin
 }
 
 // certbotObtain runs certbot with its plug-in or with the hooks.
-func certbotObtain(r *othersRun, names ...string) (chains [][]byte, log string, err error) {
+func certbotObtain(r *clientRun, names ...string) (chains [][]byte, log string, err error) {
 	r.t.Helper()
 	if r.by == byUpdate {
 		return r.certbotByUpdates("HMAC-SHA256", names...)
@@ -87,7 +87,7 @@ func certbotObtain(r *othersRun, names ...string) (chains [][]byte, log string, 
 }
 
 // certbotByUpdates runs certbot with its plug-in and an algorithm, "" for the default.
-func (r *othersRun) certbotByUpdates(algorithm string, names ...string) (chains [][]byte, log string, err error) {
+func (r *clientRun) certbotByUpdates(algorithm string, names ...string) (chains [][]byte, log string, err error) {
 	r.t.Helper()
 	harness.DebianFile(r.t, "/usr/lib/python3/dist-packages/certbot_dns_rfc2136", "python3-certbot-dns-rfc2136")
 	text := fmt.Sprintf("dns_rfc2136_server = %s\ndns_rfc2136_name = %s\ndns_rfc2136_secret = %s\n", r.dns, r.key.Name, r.key.Secret)
@@ -100,7 +100,7 @@ func (r *othersRun) certbotByUpdates(algorithm string, names ...string) (chains 
 }
 
 // certbot runs certbot, which remembers the authenticator for the renewal.
-func (r *othersRun) certbot(authenticator []string, names ...string) (chains [][]byte, log string, err error) {
+func (r *clientRun) certbot(authenticator []string, names ...string) (chains [][]byte, log string, err error) {
 	r.t.Helper()
 	config, name := filepath.Join(r.dir, "config"), strings.TrimPrefix(names[0], "*.")
 	file := filepath.Join(config, "live", name, "fullchain.pem")
@@ -123,7 +123,7 @@ func (r *othersRun) certbot(authenticator []string, names ...string) (chains [][
 }
 
 // caddyObtain has a Caddy obtain a certificate for each name, and one with the same storage renew them.
-func caddyObtain(r *othersRun, names ...string) (chains [][]byte, log string, err error) {
+func caddyObtain(r *clientRun, names ...string) (chains [][]byte, log string, err error) {
 	r.t.Helper()
 	storage := filepath.Join(r.dir, "storage")
 	var files []string
@@ -165,7 +165,7 @@ func caddyObtain(r *othersRun, names ...string) (chains [][]byte, log string, er
 
 // caddyProvider is what the Caddyfile has of the DNS provider. Of acme-dns' it is one account, that of the
 // client in the service's configuration, whose subdomain is the domain.
-func (r *othersRun) caddyProvider(domain string) string {
+func (r *clientRun) caddyProvider(domain string) string {
 	if r.by == byACMEDNS {
 		return fmt.Sprintf("acmedns {\nusername any\npassword %s\nsubdomain %s\nserver_url http://%s\n}", r.token, domain, r.api)
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // certbotHooks are certbot's arguments for the hooks.
-func (r *othersRun) certbotHooks() []string {
+func (r *clientRun) certbotHooks() []string {
 	r.t.Helper()
 	harness.Debian(r.t, "curl", "curl")
 	args := []string{"--manual", "--preferred-challenges", "dns", "--manual-auth-hook"}

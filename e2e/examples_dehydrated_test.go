@@ -10,7 +10,7 @@ import (
 )
 
 // dehydratedObtain runs dehydrated with the hook.
-func dehydratedObtain(r *othersRun, names ...string) (chains [][]byte, log string, err error) {
+func dehydratedObtain(r *clientRun, names ...string) (chains [][]byte, log string, err error) {
 	r.t.Helper()
 	dehydrated := harness.Debian(r.t, "dehydrated", "dehydrated")
 	harness.Debian(r.t, "nsupdate", "bind9-dnsutils")

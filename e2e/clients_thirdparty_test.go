@@ -20,16 +20,16 @@ import (
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
-// othersRow is a third-party client that obtains certificates for a domain.
-type othersRow struct {
+// clientRow is a third-party client that obtains certificates for a domain.
+type clientRow struct {
 	// client is a program, by the protocol that it speaks, and zone where the domain is.
 	client, by, zone string
 	// obtain has it obtain a certificate for the names; and if it has been called for them before, renew
 	// it. It returns the chains, one for all names or one for each, and what the program printed.
-	obtain func(r *othersRun, names ...string) (chains [][]byte, log string, err error)
+	obtain func(r *clientRun, names ...string) (chains [][]byte, log string, err error)
 	// accounts is set for one that uses an account of acme-dns. prepare registers it.
 	accounts bool
-	prepare  func(r *othersRun)
+	prepare  func(r *clientRun)
 }
 
 // The protocols, and ways to speak them.
@@ -40,9 +40,9 @@ const (
 	byUpdate  = "rfc2136"
 )
 
-// othersRows are the clients that run here. Of those that do not, what they send is in
+// clientRows are the clients that run here. Of those that do not, what they send is in
 // clients_answers_test.go.
-var othersRows = slices.Concat(
+var clientRows = slices.Concat(
 	rowsIn(clientsBuiltin, "lego 4", legoObtain(harness.LegoDNS), byHTTPReq, byRAW, byUpdate),
 	rowsIn(clientsBuiltin, "lego 5", legoObtain(harness.LegoDNS5), byHTTPReq, byRAW, byUpdate),
 	rowsIn(clientsBuiltin, "Debian's lego", debianLegoObtain, byHTTPReq, byRAW, byUpdate),
@@ -50,7 +50,7 @@ var othersRows = slices.Concat(
 	rowsIn(clientsBuiltin, "dehydrated", dehydratedObtain, byUpdate),
 	rowsIn(clientsBuiltin, "Caddy", caddyObtain, byUpdate),
 	rowsIn(clientsAccounts, "Caddy", caddyObtain, byACMEDNS),
-	[]othersRow{
+	[]clientRow{
 		{client: "lego 4", by: byACMEDNS, zone: clientsBuiltin, obtain: legoObtain(harness.LegoDNS), accounts: true, prepare: byErrCNAMERequired},
 		{client: "lego 5", by: byACMEDNS, zone: clientsBuiltin, obtain: legoObtain(harness.LegoDNS5), accounts: true, prepare: byErrCNAMERequired},
 		{client: "certbot", by: byACMEDNS, zone: clientsBuiltin, obtain: certbotObtain, accounts: true, prepare: byCurl},
@@ -65,16 +65,16 @@ var othersRows = slices.Concat(
 )
 
 // rowsIn returns the rows of a client with a domain in a zone, one for each protocol.
-func rowsIn(zone, client string, obtain func(*othersRun, ...string) ([][]byte, string, error), by ...string) (rows []othersRow) {
+func rowsIn(zone, client string, obtain func(*clientRun, ...string) ([][]byte, string, error), by ...string) (rows []clientRow) {
 	for _, protocol := range by {
-		rows = append(rows, othersRow{client: client, by: protocol, zone: zone, obtain: obtain})
+		rows = append(rows, clientRow{client: client, by: protocol, zone: zone, obtain: obtain})
 	}
 	return rows
 }
 
-// othersRun is a row as it is run.
-type othersRun struct {
-	othersRow
+// clientRun is a row as it is run.
+type clientRun struct {
+	clientRow
 	*clientsWorld
 	t *testing.T
 	// id is its client's name in the service's configuration, and the first label of its domain.
@@ -84,17 +84,17 @@ type othersRun struct {
 	dir       string // for its files
 }
 
-func newOthersRun(row othersRow, n int) *othersRun {
+func newClientRun(row clientRow, n int) *clientRun {
 	id := fmt.Sprintf("c%d", n)
 	key := harness.NewKey()
 	key.Name = id
-	return &othersRun{othersRow: row, id: id, token: api.NewToken(), key: key, domain: id + "." + row.zone}
+	return &clientRun{clientRow: row, id: id, token: api.NewToken(), key: key, domain: id + "." + row.zone}
 }
 
-func (r *othersRun) String() string { return r.client + ", " + r.by + ", " + r.zone }
+func (r *clientRun) String() string { return r.client + ", " + r.by + ", " + r.zone }
 
 // config is the client in the service's configuration.
-func (r *othersRun) config() string {
+func (r *clientRun) config() string {
 	right := "certificates " + r.domain
 	if r.accounts {
 		right = fmt.Sprintf("register under %s\n\taccount_secret %s", clientsAccounts, r.key.Secret)
@@ -104,20 +104,20 @@ func (r *othersRun) config() string {
 
 // Third-party clients obtain a wildcard certificate by the protocol that they speak, renew it, are refused
 // another name by the service, and leave nothing behind.
-func TestOthersObtain(t *testing.T) {
+func TestThirdPartyClientsObtain(t *testing.T) {
 	t.Parallel()
 	var config strings.Builder
-	var runs []*othersRun
+	var runs []*clientRun
 	var aliases []string
-	for n, row := range othersRows {
-		r := newOthersRun(row, n)
+	for n, row := range clientRows {
+		r := newClientRun(row, n)
 		runs = append(runs, r)
 		config.WriteString(r.config())
 		if row.zone == clientsAliases {
 			aliases = append(aliases, r.domain)
 		}
 	}
-	several := newOthersRun(othersRow{client: "lego 5", by: byACMEDNS, zone: clientsBuiltin, obtain: legoObtain(harness.LegoDNS5), accounts: true}, len(runs))
+	several := newClientRun(clientRow{client: "lego 5", by: byACMEDNS, zone: clientsBuiltin, obtain: legoObtain(harness.LegoDNS5), accounts: true}, len(runs))
 	config.WriteString(several.config())
 	w := newClientsWorld(t, config.String(), aliases)
 	t.Run("clients", func(t *testing.T) {
@@ -144,7 +144,7 @@ func TestOthersObtain(t *testing.T) {
 	}
 }
 
-func (r *othersRun) run() {
+func (r *clientRun) run() {
 	if r.prepare != nil {
 		r.prepare(r)
 	}
@@ -167,7 +167,7 @@ func (r *othersRun) run() {
 }
 
 // mustObtain has the client obtain what it may.
-func (r *othersRun) mustObtain(names ...string) (chains [][]byte) {
+func (r *clientRun) mustObtain(names ...string) (chains [][]byte) {
 	r.t.Helper()
 	chains, log, err := r.obtain(r, names...)
 	if err != nil {
@@ -198,7 +198,7 @@ func serials(t testing.TB, chains [][]byte) (numbers []string) {
 
 // assertGone waits until no text is left at a name, where it is and where its challenges are, as far as
 // its client deletes any.
-func (r *othersRun) assertGone(name string) {
+func (r *clientRun) assertGone(name string) {
 	r.t.Helper()
 	if r.by == byACMEDNS {
 		return
@@ -213,7 +213,7 @@ func (r *othersRun) assertGone(name string) {
 }
 
 // assertChanged fails the test unless it was the client that has answered each challenge, as the log has it.
-func (r *othersRun) assertChanged() {
+func (r *clientRun) assertChanged() {
 	r.t.Helper()
 	n := r.pebble.Validations(r.domain)
 	want := map[string]int{"append": n, "delete": n}
@@ -238,7 +238,7 @@ func (r *othersRun) assertChanged() {
 }
 
 // assertRefused has the client try to obtain a certificate for a domain for which it has no right.
-func (r *othersRun) assertRefused(domain string) {
+func (r *clientRun) assertRefused(domain string) {
 	r.t.Helper()
 	if r.accounts {
 		r.asClient(domain)
@@ -259,9 +259,9 @@ func (r *othersRun) assertRefused(domain string) {
 
 // obtainSeveral obtains one certificate for five names, whose challenges one account answers: acme-dns
 // keeps two values, so that the third pushes the first out.
-func (r *othersRun) obtainSeveral() {
+func (r *clientRun) obtainSeveral() {
 	account := r.register()
-	accounts := make(map[string]othersAccount)
+	accounts := make(map[string]storedAccount)
 	var names []string
 	for _, label := range []string{"a", "b", "c"} {
 		domain := label + "." + r.domain
@@ -278,8 +278,8 @@ func (r *othersRun) obtainSeveral() {
 	}
 }
 
-// othersAccount is an account as clients of acme-dns keep it.
-type othersAccount struct {
+// storedAccount is an account as clients of acme-dns keep it.
+type storedAccount struct {
 	Fulldomain string `json:"fulldomain"`
 	Subdomain  string `json:"subdomain"`
 	Username   string `json:"username"`
@@ -288,7 +288,7 @@ type othersAccount struct {
 }
 
 // byErrCNAMERequired has lego register an account, for which it asks for a CNAME, and makes that.
-func byErrCNAMERequired(r *othersRun) {
+func byErrCNAMERequired(r *clientRun) {
 	_, log, err := r.obtain(r, "*."+r.domain)
 	wanted := regexp.MustCompile(`(_acme-challenge\.[\w.-]+) CNAME ([\w.-]+)`).FindStringSubmatch(log)
 	if err == nil || wanted == nil {
@@ -301,14 +301,14 @@ func byErrCNAMERequired(r *othersRun) {
 }
 
 // byCurl registers an account as the hook of certbot says, and makes the CNAME.
-func byCurl(r *othersRun) {
+func byCurl(r *clientRun) {
 	account := r.register()
 	r.write(r.domain+".account", account)
 	r.alias(r.t, "_acme-challenge."+r.domain, account.Fulldomain)
 }
 
 // register has curl register an account.
-func (r *othersRun) register() (account othersAccount) {
+func (r *clientRun) register() (account storedAccount) {
 	r.t.Helper()
 	out := harness.Must(exec.Command(harness.Debian(r.t, "curl", "curl"), "-fsS", "-X", "POST", "-H", "Authorization: Bearer "+r.token, "http://"+r.api+"/register").Output())(r.t)
 	harness.NoError(r.t, json.Unmarshal(out, &account))
@@ -317,18 +317,18 @@ func (r *othersRun) register() (account othersAccount) {
 
 // asClient has a client of acme-dns answer the challenges of a domain by the token of the client in the
 // configuration instead of an account.
-func (r *othersRun) asClient(domain string) {
+func (r *clientRun) asClient(domain string) {
 	r.t.Helper()
-	account := othersAccount{Fulldomain: "_acme-challenge." + domain, Subdomain: domain, Username: "any", Password: r.token}
-	r.write("accounts.json", map[string]othersAccount{domain: account})
+	account := storedAccount{Fulldomain: "_acme-challenge." + domain, Subdomain: domain, Username: "any", Password: r.token}
+	r.write("accounts.json", map[string]storedAccount{domain: account})
 	r.write(domain+".account", account)
 }
 
 // accountServer is the URL of acme-dns for one that has no credential to register.
-func (r *othersRun) accountServer() string { return "http://" + r.api + "/r/" + r.token }
+func (r *clientRun) accountServer() string { return "http://" + r.api + "/r/" + r.token }
 
 // write writes a file of the client's as JSON, or text as it is.
-func (r *othersRun) write(file string, content any) (path string) {
+func (r *clientRun) write(file string, content any) (path string) {
 	r.t.Helper()
 	text, isText := content.(string)
 	if !isText {
@@ -340,7 +340,7 @@ func (r *othersRun) write(file string, content any) (path string) {
 }
 
 // exec runs a program, and returns all that it prints.
-func (r *othersRun) exec(env harness.Env, program string, args ...string) (log string, err error) {
+func (r *clientRun) exec(env harness.Env, program string, args ...string) (log string, err error) {
 	r.t.Helper()
 	cmd := exec.CommandContext(r.t.Context(), program, args...)
 	cmd.Dir = r.dir
