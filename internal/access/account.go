@@ -7,9 +7,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash"
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 
@@ -61,7 +63,7 @@ type Account struct {
 type accounts struct {
 	of       *Client
 	under    record.Name
-	key      []byte // nil: no one can register
+	macs     *sync.Pool // of the MACs that accounts follow from; nil: no one can register
 	imported map[string]*ImportedAccount
 	revoked  map[string]bool
 }
@@ -82,7 +84,8 @@ func newAccounts(c *Client, config Accounts) (*accounts, error) {
 		return nil, fmt.Errorf("account_secret has %d bytes, and is to have %d at least: make one with \"openssl rand -base64 32\"", len(config.Secret), leastAccountSecret)
 	}
 	if len(config.Secret) > 0 {
-		a.key = derive(config.Secret, "bestdns account", c.name, string(under))
+		key := derive(newMAC(config.Secret), "bestdns account", c.name, string(under))
+		a.macs = &sync.Pool{New: func() any { return newMAC(key) }} // one takes longer to make than to use
 	}
 	for i := range config.Imported {
 		account := config.Imported[i]
@@ -127,16 +130,19 @@ func (c *Client) ZoneOf(name record.Name) record.Name {
 	return zone
 }
 
-// derive returns what follows from a key and some texts. The length of each is before it, so that no
-// two lists of texts are one message.
-func derive(key []byte, texts ...string) []byte {
-	const usual = 256
+// newMAC returns what derives from a key.
+func newMAC(key []byte) hash.Hash { return hmac.New(sha256.New, key) }
+
+// derive returns what follows from the key of a MAC and some texts. The length of each is before it, so
+// that no two lists of texts are one message.
+func derive(mac hash.Hash, texts ...string) []byte {
+	const usual = 64
 	message := make([]byte, 0, usual)
 	for _, text := range texts {
 		message = append(strconv.AppendInt(message, int64(len(text)), 10), ':')
 		message = append(message, text...)
 	}
-	mac := hmac.New(sha256.New, key)
+	mac.Reset()
 	mac.Write(message)
 	return mac.Sum(nil)
 }
@@ -146,7 +152,7 @@ var ErrNoAccounts = errors.New("this client has no right to register accounts")
 
 // Register makes an account that may call from some networks, or from anywhere without any.
 func (c *Client) Register(networks []netip.Prefix) (Account, error) {
-	if c.accounts == nil || c.accounts.key == nil {
+	if c.accounts == nil || c.accounts.macs == nil {
 		return Account{}, ErrNoAccounts
 	}
 	if len(networks) > MostNetworks {
@@ -164,11 +170,13 @@ func (a *accounts) make(label string, networks []netip.Prefix) (Account, error) 
 		return Account{}, err
 	}
 	packed := packNetworks(networks)
+	mac := a.macs.Get().(hash.Hash)
+	defer a.macs.Put(mac)
 	var id uuid.UUID
-	copy(id[:], derive(a.key, "user name", label))
+	copy(id[:], derive(mac, "user name", label))
 	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // version 4, as acme-dns has it
 	const passwordBytes = 30                        // 40 characters
-	password := derive(a.key, "password", label, string(packed))[:passwordBytes]
+	password := derive(mac, "password", label, string(packed))[:passwordBytes]
 	return Account{
 		Username: id.String(), Password: base64.RawURLEncoding.EncodeToString(append(password, packed...)),
 		Label: label, Name: name, Networks: networks,
@@ -221,7 +229,7 @@ func (a *accounts) isRevoked(username, label string) bool {
 
 // derived is find for an account that was registered.
 func (a *accounts) derived(username, password, label string) (*Account, error) {
-	if a.key == nil || len(label) != len(exampleLabel) {
+	if a.macs == nil || len(label) != len(exampleLabel) {
 		return nil, errNoAccount
 	}
 	var networks []netip.Prefix

@@ -114,7 +114,7 @@ func hasHash(hash, password string) bool {
 
 // accept reports whether a password has a hash. The error is [ErrTooManyPasswords], or that of ctx.
 func (c *passwordCache) accept(ctx context.Context, hash, password string, mayHash func() bool) (bool, error) {
-	sum := [sha256.Size]byte(derive(c.key[:], hash, password))
+	sum := [sha256.Size]byte(derive(newMAC(c.key[:]), hash, password))
 	if right, known, err := c.lookUp(hash, sum); known || err != nil {
 		return right, err
 	}
