@@ -96,14 +96,14 @@ func TestMetrics(t *testing.T) {
 		s.call(t, "hosted", "GET", records, "")
 		memory.reset()
 		s.call(t, "", "GET", records, "")
-		s.call(t, "nobody", "GET", records, "")
+		s.call(t, "stranger", "GET", records, "")
 		s.call(t, "expired", "GET", records, "")
 		s.call(t, "far", "GET", records, "")
 		s.ask(t, "example.test.", dns.TypeSOA)
 		s.ask(t, "missing.example.test.", dns.TypeTXT)
 		s.ask(t, "example.net.", dns.TypeA)
 	}
-	s.token["nobody"] = "of-nobody"
+	s.token["stranger"] = "of-a-stranger"
 	happen()
 	s.load(t, s.withProvider()+"\nrate_limit 50")
 	happen()
@@ -148,7 +148,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	for range 2 * wrongTokens.burst {
-		s.call(t, "nobody", "GET", records, "")
+		s.call(t, "stranger", "GET", records, "")
 	}
 	guessed := grown(after, s.metrics(t), `bestdns_denied_requests_total`)
 	wrong, throttled := guessed[`bestdns_denied_requests_total{reason="wrong_token"}`], guessed[`bestdns_denied_requests_total{reason="throttled"}`]

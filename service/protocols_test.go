@@ -98,7 +98,7 @@ func TestHTTPReq(t *testing.T) {
 	}{
 		{"another name", strings.Replace(plain, "web1", "web2", 1), s.basic("web1"), http.StatusForbidden},
 		{"another value", strings.Replace(plain, challengeValue, "short", 1), s.basic("web1"), http.StatusForbidden},
-		{"a wrong token", plain, s.basic("nobody"), http.StatusUnauthorized},
+		{"a wrong token", plain, s.basic("stranger"), http.StatusUnauthorized},
 		{"no value", `{"fqdn":"a.example.test."}`, s.basic("web1"), http.StatusBadRequest},
 		{"both modes", plain[:len(plain)-1] + "," + raw[1:], s.basic("web1"), http.StatusBadRequest},
 		{"no JSON", "x", s.basic("web1"), http.StatusBadRequest},
@@ -294,7 +294,7 @@ func TestDynDNS(t *testing.T) {
 		{"hostname=h.example.test,g.example.test,&myip=192.0.2.2,&myipv6=", "ops", 200, "good 192.0.2.2\ngood 192.0.2.2\n"},
 		{"hostname=i.example.test", "ops", 200, "good 127.0.0.1\n"},
 		{"hostname=h.example.test&myip=192.0.2.9", "", 401, "badauth\n"},
-		{"hostname=h.example.test&myip=192.0.2.9", "nobody", 401, "badauth\n"},
+		{"hostname=h.example.test&myip=192.0.2.9", "stranger", 401, "badauth\n"},
 		{"hostname=h.example.test&myip=192.0.2.9", "web1", 403, "nohost\n"},
 		{"hostname=h.example.test&myip=192.0.2.2", "web1", 403, "nohost\n"}, // also if it is so already
 		{"hostname=g.example.test,h.nowhere.test&myip=192.0.2.3", "ops", 404, "good 192.0.2.3\nnohost\n"},

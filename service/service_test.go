@@ -47,7 +47,7 @@ func newService(t testing.TB) *service {
 		dir:   dir,
 	}
 	s.certificate, s.key = serverCertificate(t)
-	for _, name := range []string{"web1", "ops", "expired", "far", "devices", "nobody"} {
+	for _, name := range []string{"web1", "ops", "expired", "far", "devices", "stranger"} {
 		s.token[name] = api.NewToken()
 	}
 	t.Setenv("XDG_DATA_HOME", dir)
