@@ -16,10 +16,12 @@ import (
 
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/owed"
+	"github.com/caddy-dns/bestdns/internal/stdlog"
 	"github.com/caddy-dns/bestdns/internal/text"
 )
 
 func init() {
+	stdlog.Restore()
 	caddy.RegisterModule((*Provider)(nil))
 }
 
