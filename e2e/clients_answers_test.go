@@ -226,7 +226,7 @@ func TestACMEDNSAnswers(t *testing.T) {
 		}
 	}
 	harness.NoError(t, w.service.Log.Wait(1, 10*time.Second, func(e harness.Entry) bool {
-		return e.Message == "a request of acme-dns' protocol was refused" && strings.Contains(e.Line, "no right to register accounts")
+		return e.Message == "a request was refused" && strings.Contains(e.Line, "no right to register accounts")
 	}))
 	if got := w.send("GET", "/health", ""); got != (answered{200, ""}) {
 		t.Errorf("health: %+v", got)

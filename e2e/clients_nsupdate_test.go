@@ -175,7 +175,7 @@ func TestMD5(t *testing.T) {
 		t.Errorf("nsupdate: %v\n%s", err, log)
 	}
 	if err := r.service.Log.Wait(1, harness.StartTimeout, func(e harness.Entry) bool {
-		return e.Message == "a DNS message was refused" && strings.Contains(e.Line, "certbot: dns_rfc2136_algorithm = HMAC-SHA256") && strings.Contains(e.Line, "nsupdate: -y hmac-sha256:NAME:SECRET")
+		return e.Message == "a request was refused" && strings.Contains(e.Line, "certbot: dns_rfc2136_algorithm = HMAC-SHA256") && strings.Contains(e.Line, "nsupdate: -y hmac-sha256:NAME:SECRET")
 	}); err != nil {
 		t.Errorf("the service's log names no setting: %v", err)
 	}

@@ -11,6 +11,8 @@ type activityAnswer struct {
 	Clients []clientSeen `json:"clients"`
 	// Changes are the last ones, refused ones too, the newest first.
 	Changes []*hosting.ChangeSeen `json:"changes"`
+	// Denials are the last requests that were not let in, the newest first.
+	Denials []*hosting.DenialSeen `json:"denials"`
 }
 
 // clientSeen is a client of the configuration.
@@ -27,6 +29,7 @@ func (a *App) activityAnswer() any {
 	answer := activityAnswer{
 		Clients: []clientSeen{},
 		Changes: activity.Recent(),
+		Denials: activity.Denials(),
 	}
 	for client := range a.hosting.Clients().All() {
 		c := clientSeen{Client: client.Name(), Description: client.Description()}

@@ -88,6 +88,7 @@ type route struct {
 	zone, token      string // from the path, decoded
 	open             bool   // needs no token, or asks for one itself
 	page             bool   // for people
+	missing          bool   // it is a path of the API at which there is nothing
 	// fail answers with an error; nil: as the API does. For the answer when the error is about
 	// this request, and for nothing else.
 	fail func(w http.ResponseWriter, e *hosting.Error)
@@ -106,7 +107,7 @@ func (r route) shown(req *http.Request) string {
 }
 
 // serve answers one request. An error of hosting is answered as a problem.
-type serve func(h *Handler, w http.ResponseWriter, r *http.Request, req request) error
+type serve func(h *Handler, w http.ResponseWriter, r *http.Request, req *request) error
 
 // request is what all of the calls need to know of one.
 type request struct {
@@ -128,7 +129,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	// A server that is still draining the requests of an old configuration goes
 	// by the newest one: what a reload revokes is revoked at once.
-	req := request{app: liveApps.newest(h.app), zone: route.zone, token: route.token}
+	req := &request{app: liveApps.newest(h.app), zone: route.zone, token: route.token}
 	req.who = hosting.Caller{Address: clientAddress(r), RequestID: requestID(r), Protocol: route.protocol}
 	w.Header().Set("X-Request-Id", req.who.RequestID)
 	w.Header().Set("Cache-Control", "no-store")
@@ -150,7 +151,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 // serve serves a request, and makes of a panic an error like any other. (net/http
 // keeps one from ending the process, but leaves the caller without an answer.)
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req request) (err error) {
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req *request) (err error) {
 	defer func() {
 		switch recovered := recover(); recovered {
 		case nil:
@@ -162,6 +163,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, req
 	}()
 	if route.protocol != "api" && isFromBrowser(r) {
 		return hosting.Errorf(api.Forbidden, "this protocol is for programs, and the request is a browser's: a page of another site may have sent it in your name")
+	}
+	if route.missing {
+		return hosting.Errorf(api.ZoneNotFound, "the API has nothing at %s; GET /v1/openapi.yaml says what there is", route.shown(r))
 	}
 	var serve serve
 	switch r.Method {
@@ -218,6 +222,9 @@ func (h *Handler) findRoute(method, escaped string) (route, bool) {
 		found.protocol = "api"
 		return found, true
 	}
+	if strings.HasPrefix(escaped, "/v1/") {
+		return route{missing: true, protocol: "api"}, true
+	}
 	path := path.Clean(escaped)
 	for _, p := range []struct {
 		on   bool
@@ -266,7 +273,7 @@ func findRoute(method, path string) (route, bool) {
 	return found, zone != "" && err == nil
 }
 
-func (h *Handler) getZones(w http.ResponseWriter, _ *http.Request, req request) error {
+func (h *Handler) getZones(w http.ResponseWriter, _ *http.Request, req *request) error {
 	zones := api.Zones{Zones: []api.Zone{}}
 	for _, zone := range req.app.hosting.ZonesOf(req.who.Client) {
 		zones.Zones = append(zones.Zones, api.Zone{Name: zone.Apex.String()})
@@ -275,7 +282,7 @@ func (h *Handler) getZones(w http.ResponseWriter, _ *http.Request, req request) 
 	return nil
 }
 
-func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req request) error {
+func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req *request) error {
 	query, err := protocol.ParseQuery(r.URL.RawQuery, "name", "type")
 	if err != nil {
 		return hosting.Errorf(api.BadRequest, "%w", err)
@@ -302,7 +309,7 @@ func (h *Handler) getRecords(w http.ResponseWriter, r *http.Request, req request
 	return nil
 }
 
-func (h *Handler) getToken(w http.ResponseWriter, _ *http.Request, req request) error {
+func (h *Handler) getToken(w http.ResponseWriter, _ *http.Request, req *request) error {
 	client := req.who.Client
 	token := api.Token{Client: client.Name(), Description: client.Description(), Rights: []string{}}
 	for _, rule := range client.Rules() {
@@ -318,7 +325,7 @@ func (h *Handler) getToken(w http.ResponseWriter, _ *http.Request, req request) 
 	return nil
 }
 
-func (h *Handler) getHealth(w http.ResponseWriter, _ *http.Request, req request) error {
+func (h *Handler) getHealth(w http.ResponseWriter, _ *http.Request, req *request) error {
 	if err := req.app.healthProblem(); err != nil {
 		return err
 	}
@@ -337,7 +344,7 @@ func (a *App) healthProblem() error {
 	return nil
 }
 
-func (h *Handler) getOpenAPI(w http.ResponseWriter, _ *http.Request, _ request) error {
+func (h *Handler) getOpenAPI(w http.ResponseWriter, _ *http.Request, _ *request) error {
 	w.Header().Set("Content-Type", "application/yaml")
 	w.Write(api.OpenAPI)
 	return nil

@@ -49,7 +49,7 @@ func acmeDNSRoute(path string) (found route, known bool) {
 }
 
 // postUpdate has an account, or a client of the configuration, answer a challenge.
-func (h *Handler) postUpdate(w http.ResponseWriter, r *http.Request, req request) error {
+func (h *Handler) postUpdate(w http.ResponseWriter, r *http.Request, req *request) error {
 	if isEarlyData(r) { // of whom is not known yet, so that it has no line
 		return errEarly()
 	}
@@ -59,12 +59,10 @@ func (h *Handler) postUpdate(w http.ResponseWriter, r *http.Request, req request
 	}
 	update, err := protocol.ReadACMEDNSUpdate(body)
 	if err != nil { // acme-dns finds out after the password, and says the same
-		activity.Deny(hosting.WrongToken)
-		return hosting.Errorf(api.Unauthorized, "the body is not an update in JSON: %s", err)
+		return hosting.Errorf(api.Unauthorized, "the body is not an update in JSON: %s", err).NotLetIn(hosting.WrongToken, nil)
 	}
 	client, account, err := req.app.byAccount(r, req.who, update.Subdomain)
 	if err != nil {
-		h.logRefusal(req, err)
 		return err
 	}
 	if err := req.enter(r.Context(), client); err != nil {
@@ -97,8 +95,7 @@ func (a *App) byAccount(r *http.Request, who hosting.Caller, subdomain string) (
 	address := addressOf(who)
 	if len(r.Header.Values("X-Api-Key")) > 1 {
 		// A proxy before this server may have looked at the other one.
-		activity.Deny(hosting.WrongToken)
-		return nil, nil, hosting.Errorf(api.Unauthorized, "there are several X-Api-Key headers: send one")
+		return nil, nil, hosting.Errorf(api.Unauthorized, "there are several X-Api-Key headers: send one").NotLetIn(hosting.WrongToken, nil)
 	}
 	user, key := r.Header.Get("X-Api-User"), r.Header.Get("X-Api-Key")
 	clients := a.hosting.Clients()
@@ -109,10 +106,9 @@ func (a *App) byAccount(r *http.Request, who hosting.Caller, subdomain string) (
 		client, account, err = clients.ByAccount(r.Context(), user, key, subdomain, func() bool { return slowHashes.wait(address, time.Now()) == 0 })
 		switch {
 		case errors.Is(err, access.ErrTooManyPasswords):
-			activity.Deny(hosting.Throttled)
 			e := hosting.Errorf(api.TooManyRequests, "%w; a right one that is known is accepted all the while", err)
 			e.RetryAfter = slowHashes.interval
-			return nil, nil, e
+			return nil, nil, e.NotLetIn(hosting.Throttled, nil)
 		case r.Context().Err() != nil:
 			return nil, nil, errGone()
 		case err != nil:
@@ -127,26 +123,23 @@ func (a *App) byAccount(r *http.Request, who hosting.Caller, subdomain string) (
 // it is not accepted.
 func refusedAccount(user, subdomain string, address netip.Addr, why error) error {
 	if wait := wrongTokens.wait(address, time.Now()); wait > 0 {
-		activity.Deny(hosting.Throttled)
 		e := hosting.Errorf(api.TooManyRequests, "too many wrong accounts from one address: user %q, subdomain %q: %w", brief(user), brief(subdomain), why)
 		e.RetryAfter = wait
-		return e
+		return e.NotLetIn(hosting.Throttled, nil)
 	}
-	activity.Deny(hosting.WrongToken)
-	return hosting.Errorf(api.Unauthorized, "user %q, subdomain %q: %w", brief(user), brief(subdomain), why)
+	return hosting.Errorf(api.Unauthorized, "user %q, subdomain %q: %w", brief(user), brief(subdomain), why).NotLetIn(hosting.WrongToken, nil)
 }
 
 // brief shortens what a client sends in the place of a user name, which may be anything.
 func brief(s string) string { return text.Brief(s, 64) }
 
 // postRegister makes an account.
-func (h *Handler) postRegister(w http.ResponseWriter, r *http.Request, req request) error {
+func (h *Handler) postRegister(w http.ResponseWriter, r *http.Request, req *request) error {
 	if isEarlyData(r) {
 		return errEarly()
 	}
 	client, err := req.app.registrar(r, req.who, req.token)
 	if err != nil {
-		h.logRefusal(req, err)
 		return err
 	}
 	body, err := readSmall(w, r) // which takes as long as the client likes
@@ -163,9 +156,7 @@ func (h *Handler) postRegister(w http.ResponseWriter, r *http.Request, req reque
 	}
 	account, err := client.Register(networks)
 	if err != nil {
-		err := hosting.Errorf(api.Forbidden, "client %q: %w", client.Name(), err)
-		h.logRefusal(req, err)
-		return err
+		return hosting.Errorf(api.Forbidden, "client %q: %w", client.Name(), err).NotLetIn(hosting.NoRight, client)
 	}
 	h.logger.Info("an account was registered", zap.String("client", text.Visible(client.Name())), zap.String("account", account.Label),
 		zap.String("remote_ip", req.who.Address), zap.String("request_id", req.who.RequestID))
@@ -186,17 +177,6 @@ func (a *App) registrar(r *http.Request, who hosting.Caller, token string) (*acc
 }
 
 // getACMEDNSHealth answers as acme-dns does: with nothing.
-func (h *Handler) getACMEDNSHealth(_ http.ResponseWriter, _ *http.Request, req request) error {
+func (h *Handler) getACMEDNSHealth(_ http.ResponseWriter, _ *http.Request, req *request) error {
 	return req.app.healthProblem()
-}
-
-// acmeDNSRefusals has lines about requests that Caddy's access log does not have.
-var acmeDNSRefusals = newLineLimit()
-
-// logRefusal logs that a request was refused, in a bounded number of lines.
-func (h *Handler) logRefusal(req request, err error) {
-	if held, ok := acmeDNSRefusals.next(time.Now()); ok {
-		h.logger.Warn("a request of acme-dns' protocol was refused", zap.String("remote_ip", req.who.Address), zap.String("request_id", req.who.RequestID),
-			zap.String("reason", text.Brief(err.Error(), text.MaxDetail)), zap.Int("more_since_the_last_line", held))
-	}
 }

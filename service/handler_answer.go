@@ -104,8 +104,16 @@ func writeJSON(w http.ResponseWriter, answer any) {
 }
 
 // writeError answers a request with an error.
-func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, route route, req request, err error) {
+func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, route route, req *request, err error) {
+	if r.Method != http.MethodPatch && route.protocol == "api" {
+		err = notAllowed(err, req.who.Client)
+	}
 	e := hosting.AsError(err, "")
+	if route.page && e.Denied != nil && e.Denied.Why == hosting.NoToken {
+		activity.Deny(hosting.NoToken) // a browser has to be asked for it
+	} else {
+		req.app.deny(req.who, e)
+	}
 	if e.Status >= 500 && !e.Quiet && r.Method != http.MethodPatch { // changes have their audit line
 		h.logger.Error("request failed", zap.String("request_id", req.who.RequestID), zap.String("path", route.shown(r)),
 			zap.String("reason", e.Detail), hosting.CauseField(e.Cause))

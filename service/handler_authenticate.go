@@ -41,8 +41,7 @@ func addressOf(who hosting.Caller) netip.Addr {
 func (a *App) byTokenOrCertificate(r *http.Request, address netip.Addr) (*access.Client, error) {
 	if len(r.Header.Values("Authorization")) > 1 {
 		// A proxy before this server may have looked at the other one.
-		activity.Deny(hosting.WrongToken)
-		return nil, hosting.Errorf(api.Unauthorized, "there are several Authorization headers: send one token")
+		return nil, hosting.Errorf(api.Unauthorized, "there are several Authorization headers: send one token").NotLetIn(hosting.WrongToken, nil)
 	}
 	if token, ok := tokenOf(r); ok {
 		// The look-up goes by the digest of all of the token, so its time tells
@@ -56,11 +55,9 @@ func (a *App) byTokenOrCertificate(r *http.Request, address netip.Addr) (*access
 		if client := a.hosting.Clients().ByCertificate(sha256.Sum256(r.TLS.PeerCertificates[0].Raw)); client != nil {
 			return client, nil
 		}
-		activity.Deny(hosting.UnknownCertificate)
-		return nil, hosting.Errorf(api.Unauthorized, "no token, and no client of this service is known by your TLS client certificate")
+		return nil, hosting.Errorf(api.Unauthorized, "no token, and no client of this service is known by your TLS client certificate").NotLetIn(hosting.UnknownCertificate, nil)
 	}
-	activity.Deny(hosting.NoToken)
-	return nil, hosting.Errorf(api.Unauthorized, "no token: send it as \"Authorization: Bearer TOKEN\", or as the password of Basic authentication")
+	return nil, hosting.Errorf(api.Unauthorized, "no token: send it as \"Authorization: Bearer TOKEN\", or as the password of Basic authentication").NotLetIn(hosting.NoToken, nil)
 }
 
 // tokenOf returns what a request has as its token.
@@ -80,16 +77,14 @@ func tokenOf(r *http.Request) (string, bool) {
 // is never throttled: one who guesses must not lock out the neighbours.
 func wrongToken(token string, address netip.Addr) error {
 	if wait := wrongTokens.wait(address, time.Now()); wait > 0 {
-		activity.Deny(hosting.Throttled)
 		p := hosting.Errorf(api.TooManyRequests, "too many wrong tokens from your address; a right one is accepted all the while")
 		p.RetryAfter = wait
-		return p
+		return p.NotLetIn(hosting.Throttled, nil)
 	}
-	activity.Deny(hosting.WrongToken)
 	if err := api.CheckToken(token); err != nil {
-		return hosting.Errorf(api.Unauthorized, "the token is not accepted: %w", err)
+		return hosting.Errorf(api.Unauthorized, "the token is not accepted: %w", err).NotLetIn(hosting.WrongToken, nil)
 	}
-	return hosting.Errorf(api.Unauthorized, "the token is not accepted: no client of this service has it")
+	return hosting.Errorf(api.Unauthorized, "the token is not accepted: no client of this service has it").NotLetIn(hosting.WrongToken, nil)
 }
 
 // Throttles outlive configurations: a reload is no pardon.

@@ -13,12 +13,12 @@ import (
 )
 
 // patchRecords makes a change, and answers when name servers serve it.
-func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req request) error {
+func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req *request) error {
 	if err := h.refuseEarly(r, req); err != nil {
 		req.gates.requests.leave()
 		return err
 	}
-	made, answer, err := h.change(w, r, &req)
+	made, answer, err := h.change(w, r, req)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (h *Handler) patchRecords(w http.ResponseWriter, r *http.Request, req reque
 }
 
 // refuseEarly refuses a change in early data.
-func (h *Handler) refuseEarly(r *http.Request, req request) error {
+func (h *Handler) refuseEarly(r *http.Request, req *request) error {
 	if !isEarlyData(r) {
 		return nil
 	}
@@ -56,7 +56,7 @@ func errEarly() error {
 func (h *Handler) changeBy(w http.ResponseWriter, r *http.Request, req *request, read func(text []byte) (hosting.Change, error)) error {
 	made, err := func() (made hosting.Result, err error) {
 		defer req.gates.requests.leave() // what waits for name servers has bounds of its own
-		if err := h.refuseEarly(r, *req); err != nil {
+		if err := h.refuseEarly(r, req); err != nil {
 			return made, err
 		}
 		text, leave, err := readInTurn(w, r, req.gates)
@@ -81,8 +81,8 @@ func (h *Handler) changeBy(w http.ResponseWriter, r *http.Request, req *request,
 }
 
 // postWait waits until name servers serve a change that was made before.
-func (h *Handler) postWait(w http.ResponseWriter, r *http.Request, req request) error {
-	made, err := h.made(w, r, &req)
+func (h *Handler) postWait(w http.ResponseWriter, r *http.Request, req *request) error {
+	made, err := h.made(w, r, req)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func dynDNSRoute(path string) (route, bool) {
 }
 
 // getNICUpdate has hosts have addresses, each by a change of its own.
-func (h *Handler) getNICUpdate(w http.ResponseWriter, r *http.Request, req request) error {
+func (h *Handler) getNICUpdate(w http.ResponseWriter, r *http.Request, req *request) error {
 	if r.Method != http.MethodGet {
 		return hosting.Errorf(api.MethodNotAllowed, "%s is not a method of /nic/update, which changes records", r.Method)
 	}
@@ -56,7 +56,7 @@ func (h *Handler) getNICUpdate(w http.ResponseWriter, r *http.Request, req reque
 // setAddresses has a host have addresses, and returns the line of the answer. For name servers it waits
 // no longer than wait, which all hosts of a request share. The error is a
 // *[hosting.Error].
-func (h *Handler) setAddresses(ctx context.Context, req request, wanted protocol.DynDNS, host string, wait time.Duration) (line string, err error) {
+func (h *Handler) setAddresses(ctx context.Context, req *request, wanted protocol.DynDNS, host string, wait time.Duration) (line string, err error) {
 	change, err := wanted.Change(host)
 	if err != nil {
 		req.app.hosting.Unread(req.who, host, err)

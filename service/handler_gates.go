@@ -30,6 +30,8 @@ type gates struct {
 	walks *gate
 	// page is the page that is being made.
 	page *gate
+	// denials are the lines about its requests that were not let in.
+	denials *lineLimit
 }
 
 const (
@@ -62,6 +64,7 @@ func newGates() *gates {
 		work:     newGate(half),
 		walks:    newGate(walksAtOnce),
 		page:     newGate(1),
+		denials:  newClientLines(),
 	}
 }
 
@@ -108,8 +111,7 @@ func (g *gate) isCrowded() bool { return len(g.room) > cap(g.room)/2 }
 func errCrowded(format string, args ...any) error {
 	e := hosting.Errorf(api.Unavailable, format, args...)
 	e.RetryAfter, e.Quiet = time.Second, true
-	activity.Deny(hosting.Busy)
-	return e
+	return e.NotLetIn(hosting.Busy, nil)
 }
 
 // errGone is for a caller that does not wait for the answer any more. No one will read

@@ -18,17 +18,17 @@ func httpreqRoute(path string) (route, bool) {
 	return route{}, false
 }
 
-func (h *Handler) postPresent(w http.ResponseWriter, r *http.Request, req request) error {
+func (h *Handler) postPresent(w http.ResponseWriter, r *http.Request, req *request) error {
 	return h.serveHTTPReq(w, r, req, true)
 }
 
-func (h *Handler) postCleanup(w http.ResponseWriter, r *http.Request, req request) error {
+func (h *Handler) postCleanup(w http.ResponseWriter, r *http.Request, req *request) error {
 	return h.serveHTTPReq(w, r, req, false)
 }
 
-func (h *Handler) serveHTTPReq(w http.ResponseWriter, r *http.Request, req request, present bool) error {
+func (h *Handler) serveHTTPReq(w http.ResponseWriter, r *http.Request, req *request, present bool) error {
 	var answer []byte
-	err := h.changeBy(w, r, &req, func(text []byte) (c hosting.Change, err error) {
+	err := h.changeBy(w, r, req, func(text []byte) (c hosting.Change, err error) {
 		c, answer, err = protocol.HTTPReq(text, present)
 		return c, err
 	})

@@ -23,7 +23,7 @@ import (
 //
 //   - the zones in which it has a right;
 //   - the challenges at names that it may read;
-//   - the changes that it made or tried;
+//   - the changes that it made or tried, and its requests that were not let in;
 //   - itself, among the clients.
 //
 // A visitor with the right watch sees all zones, challenges, changes and clients, with
@@ -42,7 +42,7 @@ const (
 // pageTimeout is how long the page waits for name servers.
 const pageTimeout = 2 * time.Second
 
-func (h *Handler) getPage(w http.ResponseWriter, r *http.Request, req request) error {
+func (h *Handler) getPage(w http.ResponseWriter, r *http.Request, req *request) error {
 	text, err := renderPage(r.Context(), req)
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func (h *Handler) getPage(w http.ResponseWriter, r *http.Request, req request) e
 
 // renderPage makes the page, once no other one is being made for the visitor and not too many are
 // for others.
-func renderPage(ctx context.Context, req request) ([]byte, error) {
+func renderPage(ctx context.Context, req *request) ([]byte, error) {
 	for _, gate := range []*gate{req.gates.page, pages} {
 		if err := gate.enter(ctx); err != nil {
 			return nil, err
@@ -90,6 +90,11 @@ func (a *App) view(ctx context.Context, visitor *access.Client) page.View {
 	for _, c := range activity.Recent() {
 		if c.Client == visitor.Name() || visitor.MayWatch() {
 			v.Changes = append(v.Changes, viewChange(c))
+		}
+	}
+	for _, d := range activity.Denials() {
+		if d.Client == visitor.Name() || visitor.MayWatch() {
+			v.Denials = append(v.Denials, viewDenial(d))
 		}
 	}
 	v.Clients, v.MoreClients = first(a.clientsSeenBy(visitor), pageClients)
@@ -209,6 +214,13 @@ func viewChange(c *hosting.ChangeSeen) page.Change {
 		v.RequestID = page.Text(c.RequestID)
 	}
 	return v
+}
+
+func viewDenial(d *hosting.DenialSeen) page.Denial {
+	return page.Denial{
+		Time: d.Time, Client: page.Text(d.Client), Address: page.Text(d.Address), Protocol: page.Text(d.Protocol),
+		Reason: page.Text(d.Reason), RequestID: page.Text(d.RequestID),
+	}
 }
 
 // shownRecord is owner and type of a record as people write them.

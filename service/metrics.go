@@ -42,7 +42,8 @@ var (
 		"Time from the end of a change until all name servers of its zone served it, of those that were answered then.", "zone")
 	deniedDesc = desc("bestdns_denied_requests_total",
 		"Requests that were not let in: no_token, wrong_token, throttled (after too many wrong tokens from one address), "+
-			"unknown_certificate, expired, network (a client outside of its networks), busy (a client with more under way than it may have at once).", "reason")
+			"unknown_certificate, expired, network (a client outside of its networks), busy (a client with more under way than it may have at once), "+
+			"no_right (a read or a registration outside of the client's rights).", "reason")
 
 	overLimitDesc = desc("bestdns_over_limit_total",
 		"Changes refused at a limit of room, or for too much at their names (change-bytes), by the limit: client-records, client-bytes, zone-records, "+

@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
-	"go.uber.org/zap"
-	"golang.org/x/time/rate"
 
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
@@ -47,7 +44,7 @@ func (c dnsClients) caller(key record.Name, from netip.Addr) (hosting.Caller, er
 	client, _ := c.app.hosting.Clients().ByKey(key)
 	who := hosting.Caller{Client: client, Address: from.String(), RequestID: uuid.NewString(), Protocol: "rfc2136"}
 	if client == nil {
-		return who, fmt.Errorf("no client has the key %q", key)
+		return who, hosting.Errorf(api.Unauthorized, "no client has the key %q", key).NotLetIn(hosting.WrongToken, nil)
 	}
 	return who, c.app.hosting.Accept(who, from)
 }
@@ -55,14 +52,13 @@ func (c dnsClients) caller(key record.Name, from netip.Addr) (hosting.Caller, er
 // Update makes an update.
 func (c dnsClients) Update(ctx context.Context, u nameserver.Update) (rcode int, reason string) {
 	who, err := c.caller(u.Key, u.From)
-	if err != nil {
-		c.logRefusal(dnsRefusals[1], u.From, err)
-	} else {
+	if err == nil {
 		err = c.update(ctx, who, u.Message)
 	}
 	if err == nil {
 		return protocol.UpdateRcode(nil), ""
 	}
+	c.app.deny(who, err)
 	return protocol.UpdateRcode(err), fmt.Sprintf("%s (%s)", text.Brief(err.Error(), text.MaxDetail), who.RequestID)
 }
 
@@ -98,13 +94,13 @@ func (c dnsClients) change(ctx context.Context, who hosting.Caller, message []by
 // Transfer returns nil if a client may have a zone transferred.
 func (c dnsClients) Transfer(key, zone record.Name, to netip.Addr) error {
 	who, err := c.caller(key, to)
+	if err == nil && (c.app.hosting.Zone(zone) == nil || !who.Client.MayReadAll(zone)) {
+		err = hosting.Errorf(api.Forbidden, "client %q may not have zone %q transferred: that needs a right to read or change all of it, such as read under %s", who.Client.Name(), zone, zone.Plain()).NotLetIn(hosting.NoRight, who.Client)
+	}
 	if err != nil {
-		return err
+		c.app.deny(who, err)
 	}
-	if c.app.hosting.Zone(zone) == nil || !who.Client.MayReadAll(zone) {
-		return fmt.Errorf("client %q may not have zone %q transferred: that needs a right to read or change all of it, such as read under %s", who.Client.Name(), zone, zone.Plain())
-	}
-	return nil
+	return err
 }
 
 // Records returns what is in a zone that is hosted elsewhere.
@@ -129,57 +125,16 @@ func (c dnsClients) Records(ctx context.Context, key, zone record.Name) (iter.Se
 	}, nil
 }
 
-// dnsRefusals has lines about DNS messages whose signer is not known: few, since anyone can send any
-// number of them.
-var dnsRefusals = [2]*lineLimit{newLineLimit(), newLineLimit()} // over UDP, where the sender may be another one, and over TCP
-
-// lineLimit bounds how many lines about what was refused are in the log: so many that each of some hosts
-// that have something wrong has its own, and no more.
-type lineLimit struct {
-	lines *rate.Limiter
-
-	mu   sync.Mutex
-	held int
-}
-
-func newLineLimit() *lineLimit {
-	const burst, interval = 20, 3 * time.Second
-	return &lineLimit{lines: rate.NewLimiter(rate.Every(interval), burst)}
-}
-
-// next reports whether a line is to be logged, and how many were not before it.
-func (l *lineLimit) next(now time.Time) (held int, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.lines.AllowN(now, 1) {
-		l.held++
-		return 0, false
-	}
-	held, l.held = l.held, 0
-	return held, true
-}
-
 // Refuse counts a message whose signer is not known. Over TCP its sender is throttled as those of
 // wrong tokens are. Over UDP it is not, since a stranger could name others as the sender; a right
 // key is accepted all the while.
 func (c dnsClients) Refuse(from netip.Addr, tcp bool, why error) (answer bool) {
-	lines := dnsRefusals[0]
-	if tcp {
-		lines = dnsRefusals[1]
-		if wrongTokens.wait(from, time.Now()) > 0 {
-			activity.Deny(hosting.Throttled)
-			return false
-		}
+	if tcp && wrongTokens.wait(from, time.Now()) > 0 {
+		c.app.deny(stranger(from), hosting.Errorf(api.TooManyRequests, "too many DNS messages with wrong keys from your address: %w", why).NotLetIn(hosting.Throttled, nil))
+		return false
 	}
-	activity.Deny(hosting.WrongToken)
-	c.logRefusal(lines, from, why)
+	c.app.denyBy(stranger(from), hosting.Errorf(api.Unauthorized, "%w", why).NotLetIn(hosting.WrongToken, nil), !tcp)
 	return true
-}
-
-func (c dnsClients) logRefusal(lines *lineLimit, from netip.Addr, why error) {
-	if held, ok := lines.next(time.Now()); ok {
-		c.app.logger.Warn("a DNS message was refused", zap.String("remote_ip", from.String()), zap.String("reason", text.Brief(why.Error(), text.MaxDetail)), zap.Int("more_since_the_last_line", held))
-	}
 }
 
 var _ nameserver.Clients = dnsClients{}

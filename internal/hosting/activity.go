@@ -31,9 +31,30 @@ type Activity struct {
 	overLimit [len(LimitNames)]uint64
 	// denied counts requests that were not let in, by reason.
 	denied [len(DenialLabels)]uint64
-	// changes is a ring: next is where the next one goes.
-	changes [rememberedChanges]*ChangeSeen
-	next    int
+	changes ring[ChangeSeen]
+	denials ring[DenialSeen]
+}
+
+// ring has the last of what happened.
+type ring[T any] struct {
+	seen [remembered]*T
+	next int // where the next one goes
+}
+
+func (r *ring[T]) add(t *T) {
+	r.seen[r.next] = t
+	r.next = (r.next + 1) % len(r.seen)
+}
+
+// list returns them, the newest first.
+func (r *ring[T]) list() []*T {
+	list := []*T{}
+	for i := range r.seen {
+		if t := r.seen[(r.next+len(r.seen)-1-i)%len(r.seen)]; t != nil {
+			list = append(list, t)
+		}
+	}
+	return list
 }
 
 // NewActivity returns an Activity that has seen nothing.
@@ -44,8 +65,8 @@ func NewActivity() *Activity {
 	}
 }
 
-// rememberedChanges is how many changes are kept for people to look at.
-const rememberedChanges = 100
+// remembered is how many of a kind are kept for people to look at.
+const remembered = 100
 
 // ZoneActivity is what happened to one zone.
 type ZoneActivity struct {
@@ -120,8 +141,7 @@ type ChangeSeen struct {
 func (a *Activity) change(zone *Zone, c ChangeSeen, what Verdict, took time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.changes[a.next] = &c
-	a.next = (a.next + 1) % len(a.changes)
+	a.changes.add(&c)
 	if zone == nil {
 		a.refused++
 		return
@@ -159,13 +179,7 @@ func (a *Activity) zone(apex record.Name) *ZoneActivity {
 func (a *Activity) Recent() []*ChangeSeen {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	list := []*ChangeSeen{}
-	for i := range a.changes {
-		if c := a.changes[(a.next+len(a.changes)-1-i)%len(a.changes)]; c != nil {
-			list = append(list, c)
-		}
-	}
-	return list
+	return a.changes.list()
 }
 
 // Counts is what was counted, as it is at one moment.
@@ -220,10 +234,41 @@ const (
 	Expired
 	Elsewhere // outside of the client's networks
 	Busy      // a client with more under way than it may have at once
+	NoRight   // a read, or a registration, that no right of the client covers
 )
 
 // DenialLabels are what the metrics call them.
-var DenialLabels = [...]string{"no_token", "wrong_token", "throttled", "unknown_certificate", "expired", "network", "busy"}
+var DenialLabels = [...]string{"no_token", "wrong_token", "throttled", "unknown_certificate", "expired", "network", "busy", "no_right"}
+
+func (d Denial) String() string { return DenialLabels[d] }
+
+// DenialSeen is a request that was not let in, as it is remembered.
+type DenialSeen struct {
+	Time      time.Time `json:"time"`
+	RequestID string    `json:"request_id,omitempty"`
+	// Client is empty if it is not known who it was from.
+	Client   string `json:"client,omitempty"`
+	Address  string `json:"remote_ip,omitempty"`
+	Protocol string `json:"protocol,omitempty"`
+	// Why is one of [DenialLabels], Reason the same in words.
+	Why    string `json:"why"`
+	Reason string `json:"reason"`
+}
+
+// Denied remembers a request that was not let in. How many there are is for the caller to bound.
+func (a *Activity) Denied(d DenialSeen) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.denials.add(&d)
+}
+
+// Denials returns the requests that were not let in and are remembered, the newest first. They are
+// shared and not to be changed.
+func (a *Activity) Denials() []*DenialSeen {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.denials.list()
+}
 
 // Deny counts a request that was not let in.
 func (a *Activity) Deny(why Denial) {
@@ -286,8 +331,7 @@ func (s *Service) accept(who Caller, address netip.Addr, now time.Time) error {
 		if errors.Is(err, access.ErrExpired) {
 			why = Expired
 		}
-		s.config.Activity.Deny(why)
-		return Errorf(api.Unauthorized, "%w", err)
+		return Errorf(api.Unauthorized, "%w", err).NotLetIn(why, who.Client)
 	}
 	before := s.config.Activity.use(who.bound(), now)
 	if !before.IsZero() && now.Sub(before) < disuse {

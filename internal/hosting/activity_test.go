@@ -48,7 +48,7 @@ func TestUseIsLogged(t *testing.T) {
 // TestRing checks that the last changes are remembered and no more.
 func TestRing(t *testing.T) {
 	a := NewActivity()
-	for i := range rememberedChanges + 30 {
+	for i := range remembered + 30 {
 		a.change(nil, ChangeSeen{Serial: uint32(i)}, Changed, 0)
 	}
 	var serials []uint32
@@ -56,7 +56,7 @@ func TestRing(t *testing.T) {
 		serials = append(serials, c.Serial)
 	}
 	var want []uint32
-	for i := rememberedChanges + 29; i >= 30; i-- {
+	for i := remembered + 29; i >= 30; i-- {
 		want = append(want, uint32(i))
 	}
 	if diff := cmp.Diff(want, serials); diff != "" {

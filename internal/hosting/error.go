@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/nameserver"
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -29,6 +30,8 @@ type Error struct {
 	// Quiet is set where the error is counted but has no line in the log, because callers
 	// decide how many there are.
 	Quiet bool
+	// Denied is set where the request was not let in: it is no change, and has a line of its own.
+	Denied *Denied
 	// Cause is for the log alone: it may hold what a provider said. May be nil.
 	Cause error
 }
@@ -48,6 +51,19 @@ func (e *Error) Unwrap() error { return e.Cause }
 // with sets what only the log is told.
 func (e *Error) with(cause error) *Error {
 	e.Cause = cause
+	return e
+}
+
+// Denied says that a request was not let in.
+type Denied struct {
+	Why Denial
+	// Client is who it is from, nil if that is not known.
+	Client *access.Client
+}
+
+// NotLetIn sets that the request was not let in.
+func (e *Error) NotLetIn(why Denial, client *access.Client) *Error {
+	e.Denied = &Denied{why, client}
 	return e
 }
 

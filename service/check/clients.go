@@ -103,7 +103,7 @@ func (c *checker) accountStep(ctx context.Context, a *Account) Step {
 		step.Status, step.Found = OK, fmt.Sprintf("%s accepts the account, which answers challenges at %s", base, a.Fulldomain)
 	case status == http.StatusUnauthorized:
 		step.Found = base + " does not accept the account: user name, password or subdomain is wrong, it is revoked, or this machine's address is not in its allowfrom"
-		step.Do = "the service's log says which, under \"a request of acme-dns' protocol was refused\"; a new account is registered at " + base + "/register, and needs another CNAME"
+		step.Do = "the service's log says which, under \"a request was refused\"; a new account is registered at " + base + "/register, and needs another CNAME"
 	default:
 		step.Status, step.Found = Unknown, fmt.Sprintf("%s answers with status %d to an update, so that nothing is known of the account", base, status)
 		step.Do = "try again later"

@@ -35,6 +35,8 @@ type View struct {
 
 	// Changes are the last ones, the newest first.
 	Changes []Change
+	// Denials are the last requests that were not let in, the newest first.
+	Denials []Denial
 	// Clients are the visitor and others, the last used first.
 	Clients []Client
 	// MoreClients are those for which there was no room.
@@ -138,6 +140,19 @@ func (c Change) Sign() Sign {
 		return Sign{c.Outcome, "✓", "good"}
 	}
 	return Sign{c.Outcome, "✗", "bad"}
+}
+
+// Denial is a request that was not let in.
+type Denial struct {
+	Time time.Time
+	// Client is the name of the client that it is from, "" if that is not known.
+	Client Text
+	// Address is where it is from, Protocol what it speaks, as the log has it.
+	Address, Protocol Text
+	// Reason is why it was not let in.
+	Reason Text
+	// RequestID is the id under which the log has it; "" for DNS messages.
+	RequestID Text
 }
 
 // Client is a client.
