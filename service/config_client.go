@@ -60,7 +60,7 @@ type Client struct {
 	Allow []string `json:"allow,omitempty"`
 
 	// The names at which the client may read records, beyond those at which it
-	// has another right.
+	// has another right; or `all`, which is all that the service has.
 	Read []string `json:"read,omitempty"`
 
 	// Whether the client sees the whole service on the page: all zones, challenges,

@@ -44,6 +44,7 @@ type world struct {
 type naiveRule struct {
 	verb  string
 	under bool
+	all   bool // of read: everywhere
 	name  labels
 	types []string
 }
@@ -157,12 +158,20 @@ func (w *world) mayDeleteOwn(zone, owner labels, typ string, hasData bool) bool 
 
 // mayReadAll is a right to all that is in a zone.
 func (w *world) mayReadAll(zone labels) bool {
-	return w.anyRule(func(rule naiveRule) bool {
+	return w.readsAll(zone) || w.anyRule(func(rule naiveRule) bool {
 		return rule.under && rule.name.equal(zone) && w.zoneOf(zone) == zone.joined() && (rule.verb == "read" || rule.verb == "allow" && len(rule.types) == 0)
 	})
 }
 
+// readsAll is the right read all, in a hosted zone.
+func (w *world) readsAll(zone labels) bool {
+	return slices.ContainsFunc(w.zones, zone.equal) && w.anyRule(func(rule naiveRule) bool { return rule.verb == "read" && rule.all })
+}
+
 func (w *world) mayRead(zone, owner labels) bool {
+	if w.readsAll(zone) && owner.within(zone) {
+		return true
+	}
 	for _, rule := range w.rules {
 		rule = rule.meaning()
 		for _, typ := range append([]string{"TYPE65399"}, rule.types...) {
@@ -170,7 +179,7 @@ func (w *world) mayRead(zone, owner labels) bool {
 				return true
 			}
 		}
-		if rule.verb == "read" {
+		if rule.verb == "read" && !rule.all {
 			as := rule
 			as.verb, as.types = "allow", nil
 			if w.allows(as, zone, owner, "TYPE65399") {
@@ -189,6 +198,9 @@ func (w *world) mayUse(zone labels) bool {
 		rule = rule.meaning()
 		if rule.verb == "watch" {
 			continue
+		}
+		if rule.all {
+			return slices.ContainsFunc(w.zones, zone.equal)
 		}
 		if rule.verb != "certificates" {
 			if w.zoneOf(rule.name) == at {
@@ -306,6 +318,12 @@ func (g generator) world() *world {
 		rule.under = rule.verb != "watch" && rule.verb != "persist" && g.chance(45)
 		switch rule.verb {
 		case "watch":
+		case "read":
+			if rule.all = g.chance(15); rule.all {
+				rule.under = false
+				break
+			}
+			rule.name = g.name(w.zones)
 		case "certificates", "persist":
 			rule.name = g.hostName(w.zones)
 		case "allow":
@@ -326,7 +344,7 @@ func (g generator) world() *world {
 func (w *world) related() []labels {
 	related := slices.Clone(w.zones)
 	for _, rule := range w.rules {
-		if rule.verb == "watch" {
+		if rule.verb == "watch" || rule.all {
 			continue
 		}
 		rule = rule.meaning()
@@ -406,6 +424,9 @@ func (g generator) char(c byte) string {
 func (g generator) ruleText(rule naiveRule) string {
 	if rule.verb == "watch" {
 		return ""
+	}
+	if rule.all {
+		return "all"
 	}
 	var words []string
 	if rule.under {

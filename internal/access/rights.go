@@ -1,6 +1,7 @@
 package access
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/caddy-dns/bestdns/internal/record"
@@ -48,6 +49,8 @@ type rights struct {
 	domainsUnder map[record.Name]record.Name
 	// used has the zones in which there is any right at all.
 	used record.Zones
+	// readAll is set by the rule read all.
+	readAll bool
 	// watch is set by a watch rule.
 	watch bool
 	// registers is the name of a register rule, "" without one.
@@ -107,6 +110,10 @@ func (r *rights) addAllow(rule Rule) {
 }
 
 func (r *rights) addRead(rule Rule) {
+	if rule.All {
+		r.readAll = true
+		return
+	}
 	r.addGrant(rule, func(g *grant) { g.read = true })
 }
 
@@ -156,6 +163,14 @@ func (h *hosting) nameZones(rule Rule) []record.Name {
 		}
 	}
 	return used
+}
+
+// readZones returns the hosted zones in which a read rule gives a right.
+func (h *hosting) readZones(rule Rule) []record.Name {
+	if rule.All {
+		return slices.Collect(maps.Keys(h.zones))
+	}
+	return h.nameZones(rule)
 }
 
 // persistZones returns the hosted zone that holds the permission of a persist rule.
@@ -263,7 +278,7 @@ func (c *Client) MayCertify(domain record.Name) bool { return c.rights.certifies
 // MayReadAll reports whether the client may see all records of the hosted zone, so that it may
 // have it transferred.
 func (c *Client) MayReadAll(zone record.Name) bool {
-	if c.rights.everything {
+	if c.rights.everything || c.rights.readAll {
 		return c.rights.zones.Has(zone)
 	}
 	return c.rights.anyAbove(zone, zone, func(g grant) bool { return g.read || g.any })
@@ -295,8 +310,9 @@ func (r *rights) allows(zone, owner record.Name, t record.Type) bool {
 
 // reads reports whether there is an allow or read right at name.
 func (r *rights) reads(zone, name record.Name) bool {
-	if r.everything {
-		return r.zones.Has(zone) && name.In(zone)
+	hosted := r.zones.Has(zone) && name.In(zone)
+	if r.everything || r.readAll && hosted {
+		return hosted
 	}
 	if _, ok := r.exact[name]; ok {
 		return true

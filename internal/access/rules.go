@@ -8,6 +8,7 @@
 package access
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -21,16 +22,20 @@ type Rule struct {
 	// of Name reaches.
 	Under bool
 	// Name is a domain under Certificates (never with a leading "*", which means
-	// the same right), an owner name under Allow and Read, "" under Watch.
+	// the same right), an owner name under Allow and Read, "" under Watch and with All.
 	Name record.Name
+	// All extends Read to all hosted zones.
+	All bool
 	// Types are those that Allow is bound to. Empty: all, but for a zone's SOA
 	// and the NS records at its apex.
 	Types []record.Type
 }
 
-// under is the one keyword of the grammar. A name of that single label is
-// written with its final dot.
-const under = "under"
+// The keywords of the grammar. A name of such a single label is written with its final dot.
+const (
+	under = "under"
+	all   = "all"
+)
 
 // ParseRight reads a right, verb first, as [Rule.String] writes it.
 func ParseRight(text string) (Rule, error) {
@@ -43,7 +48,7 @@ func ParseRight(text string) (Rule, error) {
 }
 
 // ParseRule reads what follows a verb: "[under] NAME [TYPE…]", separated
-// by blanks, or nothing. The name is absolute, its final dot optional, and
+// by blanks, or "all", or nothing. The name is absolute, its final dot optional, and
 // internationalized labels are A-labels already.
 func ParseRule(verb Verb, text string) (Rule, error) {
 	rule := Rule{Verb: verb}
@@ -67,6 +72,13 @@ func (r *Rule) parse(words []string) error {
 		return nil
 	}
 	name := words[0]
+	if name == all {
+		r.All, words = true, words[1:]
+		if len(words) > 0 {
+			return errors.New("nothing follows all; a name of that label alone is written \"all.\"")
+		}
+		return nil
+	}
 	if r.Verb == Certificates {
 		// The challenge of *.D is answered at the same name as that of D.
 		name = strings.TrimPrefix(name, "*.")
@@ -103,7 +115,11 @@ func (r Rule) check() error {
 	switch {
 	case !ok:
 		return fmt.Errorf("unknown %s", r.Verb)
-	case r.Name == "" && k.arguments != "":
+	case r.All && r.Verb != Read:
+		return fmt.Errorf("only read can be for all; it is written %s %s, and a name of that label alone \"all.\"", r.Verb, k.arguments)
+	case r.All && (r.Name != "" || r.Under):
+		return errors.New("read all takes no name: it is about all zones")
+	case r.Name == "" && k.arguments != "" && !r.All:
 		return fmt.Errorf("the name is missing; it is written %s %s", r.Verb, k.arguments)
 	}
 	return k.check(r)
@@ -120,6 +136,9 @@ func (r Rule) String() string {
 	if r.Name != "" {
 		text.WriteString(" " + r.nameText())
 	}
+	if r.All {
+		text.WriteString(" " + all)
+	}
 	for _, t := range r.Types {
 		text.WriteString(" " + t.String())
 	}
@@ -131,7 +150,7 @@ func (r Rule) String() string {
 func (r Rule) nameText() string {
 	absolute := r.Name.String()
 	text := strings.TrimSuffix(absolute, ".")
-	if text == "" || text == under {
+	if text == "" || text == under || text == all {
 		return absolute
 	}
 	return text

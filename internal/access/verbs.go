@@ -69,11 +69,11 @@ var kinds = [...]kind{
 	},
 	Read: {
 		spelling:  "read",
-		arguments: "[under] NAME",
+		arguments: "[under] NAME, or all",
 		help:      "A name at which the client may read records",
 		check:     checkNoTypes,
 		add:       (*rights).addRead,
-		zones:     (*hosting).nameZones,
+		zones:     (*hosting).readZones,
 	},
 	Watch: {
 		spelling: "watch",

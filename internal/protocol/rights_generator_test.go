@@ -30,7 +30,7 @@ func (w *rightsWorld) makeZones() {
 func (w *rightsWorld) rules(client string) (rules []naiveRule) {
 	if client == observer {
 		for _, z := range w.zones {
-			rules = append(rules, naiveRule{verb: "read", under: true, name: z.name})
+			rules = append(rules, naiveRule{verb: "read", under: true, name: z.name, everywhere: true})
 		}
 		return rules
 	}

@@ -69,6 +69,8 @@ type naiveRule struct {
 	under bool
 	name  labels
 	types []string
+	// everywhere marks one of the rules that together are read all.
+	everywhere bool
 }
 
 // meaning returns the rule in terms of names and types: persist is a right to one type at one name.
