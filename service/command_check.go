@@ -49,23 +49,21 @@ _acme-challenge, the zone's delegation, each of its name servers, DNSSEC, CAA. I
 writes a challenge, looks whether every name server and a resolver have it, and
 removes it again, also when it is interrupted.
 
-  caddy bestdns check www.example.org --config Caddyfile
-  caddy bestdns check '*.example.org' --endpoint https://dns.example.net --token-file /run/secrets/bestdns
-  caddy bestdns check --config /etc/caddy/Caddyfile
-
-  caddy bestdns check www.example.org --tsig-key bestdns.key --nameserver 203.0.113.5
-  caddy bestdns check www.example.org --acme-dns /etc/lego/acme-dns.json
-
-The first two ask as a client of the service does, with the token that its
-configuration, the environment or --token-file has. The third checks all zones of
-the service. The last two ask as a client does that sends dynamic updates (RFC
-2136), and as an account of acme-dns; what they send leaves nothing behind. With
---httpreq, the first two also check that the service speaks httpreq. Where the
-configuration has the service itself and no endpoint for DOMAIN, or no endpoint is
+It asks as a client of the service does, with the token that its configuration, the
+environment or --token-file has; with --httpreq it also checks that the service speaks
+that. With --tsig-key it asks as a client does that sends dynamic updates (RFC 2136), with
+--acme-dns as an account of acme-dns; what it sends leaves nothing behind. Without
+DOMAIN it checks all zones of the service. Where the configuration has the service itself and no endpoint for DOMAIN, or no endpoint is
 named anywhere, the running Caddy is asked at its admin endpoint.
 
 It ends with 0 if all is right (a warning is no fault), with 1 if something is
 wrong, and with 2 if it could not be checked.`,
+		Example: `  caddy bestdns check www.example.org --config Caddyfile
+  caddy bestdns check '*.example.org' --endpoint https://dns.example.net --token-file /run/secrets/bestdns
+  caddy bestdns check --config /etc/caddy/Caddyfile
+
+  caddy bestdns check www.example.org --tsig-key bestdns.key --nameserver 203.0.113.5
+  caddy bestdns check www.example.org --acme-dns /etc/lego/acme-dns.json`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if err := cobra.MaximumNArgs(1)(cmd, args); err != nil {
 				return couldNotCheck(cmd, err)

@@ -198,7 +198,12 @@ func (c *checkedConfig) listens() (addresses []string) {
 	if err != nil {
 		return nil // nameServer says so
 	}
-	for _, address := range slices.Concat(listen...) {
+	return hostPorts(slices.Concat(listen...))
+}
+
+// hostPorts returns network addresses as "host:port", each once.
+func hostPorts(listen []caddy.NetworkAddress) (addresses []string) {
+	for _, address := range listen {
 		if !address.IsFdNetwork() && !slices.Contains(addresses, address.JoinHostPort(0)) {
 			addresses = append(addresses, address.JoinHostPort(0))
 		}

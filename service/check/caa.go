@@ -205,6 +205,11 @@ func (c *checker) checkCAA(ctx context.Context, s subject) {
 		return
 	}
 	step, bound := set.decide(c.CA, s.wildcard, c.Accounts)
+	if len(set.records) == 0 && err == nil && c.unknown != "" {
+		step.Status = Unknown
+		step.Found = "whether there are CAA records is not known: " + c.unknown
+		step.Do = "ask a resolver that knows the zone with --resolver ADDRESS"
+	}
 	if err != nil {
 		step.Status = Wrong
 		step.Found = fmt.Sprintf("the CAA records cannot be looked up, and a CA that cannot either issues nothing: %s", err)

@@ -102,6 +102,8 @@ type HostedZone struct {
 	Key string `json:"key,omitempty"`
 	// NoWait is set where changes are answered before all name servers serve them.
 	NoWait bool `json:"no_wait,omitempty"`
+	// Listen is where the name server of a built-in zone listens, as [Options.Listen].
+	Listen []string `json:"listen,omitempty"`
 	// CNAMETarget is set where challenges of domains hosted elsewhere go.
 	CNAMETarget bool `json:"cname_target,omitempty"`
 }
@@ -142,7 +144,9 @@ func Run(ctx context.Context, options Options) (*Report, error) {
 	if ctx.Err() != nil {
 		c.emit(Step{Name: "interrupted", Status: Unknown, Found: "the check was ended before it was through"})
 	}
-	c.report.Outcome = c.report.outcome()
+	if c.report.Outcome = c.report.outcome(); c.unreached {
+		c.report.Outcome = Unknown
+	}
 	return c.report, nil
 }
 
@@ -152,6 +156,24 @@ type checker struct {
 	report   *Report
 	client   *nsquery.Client
 	resolver *nsquery.Resolver
+	// unknown is why nothing is known of the domain's records, once [checker.lookFor] has asked; "" if
+	// its zone was found.
+	unknown string
+	// unreached is set where the service could not be asked.
+	unreached bool
+}
+
+// lookFor finds out whether the resolver finds the zone that the domain is in. Where it does not, as
+// in a network whose zones it is not told of, or before a delegation is there, it says of every record that
+// it does not exist.
+func (c *checker) lookFor(ctx context.Context, domain record.Name) {
+	apex, err := c.resolver.ZoneOf(ctx, domain)
+	switch {
+	case err != nil:
+		c.unknown = err.Error()
+	case apex.Labels() < 2 && !c.resolver.Exists(ctx, domain):
+		c.unknown = fmt.Sprintf("the resolver finds no zone of %s: the first above it is %s", domain.Plain(), apex.Plain())
+	}
 }
 
 // emit reports a step.
@@ -220,6 +242,7 @@ func (c *checker) checkDomain(ctx context.Context, s subject) {
 	service := c.reachService(ctx, s)
 	probe := c.write(ctx, service, s)
 	defer c.remove(ctx, probe)
+	c.lookFor(ctx, s.domain)
 	if ctx.Err() != nil {
 		return
 	}

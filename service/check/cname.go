@@ -123,6 +123,10 @@ func (c *checker) checkCNAME(ctx context.Context, s subject, r *reached, p *prob
 		if known && want != owner {
 			step.Do, step.Lines = "this is the record to create where "+s.domain.Plain()+" is hosted:", []string{cname(owner, want)}
 		}
+	case !known && len(names) == 1 && c.unknown != "":
+		step.Status = Unknown
+		step.Found = fmt.Sprintf("whether %s has a CNAME is not known: %s", owner.Plain(), c.unknown)
+		step.Do = "ask a resolver that knows the zone with --resolver ADDRESS"
 	case !known && len(names) == 1:
 		step.Found = fmt.Sprintf("%s has no CNAME: challenges are looked for in the domain's own zone", owner.Plain())
 	case !known:
@@ -135,6 +139,10 @@ func (c *checker) checkCNAME(ctx context.Context, s subject, r *reached, p *prob
 		step.Status = Wrong
 		step.Found = fmt.Sprintf("%s: the CA looks there, and the service writes at %s itself", arrives, owner.Plain())
 		step.Do, step.Lines = "remove this record, for the service hosts the name:", []string{cname(owner, names[1])}
+	case len(names) == 1 && c.unknown != "":
+		step.Status = Unknown
+		step.Found = fmt.Sprintf("whether %s has a CNAME is not known: %s", owner.Plain(), c.unknown)
+		step.Do, step.Lines = "ask a resolver that knows the zone with --resolver ADDRESS; this is the record to create where "+s.domain.Plain()+" is hosted:", []string{cname(owner, want)}
 	case len(names) == 1:
 		step.Status = Wrong
 		step.Found = fmt.Sprintf("%s has no CNAME, so no one finds the challenges that the service writes at %s", owner.Plain(), want.Plain())

@@ -64,6 +64,7 @@ func (c *checker) checkEndpoint(ctx context.Context, u *url.URL) bool {
 		var reason string
 		reason, step.Do, step.Lines = endpointFault(err, u.Hostname())
 		step.Found = base + ": " + reason
+		c.unreached = c.unreached || !answeredAtAll(err)
 		return false
 	}
 	step.Status, step.Found = OK, base+" answers"
@@ -116,6 +117,12 @@ func (c *checker) health(ctx context.Context, base string) (*tls.ConnectionState
 		return nil, &problem
 	}
 	return nil, fmt.Errorf("%w (%s)", errNotBestDNS, response.Status)
+}
+
+// answeredAtAll reports whether there was a server to be reached, if not the right one.
+func answeredAtAll(err error) bool {
+	dial, isNet := errors.AsType[*net.OpError](err)
+	return !nsquery.IsTimeout(err) && !(isNet && dial.Op == "dial")
 }
 
 // endpointFault says what went wrong, without the URL, and what to do about it.

@@ -38,7 +38,11 @@ func (c *checker) showPermissions(ctx context.Context, s subject) {
 	if err != nil {
 		c.emit(Step{Name: name, Status: Note, Found: fmt.Sprintf("standing permissions (dns-persist-01) cannot be looked up, and a CA that cannot look them up either accepts none: %s", err)})
 	}
-	if len(found) == 0 && err == nil {
+	switch {
+	case len(found) > 0 || err != nil:
+	case c.unknown != "":
+		c.emit(Step{Name: name, Status: Note, Found: "whether there are standing permissions (dns-persist-01) is not known: " + c.unknown})
+	default:
 		c.emit(Step{Name: name, Status: OK, Found: fmt.Sprintf("there is no standing permission (dns-persist-01) for %s", s.domain.Plain())})
 	}
 	now := time.Now()

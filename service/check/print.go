@@ -14,7 +14,8 @@ type Printer struct {
 	// them; in a file or a mail they are in the way.
 	Signs bool
 
-	zone string // whose heading was printed last
+	zone  string // whose heading was printed last
+	notes []Step // which come after the summary
 }
 
 // signs stand before the words, and never in their place.
@@ -26,8 +27,16 @@ const (
 	nameWidth   = len("interrupted")
 )
 
-// Step writes one step.
+// Step writes one step. Notes, which say nothing about what was checked, are kept for the summary.
 func (p *Printer) Step(s Step) {
+	if s.Status == Note {
+		p.notes = append(p.notes, s)
+		return
+	}
+	p.step(s)
+}
+
+func (p *Printer) step(s Step) {
 	var b strings.Builder
 	if s.Zone != p.zone {
 		if s.Zone != "" {
@@ -53,8 +62,20 @@ func (p *Printer) Step(s Step) {
 	p.write(b.String())
 }
 
-// Summary writes how many steps are not right.
+// Summary writes how many steps are not right, and the notes.
 func (p *Printer) Summary(r *Report) {
+	p.summary(r)
+	p.zone = ""
+	for i, note := range p.notes {
+		if i == 0 {
+			p.write("\n")
+		}
+		p.step(note)
+	}
+	p.notes = nil
+}
+
+func (p *Printer) summary(r *Report) {
 	wrong, warnings, unknown := r.count(Wrong), r.count(Warning), r.count(Unknown)
 	var parts []string
 	if wrong > 0 {

@@ -26,9 +26,9 @@ wrong        server       no answer
                               }
 warning      ds           ⟨U+001B⟩[31mred⟨U+000A⟩and ⟨U+009B⟩⟨U+202E⟩more
 
-note         account      a record
-
 1 step is wrong, 1 step has a warning.
+
+note         account      a record
 `,
 		true: `✓ ok           resolver     it answers
 
@@ -40,9 +40,9 @@ zone acme.example.com
                                 }
 ! warning      ds           ⟨U+001B⟩[31mred⟨U+000A⟩and ⟨U+009B⟩⟨U+202E⟩more
 
-· note         account      a record
-
 1 step is wrong, 1 step has a warning.
+
+· note         account      a record
 `,
 	} {
 		var out strings.Builder

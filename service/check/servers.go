@@ -114,24 +114,32 @@ func (c *checker) serverStep(zone record.Name, a serverAnswer, ipv6 func() bool)
 		step.Do = fmt.Sprintf("let UDP to %s through every firewall, and have the server listen on it", port53)
 		step.Lines = []string{"listen :53"}
 	}
-	if c.listensElsewhere(zone, a.Addr()) && len(step.Lines) == 1 {
-		step.Do = fmt.Sprintf("the configuration has the built-in name server listen on %s, and CAs and resolvers come to %s, UDP and TCP: forward that to it, or write:", joinWords(c.Listen), port53)
+	if elsewhere := c.listensElsewhere(zone, a.Addr()); len(elsewhere) > 0 && len(step.Lines) == 1 {
+		step.Do = fmt.Sprintf("the built-in name server listens on %s, and CAs and resolvers come to %s: forward UDP and TCP from there to it, on this machine or at the router before it", joinWords(elsewhere), port53)
+		step.Lines = nil
 	}
 	return step
 }
 
-// listensElsewhere reports whether the zone is a built-in one, and by the configuration the name server is reached
-// at no port 53, or on a loopback address only.
-func (c *checker) listensElsewhere(zone record.Name, at netip.Addr) bool {
+// listensElsewhere returns where the name server listens, if the zone is a built-in one and the server is
+// reached at no port 53, or on a loopback address only.
+func (c *checker) listensElsewhere(zone record.Name, at netip.Addr) []string {
 	hosted, ok := c.hostedZone(zone)
-	if !ok || len(hosted.NameServers) == 0 || len(c.Listen) == 0 {
-		return false
+	if !ok || len(hosted.NameServers) == 0 {
+		return nil
 	}
-	return !slices.ContainsFunc(c.Listen, func(listen string) bool {
+	all := c.Listen
+	if len(hosted.Listen) > 0 {
+		all = hosted.Listen
+	}
+	if slices.ContainsFunc(all, func(listen string) bool {
 		host, port, _ := net.SplitHostPort(listen) // they were written as such
 		address, err := netip.ParseAddr(host)
 		return port == strconv.Itoa(nsquery.Port) && (err != nil || !address.IsLoopback() || at.IsLoopback())
-	})
+	}) {
+		return nil
+	}
+	return all
 }
 
 // mayBeUnreachable reports whether an error may come from this machine having no route to

@@ -75,13 +75,14 @@ func TestListensElsewhere(t *testing.T) {
 	for name, test := range map[string]struct {
 		listen []string
 		says   string
+		lines  int // that are to be written
 	}{
-		"not known":        {nil, "for the built-in name server, the option below"},
-		"everywhere":       {[]string{":53"}, "for the built-in name server, the option below"},
-		"one of two":       {[]string{"127.0.0.1:53", "192.0.2.6:53"}, "for the built-in name server, the option below"},
-		"a high port":      {[]string{"127.0.0.1:5353", ":5353"}, "listen on 127.0.0.1:5353 and :5353, and CAs and resolvers come to port 53 of 192.0.2.6, UDP and TCP: forward that to it, or write:"},
-		"loopback":         {[]string{"127.0.0.1:53"}, "listen on 127.0.0.1:53, and CAs and resolvers come to port 53 of 192.0.2.6"},
-		"loopback, a name": {[]string{"localhost:53"}, "for the built-in name server, the option below"},
+		"not known":        {nil, "for the built-in name server, the option below", 1},
+		"everywhere":       {[]string{":53"}, "for the built-in name server, the option below", 1},
+		"one of two":       {[]string{"127.0.0.1:53", "192.0.2.6:53"}, "for the built-in name server, the option below", 1},
+		"a high port":      {[]string{"127.0.0.1:5353", ":5353"}, "listens on 127.0.0.1:5353 and :5353, and CAs and resolvers come to port 53 of 192.0.2.6: forward UDP and TCP from there to it", 0},
+		"loopback":         {[]string{"127.0.0.1:53"}, "listens on 127.0.0.1:53, and CAs and resolvers come to port 53 of 192.0.2.6: forward", 0},
+		"loopback, a name": {[]string{"localhost:53"}, "for the built-in name server, the option below", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -91,7 +92,7 @@ func TestListensElsewhere(t *testing.T) {
 			s.options.Hosted = []HostedZone{{Name: "acme.example.com.", NameServers: []NameServer{{Name: "ns1.acme.example.com."}}}}
 			s.options.Listen = test.listen
 			for _, step := range s.run(t).Steps {
-				if step.Name == "server" && step.Status == Wrong && strings.Contains(step.Do, test.says) && step.Lines[0] == "listen :53" {
+				if step.Name == "server" && step.Status == Wrong && strings.Contains(step.Do, test.says) && len(step.Lines) == test.lines {
 					return
 				}
 			}

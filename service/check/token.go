@@ -51,6 +51,7 @@ func (c *checker) reachService(ctx context.Context, s subject) *reached {
 			if c.HTTPReq {
 				c.checkHTTPReq(ctx)
 			}
+			c.unreached = false // by one of several URLs
 			c.checkToken(ctx, r)
 		} else {
 			c.emit(Step{Name: "token", Status: Skipped, Found: "the API does not answer"})
@@ -76,8 +77,9 @@ func (c *checker) askRunning(ctx context.Context) *reached {
 	defer cancel()
 	zones, err := c.Running.Hosting(ctx)
 	if err != nil {
+		c.unreached = true
 		c.emit(Step{
-			Name: "service", Status: Wrong,
+			Name: "service", Status: Unknown,
 			Found: fmt.Sprintf("the service does not answer in %s: %s", c.Running, err),
 			Do:    "start Caddy with the service's configuration, or say with --address or --config where its admin endpoint is",
 		})
