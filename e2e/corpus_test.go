@@ -75,7 +75,7 @@ func newCorpusZone(t testing.TB, zone, masterFile string) corpusZone {
 		},
 	}}
 	var err error
-	if z.records, err = record.ReadMasterFile(strings.NewReader(masterFile), zone, z.config.Name, corpusTTL); err != nil {
+	if z.records, err = record.ReadMasterFile(strings.NewReader(masterFile), zone, z.config.Name, corpusTTL, nil); err != nil {
 		t.Fatal(err)
 	}
 	return z

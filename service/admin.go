@@ -3,10 +3,12 @@ package service
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -28,7 +30,8 @@ func init() {
 // has it does the work.
 //
 //	GET  /bestdns/zones/{zone}            the zone as a master file
-//	POST /bestdns/zones/{zone}?replace=   adds the records of a master file
+//	POST /bestdns/zones/{zone}            adds the records of a master file; with "true" for
+//	                                      replace, dry_run, without_dnssec in the query
 //	GET  /bestdns/backup                  a new store file
 //	GET  /bestdns/activity                clients by last use, and the last changes
 //
@@ -48,6 +51,13 @@ const (
 	adminZones    = "/bestdns/zones/"
 	adminBackup   = "/bestdns/backup"
 	adminActivity = "/bestdns/activity"
+)
+
+// Options of an import.
+const (
+	importReplace       = "replace"
+	importDryRun        = "dry_run"
+	importWithoutDNSSEC = "without_dnssec"
 )
 
 // masterFileType is the media type of master files (RFC 4027).
@@ -125,12 +135,12 @@ func serveAdminZone(w http.ResponseWriter, r *http.Request) error {
 		}
 		return err
 	case http.MethodPost:
-		replace, err := wantsReplace(r)
+		how, err := readImport(r)
 		if err != nil {
 			return err
 		}
 		who := hosting.Caller{Name: adminName, Address: adminAddress(r), RequestID: uuid.NewString()}
-		done, err := app.hosting.Import(r.Context(), who, zone, r.Body, replace)
+		done, err := app.hosting.Import(r.Context(), who, zone, r.Body, how)
 		if err != nil {
 			return adminProblem(err)
 		}
@@ -140,21 +150,24 @@ func serveAdminZone(w http.ResponseWriter, r *http.Request) error {
 	return adminMethodError(r)
 }
 
-// wantsReplace reads the query of an import. One that is misread would add records to those
-// that were to go.
-func wantsReplace(r *http.Request) (bool, error) {
-	query, err := protocol.ParseQuery(r.URL.RawQuery, "replace")
+// readImport reads the query of an import. One that is misread would add records to those that were to
+// go, or change what was only to be tried.
+func readImport(r *http.Request) (how hosting.Import, err error) {
+	options := map[string]*bool{importReplace: &how.Replace, importDryRun: &how.DryRun, importWithoutDNSSEC: &how.WithoutDNSSEC}
+	query, err := protocol.ParseQuery(r.URL.RawQuery, slices.Collect(maps.Keys(options))...)
 	if err != nil {
-		return false, adminError(http.StatusBadRequest, "%w", err)
+		return how, adminError(http.StatusBadRequest, "%w", err)
 	}
-	switch value := query["replace"]; value {
-	case "true":
-		return true, nil
-	case "", "false":
-		return false, nil
-	default:
-		return false, adminError(http.StatusBadRequest, "replace is true or false, and not %q", value)
+	for option, value := range query {
+		switch value {
+		case "true":
+			*options[option] = true
+		case "", "false":
+		default:
+			return how, adminError(http.StatusBadRequest, "%s is true or false, and not %q", option, value)
+		}
 	}
+	return how, nil
 }
 
 // adminZone finds a built-in zone by its name.

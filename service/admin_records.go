@@ -43,7 +43,11 @@ type adminAnswer struct {
 func (a *App) hostedZones() any {
 	zones := []check.HostedZone{}
 	for _, zone := range a.hosting.Zones() {
-		zones = append(zones, hostedZone(zone))
+		hosted := hostedZone(zone)
+		if zone.Builtin() {
+			hosted.Listen = hostPorts(a.listen)
+		}
+		zones = append(zones, hosted)
 	}
 	return zones
 }

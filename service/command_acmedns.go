@@ -43,7 +43,7 @@ reason is printed. Then nothing is written, unless --skip-invalid is given.`,
   caddy bestdns import-acme-dns dump.sql --output acme-dns.json --domain auth.example.org
 
   pg_dump acmedns | caddy bestdns import-acme-dns - > acme-dns.json`,
-		Args: cobra.ExactArgs(1),
+		Args: needs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return importAcmeDNS(cmd, args[0], options)
 		},

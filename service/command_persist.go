@@ -45,12 +45,7 @@ func persistCommand() *cobra.Command {
 permission: as long as it is in DNS, the ACME account of that URI can obtain
 certificates for DOMAIN without a challenge and without any change in DNS.
 
-  caddy bestdns persist www.example.org --account https://acme-v02.api.letsencrypt.org/acme/acct/1234
-  caddy bestdns persist example.org --account … --wildcard --until 2027-06-30 --write
-  caddy bestdns persist example.org --account … --wildcard --until 2027-06-30 --remove
-  caddy bestdns persist example.org --remove
-
-The first prints the record. --write writes it through a service that hosts DOMAIN
+Without --write and --remove it prints the record. --write writes it through a service that hosts DOMAIN
 (it follows no CNAME), as the client whose token is given, which needs the right
 "persist DOMAIN". --remove deletes exactly that record; without --account it lists
 all standing permissions of DOMAIN and deletes them. "*.DOMAIN" is the same as
@@ -59,7 +54,11 @@ all standing permissions of DOMAIN and deletes them. "*.DOMAIN" is the same as
 The URI is that of the account at the CA. For a CA that follows draft -02 it is the
 hashed URI that the ACME client shows for the account and DOMAIN. Both the CA and the
 ACME client have to support dns-persist-01, which few do.`,
-		Args: cobra.ExactArgs(1),
+		Example: `  caddy bestdns persist www.example.org --account https://acme-v02.api.letsencrypt.org/acme/acct/1234
+  caddy bestdns persist example.org --account … --wildcard --until 2027-06-30 --write
+  caddy bestdns persist example.org --account … --wildcard --until 2027-06-30 --remove
+  caddy bestdns persist example.org --remove`,
+		Args: needs("DOMAIN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			options.domain = args[0]
 			return options.run(cmd)

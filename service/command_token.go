@@ -43,21 +43,19 @@ configuration of the service (which keeps the token's hash only) and of the
 client, and the CNAME records to create for domains that are hosted elsewhere.
 
 A right is a name, with "under" before it for that name and all below it, and
-after it the record types to which it is limited:
-
-  caddy bestdns token web1 --certificates web1.example.org
-  caddy bestdns token ops --allow "under example.org" --allow "www.example.net A AAAA"
+after it the record types to which it is limited.
 
 With --for, the client's lines are those for a client of another project, with
 the secret in them. The lines for the service then switch on what it speaks. For
 dynamic updates (RFC 2136), a TSIG key is made instead of a token.
 
-  caddy bestdns token web1 --certificates web1.example.org --for certbot
-
 With --config, the service's configuration is read: its zones, to tell which CNAME
 records are needed, where its name server is, what its handler speaks, and what of
 it does not go with the client.`,
-		Args: cobra.ExactArgs(1),
+		Example: `  caddy bestdns token web1 --certificates web1.example.org --config Caddyfile
+  caddy bestdns token ops --allow "under example.org" --allow "www.example.net A AAAA"
+  caddy bestdns token web1 --certificates web1.example.org --for certbot`,
+		Args: needs("CLIENT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			options.client.Name = args[0]
 			if err := makeToken(cmd.OutOrStdout(), cmd.ErrOrStderr(), options); err != nil {

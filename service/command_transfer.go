@@ -63,6 +63,12 @@ func refusal(err error) (said string, ok bool) {
 	return refused.Error, true
 }
 
+// zonePath returns the path of a zone at the admin endpoint, whose name may be internationalized.
+func zonePath(name string) (string, error) {
+	ascii, err := toASCII(name)
+	return adminZones + url.PathEscape(ascii), err
+}
+
 func exportCommand() *cobra.Command {
 	var admin adminFlags
 	cmd := &cobra.Command{
@@ -71,9 +77,14 @@ func exportCommand() *cobra.Command {
 		Long: `Writes a zone of the built-in name server to the standard output as a master file
 (RFC 1035), its SOA and NS records included, through the admin endpoint of the
 running Caddy. Records of challenges under way are left out.`,
-		Args: cobra.ExactArgs(1),
+		Example: `  caddy bestdns export example.org > example.org.zone`,
+		Args:    needs("ZONE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			response, err := admin.request(http.MethodGet, adminZones+url.PathEscape(args[0]), nil)
+			path, err := zonePath(args[0])
+			if err != nil {
+				return err
+			}
+			response, err := admin.request(http.MethodGet, path, nil)
 			if err != nil {
 				return err
 			}
@@ -88,7 +99,7 @@ running Caddy. Records of challenges under way are left out.`,
 
 func importCommand() *cobra.Command {
 	var admin adminFlags
-	var replace bool
+	var how hosting.Import
 	cmd := &cobra.Command{
 		Use:   "import ZONE FILE",
 		Short: "Reads a master file into a built-in zone",
@@ -96,21 +107,25 @@ func importCommand() *cobra.Command {
 refused) to a zone of the built-in name server, all in one commit or none, through
 the admin endpoint of the running Caddy. FILE "-" is the standard input.
 
-SOA records, NS records at the apex and addresses of name servers are passed over:
-they are made out of the configuration. With --replace, what is in the zone and
-not in the file goes, but for challenges under way.`,
-		Args: cobra.ExactArgs(2),
+SOA records, NS records at the apex and addresses of name servers are skipped: the
+configuration sets them. With --replace, records that are in the zone and not in the
+file are deleted, except those of challenges under way.`,
+		Example: `  caddy bestdns import example.org example.org.zone --dry-run
+  caddy bestdns import example.org example.org.zone --replace
+
+  dig @192.0.2.1 example.org AXFR | caddy bestdns import example.org - --without-dnssec`,
+		Args: needs("ZONE", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := zonePath(args[0])
+			if err != nil {
+				return err
+			}
 			file, err := openInput(cmd, args[1])
 			if err != nil {
 				return err
 			}
 			defer file.Close()
-			uri := adminZones + url.PathEscape(args[0])
-			if replace {
-				uri += "?replace=true"
-			}
-			response, err := admin.request(http.MethodPost, uri, file)
+			response, err := admin.request(http.MethodPost, path+importQuery(how), file)
 			if err != nil {
 				return err
 			}
@@ -119,14 +134,49 @@ not in the file goes, but for challenges under way.`,
 			if err := json.NewDecoder(response.Body).Decode(&done); err != nil {
 				return fmt.Errorf("reading the answer of the running Caddy: %w", err)
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d records are in the zone, %d were passed over since they are made out of the configuration; serial %d\n",
-				done.Records, done.Made, done.Serial)
-			return err
+			return printImported(cmd.OutOrStdout(), how, done)
 		},
 	}
 	admin.register(cmd)
-	cmd.Flags().BoolVar(&replace, "replace", false, "Remove what is in the zone and not in the file")
+	cmd.Flags().BoolVar(&how.Replace, "replace", false, "Delete what is in the zone and not in the file")
+	cmd.Flags().BoolVar(&how.DryRun, "dry-run", false, "Change nothing, and print what would be")
+	cmd.Flags().BoolVar(&how.WithoutDNSSEC, "without-dnssec", false, "Skip the records that a zone has because it is signed, such as RRSIG, NSEC and DNSKEY")
 	return cmd
+}
+
+// importQuery is what readImport reads.
+func importQuery(how hosting.Import) string {
+	query := make(url.Values)
+	for option, on := range map[string]bool{importReplace: how.Replace, importDryRun: how.DryRun, importWithoutDNSSEC: how.WithoutDNSSEC} {
+		if on {
+			query.Set(option, "true")
+		}
+	}
+	return "?" + query.Encode()
+}
+
+// printImported prints what an import did, or would do.
+func printImported(out io.Writer, how hosting.Import, done hosting.Imported) error {
+	var b strings.Builder
+	if how.DryRun {
+		fmt.Fprintf(&b, "Nothing was changed. The zone has %d records, and would have %d with the %d of the file.\n", done.Before, done.After, done.Records)
+	} else {
+		fmt.Fprintf(&b, "The zone had %d records, and has %d with the %d of the file (serial %d).\n", done.Before, done.After, done.Records, done.Serial)
+	}
+	if done.DNSSEC > 0 {
+		fmt.Fprintf(&b, "Skipped, since a signed zone made them: %d\n", done.DNSSEC)
+	}
+	if done.Made > 0 {
+		fmt.Fprintf(&b, "Skipped, since the configuration sets them: %d\n", done.Made)
+		for _, record := range done.Skipped {
+			fmt.Fprintf(&b, "\t%s\n", record)
+		}
+		if more := done.Made - len(done.Skipped); more > 0 {
+			fmt.Fprintf(&b, "\tand %d more\n", more)
+		}
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
 }
 
 func openInput(cmd *cobra.Command, name string) (io.ReadCloser, error) {
@@ -140,11 +190,12 @@ func backupCommand() *cobra.Command {
 	var admin adminFlags
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
-		Short: "Writes a back-up of the store",
-		Long: `Writes all built-in zones, as they are at one moment, to a new store file, through
-the admin endpoint of the running Caddy. To restore it, put it in the place of the
-store while Caddy is stopped. FILE must not exist yet.`,
-		Args: cobra.ExactArgs(1),
+		Short: "Writes a backup of the store",
+		Long: `Writes a consistent snapshot of all built-in zones to a new store file, through
+the admin endpoint of the running Caddy. It does not block writes. To restore it, copy
+it over the store file while Caddy is stopped. FILE must not exist yet.`,
+		Example: `  caddy bestdns backup /var/backups/bestdns/2027-06-30.db`,
+		Args:    needs("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return saveBackup(&admin, args[0])
 		},
@@ -155,7 +206,7 @@ store while Caddy is stopped. FILE must not exist yet.`,
 
 func saveBackup(admin *adminFlags, name string) error {
 	if _, err := os.Lstat(name); err == nil {
-		return fmt.Errorf("%s exists already; a back-up does not overwrite another one", name)
+		return fmt.Errorf("%s exists already; a backup does not overwrite another one", name)
 	}
 	response, err := admin.request(http.MethodGet, adminBackup, nil)
 	if err != nil {
@@ -167,7 +218,7 @@ func saveBackup(admin *adminFlags, name string) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("writing the back-up: %w", err)
+		return fmt.Errorf("writing the backup: %w", err)
 	}
 	return nil
 }

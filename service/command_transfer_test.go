@@ -65,7 +65,7 @@ func TestExportImport(t *testing.T) {
 
 	other := startWithAdmin(t)
 	out, err := other.run(t, importCommand(), file, "example.test", "-")
-	if err != nil || !strings.HasPrefix(out, "5 records are in the zone, 3 were passed over") {
+	if err != nil || !strings.HasPrefix(out, "The zone had 3 records, and has 8 with the 5 of the file (serial ") || !strings.Contains(out, "Skipped, since the configuration sets them: 3\n\texample.test. SOA\n") {
 		t.Fatalf("%s %v", out, err)
 	}
 	again, err := other.run(t, exportCommand(), "", "example.test")
@@ -219,5 +219,63 @@ func TestImportWithoutStore(t *testing.T) {
 		if err := adminProblem(hosting.AsError(test.err, "\x04test\x00")); !errors.As(err, &told) || told.HTTPStatus != test.status || !strings.Contains(told.Err.Error(), test.want) || strings.Contains(told.Err.Error(), "secret-cause") {
 			t.Errorf("%s: %d %v, want %d and %q", name, told.HTTPStatus, told.Err, test.status, test.want)
 		}
+	}
+}
+
+// TestImportTells: a dry run says what would be and changes nothing; what is skipped is named; each
+// error has its line.
+func TestImportTells(t *testing.T) {
+	s := startWithAdmin(t)
+	s.must(t, "ops", "example.test", `{"append":[{"name":"old","type":"TXT","data":"old"}]}`)
+	before := s.call(t, "ops", "GET", "/v1/zones/example.test/records", "").body
+	const signed = `@ SOA ns1 hostmaster 1 2 3 4 5
+@ NS ns1
+ns1 A 127.0.0.1
+new A 192.0.2.1
+new RRSIG A 13 3 60 20270101000000 20260101000000 1 example.test. AAAA
+@ DNSKEY 257 3 13 AAAA
+@ NSEC new.example.test. A RRSIG NSEC
+child NS ns.example.net.
+child DS 1 13 2 0000000000000000000000000000000000000000000000000000000000000000
+`
+	out, err := s.run(t, importCommand(), signed, "example.test", "-", "--without-dnssec", "--replace", "--dry-run")
+	const want = `Nothing was changed. The zone has 4 records, and would have 6 with the 3 of the file.
+Skipped, since a signed zone made them: 3
+Skipped, since the configuration sets them: 3
+	example.test. SOA
+	example.test. NS
+	ns1.example.test. A
+`
+	if err != nil || out != want {
+		t.Errorf("dry run: %v\n%s\nwant\n%s", err, out, want)
+	}
+	if after := s.call(t, "ops", "GET", "/v1/zones/example.test/records", "").body; after != before {
+		t.Errorf("the dry run has changed the zone: %s", after)
+	}
+	if out, err := s.run(t, importCommand(), signed, "example.test", "-", "--without-dnssec", "--replace"); err != nil || !strings.HasPrefix(out, "The zone had 4 records, and has 6 with the 3 of the file (serial ") {
+		t.Errorf("import: %v\n%s", err, out)
+	}
+	for file, want := range map[string]string{
+		signed: "line 5: RRSIG",
+		"a A 192.0.2.1\n\n; a comment\nb TXT ( \"one\"\n \"two\" )\nwww.example.net. A 192.0.2.1\n": "line 6: the name",
+		"a A 192.0.2.1\nb A nonsense\n":     "line: 2",
+		"a A 192.0.2.1\nbücher A 192.0.2.1": "line 2",
+	} {
+		if out, err := s.run(t, importCommand(), file, "example.test", "-", "--dry-run"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s %v\nwant %q, of\n%s", out, err, want, file)
+		}
+	}
+}
+
+// TestCommandsTakeIDNs: a zone can be named as people write it.
+func TestCommandsTakeIDNs(t *testing.T) {
+	s := newService(t)
+	s.admin = freeAddress(t)
+	s.load(t, s.standard()+"\nzone bücher.test {\nns ns1.bücher.test 127.0.0.1\n}")
+	if out, err := s.run(t, importCommand(), "www A 192.0.2.1\n", "Bücher.test", "-"); err != nil {
+		t.Errorf("import: %v\n%s", err, out)
+	}
+	if out, err := s.run(t, exportCommand(), "", "bücher.test."); err != nil || !strings.Contains(out, "www.xn--bcher-kva.test.\t") {
+		t.Errorf("export: %v\n%s", err, out)
 	}
 }

@@ -35,7 +35,7 @@ func TestDenialsLeaveATrace(t *testing.T) {
 		{"expired", "GET", "/v1/zones", "", []string{bearer("expired")}, 401, "expired", "expired", "api"},
 		{"a change of an expired client", "PATCH", "/v1/zones/example.test/records", `{"append":[]}`, []string{bearer("expired")}, 401, "expired", "expired", "api"},
 		{"another network", "GET", "/v1/token", "", []string{bearer("far")}, 401, "far", "network", "api"},
-		{"a wrong token", "GET", "/v1/zones", "", []string{bearer("nobody")}, 401, "", "wrong_token", "api"},
+		{"a wrong token", "GET", "/v1/zones", "", []string{bearer("stranger")}, 401, "", "wrong_token", "api"},
 		{"no token", "GET", "/v1/zones", "", nil, 401, "", "no_token", "api"},
 		{"httpreq", "POST", "/present", `{}`, []string{s.basic("expired")}, 401, "expired", "expired", "httpreq"},
 		{"dyndns2", "GET", "/nic/update?hostname=a.example.test", "", []string{s.basic("far")}, 401, "far", "network", "dyndns2"},
@@ -82,7 +82,7 @@ func TestDenialsAreBounded(t *testing.T) {
 		t.Errorf("30 requests of an expired client have %d lines, want 5", n)
 	}
 	for range 30 {
-		s.call(t, "nobody", http.MethodGet, "/v1/zones", "")
+		s.call(t, "stranger", http.MethodGet, "/v1/zones", "")
 	}
 	if n := lines(); n != 10 {
 		t.Errorf("after 30 requests of a stranger there are %d lines, want 10", n)

@@ -1,9 +1,9 @@
 package service
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -62,20 +62,23 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-// TestWantsReplace refuses a query of an import that would be taken for one without replace.
-func TestWantsReplace(t *testing.T) {
+// TestReadImport refuses a query of an import that would be taken for another.
+func TestReadImport(t *testing.T) {
 	for query, want := range map[string]string{
-		"":                           "false",
-		"?replace=true":              "true",
-		"?replace=false":             "false",
-		"?replace=1":                 "not",
-		"?replace":                   "no value",
-		"?replace=true;x=y":          "separated by",
-		"?replace=true&replace=true": "given 2 times",
-		"?Replace=true":              "unknown",
+		"":                                  "{Replace:false DryRun:false WithoutDNSSEC:false}",
+		"?replace=true":                     "{Replace:true DryRun:false WithoutDNSSEC:false}",
+		"?replace=false":                    "{Replace:false DryRun:false WithoutDNSSEC:false}",
+		"?dry_run=true":                     "{Replace:false DryRun:true WithoutDNSSEC:false}",
+		"?without_dnssec=true&replace=true": "{Replace:true DryRun:false WithoutDNSSEC:true}",
+		"?dry_run=yes":                      "dry_run is true or false",
+		"?replace=1":                        "not",
+		"?replace":                          "no value",
+		"?replace=true;x=y":                 "separated by",
+		"?replace=true&replace=true":        "given 2 times",
+		"?Replace=true":                     "unknown",
 	} {
-		replace, err := wantsReplace(httptest.NewRequest(http.MethodPost, "/bestdns/zones/example.test"+query, nil))
-		got := strconv.FormatBool(replace)
+		how, err := readImport(httptest.NewRequest(http.MethodPost, "/bestdns/zones/example.test"+query, nil))
+		got := fmt.Sprintf("%+v", how)
 		if err != nil {
 			got = err.Error()
 		}

@@ -126,14 +126,14 @@ func TestReplace(t *testing.T) {
 
 	broken := rrs(t, config.Name, "new 300 CNAME x.", "new 300 A 192.0.2.1")
 	var rule *record.RuleError
-	if _, err := s.Replace(t.Context(), config.Name, broken); !errors.As(err, &rule) || rule.Rule != record.RuleCNAME {
+	if _, err := s.Import(t.Context(), config.Name, broken, Import{Replace: true}); !errors.As(err, &rule) || rule.Rule != record.RuleCNAME {
 		t.Errorf("a CNAME beside an address: %v", err)
 	}
 	if got := snapshot(t, s, config.Name).Serial(); got != before {
 		t.Error("what failed has changed the zone")
 	}
 
-	result, err := s.Replace(t.Context(), config.Name, rrs(t, config.Name, "both 60 A 192.0.2.3", "_acme-challenge 30 TXT new", "_acme-challenge 30 TXT new", "new 60 MX 1 mx.example.net."))
+	result, err := s.Import(t.Context(), config.Name, rrs(t, config.Name, "both 60 A 192.0.2.3", "_acme-challenge 30 TXT new", "_acme-challenge 30 TXT new", "new 60 MX 1 mx.example.net."), Import{Replace: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -324,6 +324,8 @@ type Result struct {
 	Records []record.Record
 	// Serial is the SOA's after the change.
 	Serial uint32
+	// After is the zone as it is then.
+	After *Snapshot
 }
 
 // Apply makes a change in a zone, wholly or not at all. When it returns, the change
@@ -348,15 +350,22 @@ func (s *Server) ApplyFor(ctx context.Context, zone record.Name, change record.C
 	return result, nil
 }
 
-// Replace makes the given records the only ones of a zone, in one commit, beside
-// those that the server makes itself and those that expire: they are challenges
-// that a client is waiting for, and stay beside records of the same name and type. It
-// fails as [Server.Apply] does.
-func (s *Server) Replace(ctx context.Context, zone record.Name, records []record.Record) (Result, error) {
+// Import says how records are imported.
+type Import struct {
+	// Replace has them be the only ones of the zone, beside those that the server makes itself and
+	// those that expire: they are challenges that a client is waiting for, and stay beside records
+	// of the same name and type.
+	Replace bool
+	// Rehearse has nothing be changed: result and error are those that there would be.
+	Rehearse bool
+}
+
+// Import appends records to a zone, in one commit. It fails as [Server.Apply] does.
+func (s *Server) Import(ctx context.Context, zone record.Name, records []record.Record, how Import) (Result, error) {
 	change := record.Change{Op: record.Append, Records: records}
-	result, err := s.apply(ctx, &application{zone: zone, change: change, replaces: true})
+	result, err := s.apply(ctx, &application{zone: zone, change: change, Import: how})
 	if err != nil {
-		return Result{}, fmt.Errorf("replacing the records of zone %q: %w", zone, err)
+		return Result{}, fmt.Errorf("importing records into zone %q: %w", zone, err)
 	}
 	return result, nil
 }
@@ -368,9 +377,9 @@ func (s *Server) apply(ctx context.Context, a *application) (Result, error) {
 	}
 	change := a.change
 	for try := 0; err == nil; try++ {
-		err = s.submit(ctx, &job{client: a.account.Client, plan: a.plan})
+		err = s.submit(ctx, &job{client: a.account.Client, plan: a.plan, alone: a.Rehearse, rehearsal: a.Rehearse})
 		if err == nil {
-			return Result{Records: a.answer, Serial: a.used.next.serial}, nil
+			return Result{Records: a.answer, Serial: a.used.next.serial, After: a.used.next}, nil
 		}
 		if !errors.Is(err, record.ErrUnresolved) || try == mostResolves {
 			break
@@ -392,8 +401,7 @@ type application struct {
 	zone    record.Name
 	change  record.Change
 	account Account
-	// replaces has the change be made in the zone without what it has now.
-	replaces bool
+	Import
 
 	answer []record.Record
 	used   *draft
@@ -422,7 +430,7 @@ func (a *application) plan(b *batch) error {
 			return err
 		}
 	}
-	if a.replaces {
+	if a.Replace {
 		d.clear()
 	}
 	d.apply(effect.Nodes, keys)
@@ -432,7 +440,7 @@ func (a *application) plan(b *batch) error {
 
 // effect returns what the change does to a zone.
 func (a *application) effect(z *Snapshot) (record.Effect, error) {
-	if a.replaces {
+	if a.Replace {
 		return record.Plan(cleared{z}, a.change)
 	}
 	return record.Plan(z, a.change)

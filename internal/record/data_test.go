@@ -460,7 +460,7 @@ func TestMasterFileKeepsData(t *testing.T) {
 	if _, err := record.WriteMasterFile(&file, name(t, "example.org"), 60, slices.Values(records)); err != nil {
 		t.Fatal(err)
 	}
-	got, err := record.ReadMasterFile(strings.NewReader(file.String()), "example.org.zone", name(t, "example.org"), 60)
+	got, err := record.ReadMasterFile(strings.NewReader(file.String()), "example.org.zone", name(t, "example.org"), 60, nil)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, file.String())
 	}
@@ -471,7 +471,7 @@ func TestMasterFileKeepsData(t *testing.T) {
 
 func TestMasterFileRefusesMissingData(t *testing.T) {
 	for _, line := range []string{"x 60 IN A", "x 60 IN A ", "x 60 IN TXT", "x 60 IN MX ; 10 a.", "x 60 IN AMTRELAY 10 1 3 relay.example."} {
-		got, err := record.ReadMasterFile(strings.NewReader(line+"\n"), "file", name(t, "example.org"), 60)
+		got, err := record.ReadMasterFile(strings.NewReader(line+"\n"), "file", name(t, "example.org"), 60, nil)
 		if err == nil {
 			t.Errorf("%q is read as %q", line, got)
 		}

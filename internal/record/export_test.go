@@ -41,7 +41,7 @@ func checkReadsBack(t *testing.T, typ Type, wire string) (storable bool) {
 			t.Fatal(err)
 		}
 		written := file.String()
-		read, err := ReadMasterFile(&file, "zone.test", zone, 60)
+		read, err := ReadMasterFile(&file, "zone.test", zone, 60, nil)
 		if err != nil || !slices.Equal(read, records) {
 			t.Errorf("%s %x: written as\n%s\nand read as %v, %v", typ, data, written, read, err)
 			return true

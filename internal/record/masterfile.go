@@ -67,23 +67,26 @@ func endsWithLine(t Type, text, data string) bool {
 // with $ORIGIN and $TTL; ttl is that of records without one). $INCLUDE is refused: a
 // file should not make its reader read others. So are records outside the zone,
 // in another class, and of types that no zone holds. SOA records are read like any
-// other. A byte order mark in front is skipped. The error says in which line or record of
-// name it is.
-func ReadMasterFile(file io.Reader, name string, zone Name, ttl uint32) ([]Record, error) {
-	file, err := skipMark(file, name)
-	if err != nil {
+// other. Those of types that skip returns true for are not read; it may be nil. A byte order
+// mark in front is skipped. The error says in which line of name it is.
+func ReadMasterFile(file io.Reader, name string, zone Name, ttl uint32, skip func(Type) bool) ([]Record, error) {
+	lines := &lineReader{Reader: bufio.NewReader(file)}
+	if err := skipMark(lines.Reader, name); err != nil {
 		return nil, err
 	}
-	parser := dns.NewZoneParser(file, zone.String(), name)
+	parser := dns.NewZoneParser(lines, zone.String(), name)
 	parser.SetDefaultTTL(ttl)
 	var records []Record
 	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
+		if skip != nil && skip(Type(rr.Header().Rrtype)) {
+			continue
+		}
 		r, err := fromRR(rr)
 		if err == nil && !r.Name.In(zone) {
 			err = fmt.Errorf("the name %q is not in zone %q", r.Name, zone)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("reading %s, record %d: %w", name, len(records)+1, err)
+			return nil, fmt.Errorf("reading %s, line %d: %w", name, max(lines.ended, 1), err)
 		}
 		records = append(records, r)
 	}
@@ -93,19 +96,34 @@ func ReadMasterFile(file io.Reader, name string, zone Name, ttl uint32) ([]Recor
 	return records, nil
 }
 
+// lineReader counts lines. miekg/dns, which says of its own errors only in which line they are, reads it
+// byte by byte, and no further than the end of the line of the record that it returns.
+type lineReader struct {
+	*bufio.Reader
+	ended int // lines
+}
+
+// ReadByte implements [io.ByteReader].
+func (r *lineReader) ReadByte() (byte, error) {
+	c, err := r.Reader.ReadByte()
+	if err == nil && c == '\n' {
+		r.ended++
+	}
+	return c, err
+}
+
 // skipMark skips a byte order mark, as some editors put in front of UTF-8, and refuses
 // UTF-16, of which the parser would make nonsense.
-func skipMark(file io.Reader, name string) (io.Reader, error) {
+func skipMark(reader *bufio.Reader, name string) error {
 	const mark = "\ufeff"
-	reader := bufio.NewReader(file)
 	first, _ := reader.Peek(len(mark)) // an error comes again when it is read
 	switch start := string(first); {
 	case start == mark:
 		_, _ = reader.Discard(len(mark))
 	case strings.HasPrefix(start, "\xff\xfe"), strings.HasPrefix(start, "\xfe\xff"), strings.Contains(start, "\x00"):
-		return nil, fmt.Errorf("%s is text in UTF-16: write it in UTF-8, without a byte order mark", name)
+		return fmt.Errorf("%s is text in UTF-16: write it in UTF-8, without a byte order mark", name)
 	}
-	return reader, nil
+	return nil
 }
 
 // checkASCII refuses names with bytes beyond ASCII, as [ParseName] does: miekg/dns keeps

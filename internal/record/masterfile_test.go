@@ -45,7 +45,7 @@ func TestMasterFileRoundTrip(t *testing.T) {
 	if err != nil || left != 1 {
 		t.Fatalf("left out %d, %v", left, err)
 	}
-	read, err := ReadMasterFile(&file, "zone.test", zone, 60)
+	read, err := ReadMasterFile(&file, "zone.test", zone, 60, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestMasterFileRoundTrip(t *testing.T) {
 
 func TestReadMasterFile(t *testing.T) {
 	const zone = Name("\x07example\x04test\x00")
-	read, err := ReadMasterFile(strings.NewReader("$ORIGIN sub.example.test.\nWWW IN A 192.0.2.1 ; a comment\n$TTL 2h\n@ TXT ( \"a\"\n \"b\" )\n"), "x", zone, 60)
+	read, err := ReadMasterFile(strings.NewReader("$ORIGIN sub.example.test.\nWWW IN A 192.0.2.1 ; a comment\n$TTL 2h\n@ TXT ( \"a\"\n \"b\" )\n"), "x", zone, 60, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestReadMasterFile(t *testing.T) {
 		"gateway":                {"@ IPSECKEY 10 3 2 bücher.example.net. AQNRU3mG7TVTO2BkR47usntb102uFJtugbo6BSGvgqt4AQ==\n", "not ASCII"},
 		"rendezvous servers":     {"@ HIP 2 200100107B1A74DF365639CC39F1D578 AwEAAbdxyhNuSutc5EMzxTs9LBPCIkOFH8cIvM4p9+LrV4e19WzK00+CI6zBCQTdtWsuxKbWIy87UOoJTwkUs7lBu+Upr1gsNrut79ryra+bSRGQb1slImA8YVJyuIDsj7kwzG7jnERNqnWxZ48AWkskmdHaVDP4BcelrTI3rMXdXF5D bücher.example.net.\n", "not ASCII"},
 	} {
-		_, err := ReadMasterFile(strings.NewReader(test.file), "zone.test", zone, 60)
+		_, err := ReadMasterFile(strings.NewReader(test.file), "zone.test", zone, 60, nil)
 		if test.want == "" {
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -114,7 +114,7 @@ func TestReadMasterFileTakes(t *testing.T) {
 		"text":            {"@ TXT \"bücher\"\n", `example.test. 60 IN TXT "bücher"`},
 		"comment":         {"@ A 192.0.2.1 ; bücher\n", `example.test. 60 IN A 192.0.2.1`},
 	} {
-		read, err := ReadMasterFile(strings.NewReader(test.file), "x", zone, 60)
+		read, err := ReadMasterFile(strings.NewReader(test.file), "x", zone, 60, nil)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -137,7 +137,7 @@ func FuzzReadMasterFile(f *testing.F) {
 		if strings.Contains(strings.ToUpper(text), "$GENERATE") {
 			t.Skip("makes records out of few octets, by design")
 		}
-		read, err := ReadMasterFile(strings.NewReader(text), "zone.test", zone, 60)
+		read, err := ReadMasterFile(strings.NewReader(text), "zone.test", zone, 60, nil)
 		if err != nil {
 			return
 		}
@@ -145,7 +145,7 @@ func FuzzReadMasterFile(f *testing.F) {
 		if _, err := WriteMasterFile(&file, zone, 60, slices.Values(read)); err != nil {
 			t.Fatal(err)
 		}
-		again, err := ReadMasterFile(bytes.NewReader(file.Bytes()), "zone.test", zone, 60)
+		again, err := ReadMasterFile(bytes.NewReader(file.Bytes()), "zone.test", zone, 60, nil)
 		if err != nil {
 			t.Fatalf("what was written does not read: %v\n%s", err, &file)
 		}
