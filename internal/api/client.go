@@ -12,10 +12,8 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/libdns/libdns"
@@ -232,20 +230,8 @@ func (c *Client) newRequest(ctx context.Context, e *endpoint, call *call) (*http
 
 var contentType = []string{"application/json"}
 
-// userAgent names the client and the version of this module, as far as the
-// binary knows it.
-var userAgent = sync.OnceValue(func() string {
-	const module = "github.com/caddy-dns/bestdns"
-	version := "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, m := range append(info.Deps, &info.Main) {
-			if m.Path == module && m.Version != "" {
-				version = strings.Trim(m.Version, "()")
-			}
-		}
-	}
-	return "bestdns-client/" + version
-})
+// userAgent names the client and its version.
+func userAgent() string { return "bestdns-client/" + Version() }
 
 // decodeInto returns a function that reads one JSON value into v, and leaves the body at its
 // end, so that the connection can be used again. Each call begins with an empty value: what a
