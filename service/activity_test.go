@@ -85,7 +85,7 @@ func TestActivity(t *testing.T) {
 	done := s.must(t, "ops", "example.test", `{"append":[{"name":"www","type":"A","data":"192.0.2.1"},{"name":"www","type":"TXT","data":"a value"}]}`)
 	refused := s.patch(t, "web1", "example.test", `{"delete":[{"name":"www"}]}`)
 	nowhere := s.patch(t, "web1", "nowhere.test", `{"set":[{"name":"`+strings.Repeat("x", 5000)+`","type":"A","data":"192.0.2.1"}]}`)
-	s.call(t, "expired", "GET", "/v1/token", "")
+	denied := s.call(t, "expired", "GET", "/v1/token", "")
 	s.load(t, s.standard()+"\nrate_limit 50")
 
 	got := s.activity(t)
@@ -104,10 +104,13 @@ func TestActivity(t *testing.T) {
 			{RequestID: done.header.Get("X-Request-Id"), Client: "ops", Address: "127.0.0.1", Protocol: "api", Zone: "example.test.", Op: "append",
 				Records: []string{"www.example.test. A", "www.example.test. TXT"}, Outcome: "changed", Serial: s.serial(t)},
 		},
+		Denials: []*hosting.DenialSeen{
+			{RequestID: denied.header.Get("X-Request-Id"), Client: "expired", Address: "127.0.0.1", Protocol: "api", Why: "expired", Reason: denied.problem.Detail},
+		},
 	}
-	if len(got.Changes) > len(want.Changes) {
-		got.Changes = got.Changes[:len(want.Changes)] // those of other tests are behind
-	}
+	// Those of other tests follow.
+	got.Changes = got.Changes[:min(len(got.Changes), len(want.Changes))]
+	got.Denials = got.Denials[:min(len(got.Denials), len(want.Denials))]
 	for _, c := range got.Changes {
 		if c.Time.Before(started) || c.Time.After(time.Now()) {
 			t.Errorf("a change at %s", c.Time)

@@ -29,6 +29,7 @@ configuration; these commands are for what is around it.`,
 // setUpCommand gives the command "bestdns" its own commands.
 func setUpCommand(cmd *cobra.Command) {
 	cmd.Args = unknownCommand
+	cmd.SuggestionsMinimumDistance = 2 // Cobra's own, where it makes the suggestions
 	cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
 		return caddy.ExitCodeSuccess, cmd.Help()
 	})

@@ -174,7 +174,7 @@ func TestImportAcmeDNSRefuses(t *testing.T) {
 		"a folder as dump":       {dump, []string{dir}, "reading the dump: "},
 		"something else":         {"CREATE TABLE a(b);", []string{"-"}, "standard input: this is not a dump of acme-dns' database"},
 		"a domain":               {dump, []string{"-", "--domain", "bad..example"}, `--domain "bad..example": `},
-		"no dump":                {dump, nil, "accepts 1 arg"},
+		"no dump":                {dump, nil, "FILE is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, _, err := runImportAcmeDNS(test.dump, test.args...)

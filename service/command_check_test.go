@@ -289,10 +289,11 @@ func TestRunningService(t *testing.T) {
 	running := runningService{s.admin}
 	ctx := t.Context()
 	zones, err := running.Hosting(ctx)
+	listen := []string{s.dns}
 	want := []check.HostedZone{
-		{Name: "example.test.", CNAMETarget: true, NameServers: []check.NameServer{{Name: "ns1.example.test.", Addresses: []string{"127.0.0.1"}}}},
-		{Name: "nested.example.test.", NameServers: []check.NameServer{{Name: "ns1.example.test."}}},
-		{Name: "secret.test.", NameServers: []check.NameServer{{Name: "ns1.secret.test.", Addresses: []string{"127.0.0.1"}}}},
+		{Name: "example.test.", CNAMETarget: true, NameServers: []check.NameServer{{Name: "ns1.example.test.", Addresses: []string{"127.0.0.1"}}}, Listen: listen},
+		{Name: "nested.example.test.", NameServers: []check.NameServer{{Name: "ns1.example.test."}}, Listen: listen},
+		{Name: "secret.test.", NameServers: []check.NameServer{{Name: "ns1.secret.test.", Addresses: []string{"127.0.0.1"}}}, Listen: listen},
 	}
 	if diff := cmp.Diff(want, zones); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)

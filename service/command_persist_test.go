@@ -115,7 +115,7 @@ func TestPersistBadInput(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no domain":             {nil, "accepts 1 arg"},
+		"no domain":             {nil, "DOMAIN is missing"},
 		"no account":            {[]string{"example.org"}, "--account"},
 		"no URL":                {[]string{"example.org", "--account", "1234"}, "not an https URL"},
 		"no https":              {[]string{"example.org", "--account", "http://ca.example/1"}, "http URL"},

@@ -115,7 +115,7 @@ func TestTokenCommandBadInput(t *testing.T) {
 		want string
 	}{
 		"no rights":    {[]string{"web1"}, "may do nothing is of no use: give it rights, with the flags --certificates, --allow, --read, --watch"},
-		"no client":    {nil, "accepts 1 arg"},
+		"no client":    {nil, "CLIENT is missing"},
 		"bad domain":   {[]string{"web1", "--certificates", "localhost"}, "localhost"},
 		"bad type":     {[]string{"web1", "--allow", "www.example.org AAAAA"}, "AAAAA"},
 		"bad day":      {[]string{"web1", "--certificates", "example.org", "--expires", "soon"}, "soon"},

@@ -256,7 +256,7 @@ Skipped, since the configuration sets them: 3
 		t.Errorf("import: %v\n%s", err, out)
 	}
 	for file, want := range map[string]string{
-		signed: "line 5: RRSIG",
+		signed: "line 5: type RRSIG",
 		"a A 192.0.2.1\n\n; a comment\nb TXT ( \"one\"\n \"two\" )\nwww.example.net. A 192.0.2.1\n": "line 6: the name",
 		"a A 192.0.2.1\nb A nonsense\n":     "line: 2",
 		"a A 192.0.2.1\nbücher A 192.0.2.1": "line 2",

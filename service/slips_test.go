@@ -87,6 +87,7 @@ func TestBrowsersAreRefused(t *testing.T) {
 // TestRefusedAccountsAreLogged: the log says why an account was refused, and the answer does not.
 func TestRefusedAccountsAreLogged(t *testing.T) {
 	s := protocols(t, "revoked 00000000-0000-4000-8000-000000000000")
+	freshDenials(t)
 	a := s.register(t, "", "")
 	got := s.send(t, http.MethodPost, "/update", a.body(challengeValue), a.headers()[0], "X-Api-Key: "+strings.Repeat("x", 40))
 	if got.status != 401 || got.body != `{"error": "forbidden"}` {

@@ -114,11 +114,11 @@ func (s *Service) importFile(ctx context.Context, zone *Zone, file io.Reader, ho
 		ours = append(ours, r)
 	}
 	done.Records = len(ours)
-	result, err := s.server.Import(ctx, zone.Apex, ours, nameserver.Import{Replace: how.Replace, Rehearse: how.DryRun})
+	after, err := s.server.Import(ctx, zone.Apex, ours, nameserver.Import{Replace: how.Replace, Rehearse: how.DryRun})
 	if err != nil {
 		return done, err
 	}
-	done.Before, done.After, done.Serial = countRecords(snapshot, zone.Apex), countRecords(result.After, zone.Apex), result.Serial
+	done.Before, done.After, done.Serial = countRecords(snapshot, zone.Apex), countRecords(after, zone.Apex), after.Serial()
 	return done, nil
 }
 

@@ -133,12 +133,12 @@ func TestReplace(t *testing.T) {
 		t.Error("what failed has changed the zone")
 	}
 
-	result, err := s.Import(t.Context(), config.Name, rrs(t, config.Name, "both 60 A 192.0.2.3", "_acme-challenge 30 TXT new", "_acme-challenge 30 TXT new", "new 60 MX 1 mx.example.net."), Import{Replace: true})
+	after, err := s.Import(t.Context(), config.Name, rrs(t, config.Name, "both 60 A 192.0.2.3", "_acme-challenge 30 TXT new", "_acme-challenge 30 TXT new", "new 60 MX 1 mx.example.net."), Import{Replace: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if result.Serial <= before {
-		t.Errorf("serial %d after %d", result.Serial, before)
+	if after.Serial() <= before {
+		t.Errorf("serial %d after %d", after.Serial(), before)
 	}
 	want := []string{
 		"a.test. 60 IN NS ns1.a.test.",

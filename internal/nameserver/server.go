@@ -324,8 +324,6 @@ type Result struct {
 	Records []record.Record
 	// Serial is the SOA's after the change.
 	Serial uint32
-	// After is the zone as it is then.
-	After *Snapshot
 }
 
 // Apply makes a change in a zone, wholly or not at all. When it returns, the change
@@ -343,11 +341,11 @@ func (s *Server) Apply(ctx context.Context, zone record.Name, change record.Chan
 // ApplyFor is Apply on the account of a client: the records that are appended or set
 // belong to it. The change takes its turn among those of other clients.
 func (s *Server) ApplyFor(ctx context.Context, zone record.Name, change record.Change, account Account) (Result, error) {
-	result, err := s.apply(ctx, &application{zone: zone, change: change, account: account})
-	if err != nil {
+	a := &application{zone: zone, change: change, account: account}
+	if err := s.apply(ctx, a); err != nil {
 		return Result{}, fmt.Errorf("%s in zone %q: %w", change.Op, zone, err)
 	}
-	return result, nil
+	return Result{Records: a.answer, Serial: a.used.next.serial}, nil
 }
 
 // Import says how records are imported.
@@ -356,21 +354,21 @@ type Import struct {
 	// those that expire: they are challenges that a client is waiting for, and stay beside records
 	// of the same name and type.
 	Replace bool
-	// Rehearse has nothing be changed: result and error are those that there would be.
+	// Rehearse has nothing be changed: zone and error are those that there would be.
 	Rehearse bool
 }
 
-// Import appends records to a zone, in one commit. It fails as [Server.Apply] does.
-func (s *Server) Import(ctx context.Context, zone record.Name, records []record.Record, how Import) (Result, error) {
-	change := record.Change{Op: record.Append, Records: records}
-	result, err := s.apply(ctx, &application{zone: zone, change: change, Import: how})
-	if err != nil {
-		return Result{}, fmt.Errorf("importing records into zone %q: %w", zone, err)
+// Import appends records to a zone, in one commit, and returns the zone after it. It fails as
+// [Server.Apply] does.
+func (s *Server) Import(ctx context.Context, zone record.Name, records []record.Record, how Import) (*Snapshot, error) {
+	a := &application{zone: zone, change: record.Change{Op: record.Append, Records: records}, Import: how}
+	if err := s.apply(ctx, a); err != nil {
+		return nil, fmt.Errorf("importing records into zone %q: %w", zone, err)
 	}
-	return result, nil
+	return a.used.next, nil
 }
 
-func (s *Server) apply(ctx context.Context, a *application) (Result, error) {
+func (s *Server) apply(ctx context.Context, a *application) error {
 	err := checkNames(a.zone, a.change)
 	if err == nil {
 		err = s.Load()
@@ -379,7 +377,7 @@ func (s *Server) apply(ctx context.Context, a *application) (Result, error) {
 	for try := 0; err == nil; try++ {
 		err = s.submit(ctx, &job{client: a.account.Client, plan: a.plan, alone: a.Rehearse, rehearsal: a.Rehearse})
 		if err == nil {
-			return Result{Records: a.answer, Serial: a.used.next.serial, After: a.used.next}, nil
+			return nil
 		}
 		if !errors.Is(err, record.ErrUnresolved) || try == mostResolves {
 			break
@@ -388,7 +386,7 @@ func (s *Server) apply(ctx context.Context, a *application) (Result, error) {
 			a.change, err = change.Resolve(snapshot.types), nil
 		}
 	}
-	return Result{}, err
+	return err
 }
 
 // mostResolves is how often data without a type is parsed anew, outside of the

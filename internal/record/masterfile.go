@@ -100,14 +100,21 @@ func ReadMasterFile(file io.Reader, name string, zone Name, ttl uint32, skip fun
 // byte by byte, and no further than the end of the line of the record that it returns.
 type lineReader struct {
 	*bufio.Reader
-	ended int // lines
+	ended  int  // lines
+	within bool // a line that has not ended
 }
 
 // ReadByte implements [io.ByteReader].
 func (r *lineReader) ReadByte() (byte, error) {
 	c, err := r.Reader.ReadByte()
-	if err == nil && c == '\n' {
-		r.ended++
+	switch {
+	case err == nil:
+		r.within = c != '\n'
+		if !r.within {
+			r.ended++
+		}
+	case r.within: // the file's last line
+		r.ended, r.within = r.ended+1, false
 	}
 	return c, err
 }
