@@ -91,10 +91,10 @@ func TestActivity(t *testing.T) {
 	got := s.activity(t)
 	want := activityAnswer{
 		Clients: []clientSeen{
-			{Client: "web1", LastUsed: new(time.Time)},
-			{Client: "ops", LastUsed: new(time.Time)},
-			{Client: "expired", Expires: new(time.Date(2020, 1, 2, 0, 0, 0, 0, time.UTC))},
-			{Client: "far"},
+			{Client: "web1", Rights: []string{"certificates web1.example.test", "certificates under elsewhere.test"}, LastUsed: new(time.Time)},
+			{Client: "ops", Rights: []string{"allow under example.test", "allow under nested.example.test"}, LastUsed: new(time.Time)},
+			{Client: "expired", Rights: []string{"allow under example.test"}, Expires: new(time.Date(2020, 1, 2, 0, 0, 0, 0, time.UTC))},
+			{Client: "far", Rights: []string{"allow under example.test"}},
 		},
 		Changes: []*hosting.ChangeSeen{
 			{RequestID: nowhere.header.Get("X-Request-Id"), Client: "web1", Address: "127.0.0.1", Protocol: "api", Zone: "nowhere.test.", Op: "set",

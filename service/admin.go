@@ -33,7 +33,9 @@ func init() {
 //	POST /bestdns/zones/{zone}            adds the records of a master file; with "true" for
 //	                                      replace, dry_run, without_dnssec in the query
 //	GET  /bestdns/backup                  a new store file
-//	GET  /bestdns/activity                clients by last use, and the last changes
+//	GET  /bestdns/activity                clients, and the last changes and refused requests
+//	GET  /bestdns/clients                 clients; with may, name and type in the query, those that may
+//	                                      do that
 //
 // and what the command check asks for, in admin_records.go.
 type adminAPI struct{}
@@ -51,6 +53,7 @@ const (
 	adminZones    = "/bestdns/zones/"
 	adminBackup   = "/bestdns/backup"
 	adminActivity = "/bestdns/activity"
+	adminClients  = "/bestdns/clients"
 )
 
 // Options of an import.
@@ -69,6 +72,7 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: adminZones, Handler: caddy.AdminHandlerFunc(serveAdminZone)},
 		{Pattern: adminBackup, Handler: caddy.AdminHandlerFunc(serveAdminBackup)},
 		{Pattern: adminActivity, Handler: adminGet((*App).activityAnswer)},
+		{Pattern: adminClients, Handler: caddy.AdminHandlerFunc(serveAdminClients)},
 		{Pattern: adminHosting, Handler: adminGet((*App).hostedZones)},
 		{Pattern: adminRecords, Handler: caddy.AdminHandlerFunc(serveAdminRecords)},
 	}

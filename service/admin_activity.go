@@ -1,8 +1,6 @@
 package service
 
 import (
-	"time"
-
 	"github.com/caddy-dns/bestdns/internal/hosting"
 )
 
@@ -15,16 +13,6 @@ type activityAnswer struct {
 	Denials []*hosting.DenialSeen `json:"denials"`
 }
 
-// clientSeen is a client of the configuration.
-type clientSeen struct {
-	Client      string `json:"client"`
-	Description string `json:"description,omitempty"`
-	// Expires is the first instant at which it is no longer accepted.
-	Expires *time.Time `json:"expires,omitempty"`
-	// LastUsed is absent if it was not used since the process started.
-	LastUsed *time.Time `json:"last_used,omitempty"`
-}
-
 func (a *App) activityAnswer() any {
 	answer := activityAnswer{
 		Clients: []clientSeen{},
@@ -32,14 +20,7 @@ func (a *App) activityAnswer() any {
 		Denials: activity.Denials(),
 	}
 	for client := range a.hosting.Clients().All() {
-		c := clientSeen{Client: client.Name(), Description: client.Description()}
-		if expires := client.Expires(); !expires.IsZero() {
-			c.Expires = &expires
-		}
-		if used := activity.LastUse(client.Name()); !used.IsZero() {
-			c.LastUsed = &used
-		}
-		answer.Clients = append(answer.Clients, c)
+		answer.Clients = append(answer.Clients, seenOf(client))
 	}
 	return answer
 }

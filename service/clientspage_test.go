@@ -47,7 +47,7 @@ func TestClientsPage(t *testing.T) {
 		if len(made.CNAMEs) > 0 || made.Handler != "" {
 			t.Errorf("%s: needs the CNAMEs %v, the handler %q", command, made.CNAMEs, made.Handler)
 		}
-		if want := unindented(withoutToken(made.Config.caddyfile())); !strings.Contains(unindented(withoutToken(config)), want) {
+		if want := unindented(withoutToken(made.Config.caddyfile("\t"))); !strings.Contains(unindented(withoutToken(config)), want) {
 			t.Errorf("%s: not in the configuration:\n%s", command, want)
 		}
 		for variable, value := range made.Environment {

@@ -145,6 +145,6 @@ func tellNext(cmd *cobra.Command, options acmeDNSOptions, accounts int) {
 	out := cmd.ErrOrStderr()
 	fmt.Fprintf(out, "Written: %d\n\nThe values of challenges (table txt) were not taken over: they are short-lived.\n\n", accounts)
 	fmt.Fprint(out, "For the service, into its global option bestdns. The user that runs Caddy must be able to read the\nfile. Leave the zone out if the domain is in one that is there already:\n\n")
-	fmt.Fprintf(out, "\tzone %s {\n\t\tns <its name server> <address of that>\n\t}\n%s\n", domain, client.caddyfile())
+	fmt.Fprintf(out, "\tzone %s {\n\t\tns <its name server> <address of that>\n\t}\n%s\n", domain, client.caddyfile("\t"))
 	fmt.Fprintf(out, "For the service, its site; into the one that is there, the option acme_dns:\n\n\t%s {\n\t\tbestdns {\n\t\t\tacme_dns\n\t\t}\n\t}\n\n", domain)
 }

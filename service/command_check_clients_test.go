@@ -100,14 +100,15 @@ func TestCheckUpdates(t *testing.T) {
 // TestCheckUpdatesNotAccepted checks a client that is not let in, whatever its rights are.
 func TestCheckUpdatesNotAccepted(t *testing.T) {
 	for name, test := range map[string]struct {
-		limit []string
+		limit Client
 		says  []string
 	}{
-		"from elsewhere": {[]string{"--client-ip", "192.0.2.0/24"}, []string{`client "web1" is not accepted from this address: 127.0.0.1 is in none`, "\tclient_ip <address>"}},
-		"expired":        {[]string{"--expires", "2020-01-01"}, []string{`client "web1" has expired: it was accepted until 2020-01-02`, "\texpires 20"}},
+		"from elsewhere": {Client{ClientIP: []string{"192.0.2.0/24"}}, []string{`client "web1" is not accepted from this address: 127.0.0.1 is in none`, "\tclient_ip <address>"}},
+		"expired":        {Client{Expires: "2020-01-01"}, []string{`client "web1" has expired: it was accepted until 2020-01-02`, "\texpires 20"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			made := tokenFor(t, append([]string{"web1", "--certificates", "web1.example.org", "--for", "nsupdate"}, test.limit...)...)
+			made := tokenFor(t, "web1", "--certificates", "web1.example.org", "--for", "nsupdate")
+			made.Config.ClientIP, made.Config.Expires = test.limit.ClientIP, test.limit.Expires
 			s := startFor(t, made)
 			steps := s.checked(t, "web1.example.org", "--tsig-key", write(t, made.Paste[0].Text), "--nameserver", s.dns)
 			for _, says := range test.says {

@@ -41,10 +41,16 @@ func readCheckedConfig(file, adapter string) (config checkedConfig, err error) {
 	if file == "" {
 		return config, nil
 	}
-	config.file = file
-	if config.text, _, _, err = caddycmd.LoadConfig(file, adapter); err != nil {
+	text, _, _, err := caddycmd.LoadConfig(file, adapter)
+	if err != nil {
 		return config, fmt.Errorf("reading %s: %w", file, err)
 	}
+	return parseCheckedConfig(file, text)
+}
+
+// parseCheckedConfig reads a configuration in JSON. file says where it is from.
+func parseCheckedConfig(file string, text []byte) (checkedConfig, error) {
+	config := checkedConfig{file: file, text: text}
 	var known struct {
 		Storage json.RawMessage `json:"storage"`
 		Apps    struct {

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/spf13/cobra"
@@ -25,9 +26,9 @@ type tokenOptions struct {
 	endpoint   string
 	nameserver string
 	recipe     string
-	config     string
-	adapter    string
 	json       bool
+	write      bool
+	admin      adminFlags
 	secrets    secrets
 }
 
@@ -49,10 +50,14 @@ With --for, the client's lines are those for a client of another project, with
 the secret in them. The lines for the service then switch on what it speaks. For
 dynamic updates (RFC 2136), a TSIG key is made instead of a token.
 
-With --config, the service's configuration is read: its zones, to tell which CNAME
-records are needed, where its name server is, what its handler speaks, and what of
-it does not go with the client.`,
-		Example: `  caddy bestdns token web1 --certificates web1.example.org --config Caddyfile
+The service's configuration is read, if --config names it or a Caddyfile is in this
+folder: its zones, to tell which CNAME records are needed, its URL, where its name
+server is, what its handler speaks, and what of it does not go with the client.
+
+With --write, the client is added to that Caddyfile, or as a file of its own where
+the global option bestdns has a line such as "import clients/*.caddy", and to the
+running Caddy through its admin endpoint. Nothing else is changed.`,
+		Example: `  caddy bestdns token web1 --certificates web1.example.org --config Caddyfile --write
   caddy bestdns token ops --allow "under example.org" --allow "www.example.net A AAAA"
   caddy bestdns token web1 --certificates web1.example.org --for certbot`,
 		Args: needs("CLIENT"),
@@ -82,8 +87,9 @@ it does not go with the client.`,
 	flags.StringVar(&options.recipe, "for", "", "Print the lines for a client of another project: "+listRecipes())
 	flags.StringVar(&options.endpoint, "endpoint", "", "The URL of the service, for the client's lines; by default that of --config, if it is plain")
 	flags.StringVar(&options.nameserver, "nameserver", "", "The IP address of the service's name server, for lines of clients that send dynamic updates; by default that of --config")
-	flags.StringVarP(&options.config, "config", "c", "", "The service's configuration file, to read its zones")
-	flags.StringVarP(&options.adapter, "adapter", "a", "", "The config adapter for --config; by default Caddy's choice")
+	flags.BoolVar(&options.write, "write", false, "Add the client to the service's Caddyfile and to the running Caddy")
+	options.admin.register(cmd)
+	flags.Lookup("config").Usage = "The service's configuration file; by default the Caddyfile in this folder"
 	flags.BoolVar(&options.json, "json", false, "Print JSON")
 	return cmd
 }
@@ -137,7 +143,11 @@ type newToken struct {
 	Handler string      `json:"handler,omitempty"`
 	Paste   []piece     `json:"paste,omitempty"`
 	CNAMEs  []api.CNAME `json:"cnames,omitempty"`
+	// Written says where the client was written.
+	Written *edited `json:"written,omitempty"`
 
+	// file is the service's configuration file, which the command leaves as it is.
+	file string
 	// label is the client's name in letters, digits and hyphens.
 	label string
 	// note says why CNAMEs are missing, or when they are needed.
@@ -146,12 +156,27 @@ type newToken struct {
 	handlerNote string
 }
 
+// write adds the client to the service's configuration.
+func (t newToken) write(admin adminFlags) (*edited, error) {
+	if len(t.Environment) > 0 {
+		return nil, fmt.Errorf("--write cannot give the running Caddy the variable %s, which it needs for this client: do without it, and restart Caddy with what is printed then",
+			strings.Join(slices.Sorted(maps.Keys(t.Environment)), " or "))
+	}
+	done, err := clientEdit{t.Client, func(old *Client) (*Client, error) {
+		if old != nil {
+			return nil, fmt.Errorf("there is a client %q already: \"caddy bestdns rotate %s\" gives it a new token; or choose another name", t.Client, shellQuote(t.Client))
+		}
+		return &t.Config, nil
+	}}.apply(admin)
+	return &done, err
+}
+
 func makeToken(out, warnings io.Writer, options tokenOptions) error {
 	recipe, err := findRecipe(options.recipe)
 	if err != nil {
 		return err
 	}
-	hosted, err := readHosting(options.config, options.adapter)
+	hosted, err := options.findHosting()
 	if err != nil {
 		return err
 	}
@@ -162,6 +187,9 @@ func makeToken(out, warnings io.Writer, options tokenOptions) error {
 	config, err := result.Config.access()
 	if err != nil {
 		return err
+	}
+	if !config.Expires.IsZero() && !config.Expires.After(time.Now()) {
+		return fmt.Errorf("expires: %s has passed already, and the token would never be accepted", options.client.Expires)
 	}
 	if len(config.Rules) == 0 {
 		return fmt.Errorf("a token that may do nothing is of no use: give it rights, with the flags %s", listVerbs("--"))
@@ -178,6 +206,13 @@ func makeToken(out, warnings io.Writer, options tokenOptions) error {
 		}
 	}
 	result.hideSecrets()
+	if options.write {
+		if result.Written, err = result.write(options.admin); err != nil {
+			return err
+		}
+	} else {
+		result.file = options.admin.config
+	}
 	defer func() {
 		for _, warning := range hosted.warnings(config) {
 			fmt.Fprintf(warnings, "Warning: %s.\n", warning)
@@ -199,9 +234,14 @@ func (t newToken) print(out io.Writer, endpoint string) error {
 	}
 	var b strings.Builder
 	if t.Paste == nil {
-		fmt.Fprintf(&b, "The token of %s, shown this once:\n\n\t%s\n\n", t.Client, t.Token)
+		fmt.Fprintf(&b, "For the client %s, into its environment (with systemd, a file of mode 600 that EnvironmentFile= names). The\ntoken is shown this once:\n\n", t.Client)
+		fmt.Fprintf(&b, "\tBESTDNS_API_TOKEN=%s\n\tBESTDNS_ENDPOINT=%s\n\n", t.Token, endpoint)
 	}
-	fmt.Fprintf(&b, "For the service, into its global option bestdns:\n\n%s\n", t.Config.caddyfile())
+	if t.Written != nil {
+		fmt.Fprintf(&b, "%s\n\n", t.Written)
+	} else {
+		fmt.Fprintf(&b, "For the service, into its global option bestdns:\n\n%s\n", t.Config.caddyfile("\t"))
+	}
 	if len(t.Environment) > 0 {
 		b.WriteString("For the service, into the environment of its Caddy, which has to be restarted for it (with systemd,\na file of mode 600 that EnvironmentFile= of its unit names); shown this once:\n\n")
 		for _, name := range slices.Sorted(maps.Keys(t.Environment)) {
@@ -212,15 +252,17 @@ func (t newToken) print(out io.Writer, endpoint string) error {
 	if t.Handler != "" {
 		fmt.Fprintf(&b, "For the service, into its site%s:\n\n\tbestdns {\n\t\t%s\n\t}\n\n", t.handlerNote, t.Handler)
 	}
+	if t.Written == nil && len(t.Environment) == 0 {
+		b.WriteString(t.loading())
+	}
 	for i, p := range t.Paste {
 		if i > 0 {
 			b.WriteString("\n")
 		}
 		fmt.Fprintf(&b, "%s\n\n%s", p.Where, p.Text) // not indented, for files in which that means something
 	}
-	if t.Paste == nil && len(t.Config.Certificates) > 0 {
-		fmt.Fprintf(&b, "For the client, with the token in its environment as BESTDNS_API_TOKEN:\n\n")
-		fmt.Fprintf(&b, "\ttls {\n\t\tdns bestdns {env.BESTDNS_API_TOKEN} %s\n\t\tpropagation_timeout -1\n\t}\n", endpoint)
+	if t.Paste == nil {
+		b.WriteString(t.forClient(endpoint))
 	}
 	if t.Paste == nil && len(t.Config.Persist) > 0 {
 		b.WriteString("\nTo write a standing permission, with the token in the environment as BESTDNS_API_TOKEN:\n\n")
@@ -241,11 +283,36 @@ func (t newToken) print(out io.Writer, endpoint string) error {
 	return err
 }
 
-// caddyfile returns the client's block, indented for a global option.
-func (c Client) caddyfile() string {
+// loading says how the service gets to know what was pasted.
+func (t newToken) loading() string {
+	if t.file == "" {
+		return "Then reload its Caddy. (--write does both.)\n\n"
+	}
+	return fmt.Sprintf("Then load it (--write does both):\n\n\tcaddy reload --config %s\n\n", shellQuote(t.file))
+}
+
+// forClient returns the lines for Caddy, lego and curl.
+func (t newToken) forClient(endpoint string) string {
 	var b strings.Builder
-	line := func(option, value string) { b.WriteString(strings.TrimSuffix("\t\t"+option+" "+value, " ") + "\n") }
-	fmt.Fprintf(&b, "\tclient %s {\n", quote(c.Name))
+	if len(t.Config.Certificates) > 0 {
+		b.WriteString("For the client's site, if it is Caddy:\n\n")
+		fmt.Fprintf(&b, "\ttls {\n\t\tdns bestdns {env.BESTDNS_API_TOKEN} %s\n\t\tpropagation_timeout -1\n\t}\n\n", endpoint)
+		b.WriteString("For lego, if the handler of the service has the option httpreq:\n\n")
+		fmt.Fprintf(&b, "\tHTTPREQ_ENDPOINT=$BESTDNS_ENDPOINT HTTPREQ_USERNAME=%s HTTPREQ_PASSWORD=$BESTDNS_API_TOKEN \\\n\t\tlego --dns httpreq --domains %s run\n\n", t.label, t.Config.Certificates[0])
+	}
+	b.WriteString("To see what it may do:\n\n")
+	b.WriteString("\tcurl -H \"Authorization: Bearer $BESTDNS_API_TOKEN\" $BESTDNS_ENDPOINT/v1/token\n\n")
+	fmt.Fprintf(&b, "Lines for other clients: --for %s.\n", strings.ReplaceAll(listRecipes(), ", ", "|"))
+	return b.String()
+}
+
+// caddyfile returns the client's block, each line after an indent.
+func (c Client) caddyfile(indent string) string {
+	var b strings.Builder
+	line := func(option, value string) {
+		b.WriteString(strings.TrimSuffix(indent+"\t"+option+" "+value, " ") + "\n")
+	}
+	fmt.Fprintf(&b, indent+"client %s {\n", quote(c.Name))
 	if c.Description != "" {
 		line("description", quote(c.Description))
 	}
@@ -272,7 +339,7 @@ func (c Client) caddyfile() string {
 	if c.Expires != "" {
 		line("expires", c.Expires)
 	}
-	b.WriteString("\t}\n")
+	b.WriteString(indent + "}\n")
 	return b.String()
 }
 

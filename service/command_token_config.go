@@ -27,17 +27,37 @@ type hosted struct {
 	keys []string
 }
 
-// readHosting reads a configuration file. Without one, nothing is known.
-func readHosting(file, adapter string) (h hosted, err error) {
-	if file == "" {
-		return hosted{}, nil
-	}
-	config, err := readCheckedConfig(file, adapter)
+// findHosting reads the service's configuration: the file that the flags name or, if none is named, a Caddyfile in
+// this folder. Without either, nothing is known; but a client that is to be written is asked of the running Caddy.
+func (o *tokenOptions) findHosting() (hosted, error) {
+	given := o.admin.config != ""
+	file, err := o.admin.file()
 	if err != nil {
 		return hosted{}, err
 	}
+	var config checkedConfig
+	switch {
+	case file != "":
+		config, err = readCheckedConfig(file, o.admin.adapter)
+	case o.write:
+		config, err = o.admin.live()
+	default:
+		return hosted{}, nil
+	}
+	if !given && !o.write && (err != nil || config.app == nil) {
+		o.admin.config = ""
+		return hosted{}, nil // a Caddyfile that no one has named is another's
+	}
+	if err != nil {
+		return hosted{}, err
+	}
+	return readHosting(config)
+}
+
+// readHosting reads what a configuration says of the service.
+func readHosting(config checkedConfig) (h hosted, err error) {
 	if config.app == nil {
-		return hosted{}, fmt.Errorf("reading the zones from %s: it has no global option bestdns", file)
+		return hosted{}, fmt.Errorf("reading the zones from %s: it has no global option bestdns", config.file)
 	}
 	zones, err := config.zones()
 	if err != nil {
@@ -101,7 +121,7 @@ func (h hosted) warnings(client access.Config) (warnings []string) {
 		if other.Name != client.Name {
 			continue
 		}
-		text := fmt.Sprintf("the configuration has a client %q already, and two of one name are refused: add the new lines to its block, or give this one another name", client.Name)
+		text := fmt.Sprintf("the configuration has a client %q already, and two of one name are refused: add the new lines to its block, give it a new token with \"caddy bestdns rotate %s\", or choose another name", client.Name, shellQuote(client.Name))
 		if other.AccountSecret != "" && len(client.Accounts.Secret) > 0 {
 			text += "; keep its account_secret, without which none of its accounts is accepted any more"
 		}

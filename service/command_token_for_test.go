@@ -249,7 +249,7 @@ func startFor(t *testing.T, made newToken) *service {
 	for variable, value := range made.Environment {
 		t.Setenv(variable, value)
 	}
-	text := s.caddyfile("listen " + s.dns + "\nstore " + s.store + "\nzone example.org {\nns ns1.example.org 127.0.0.1\n}\nzone acme.example.com {\nns ns1.acme.example.com 127.0.0.1\ncname_target\n}\n" + made.Config.caddyfile())
+	text := s.caddyfile("listen " + s.dns + "\nstore " + s.store + "\nzone example.org {\nns ns1.example.org 127.0.0.1\n}\nzone acme.example.com {\nns ns1.acme.example.com 127.0.0.1\ncname_target\n}\n" + made.Config.caddyfile("\t"))
 	text = strings.Replace(text, "\t\tbestdns\n\t\trespond", "\t\tbestdns {\nhttpreq\nacme_dns\ndyndns2\n}\n\t\trespond", 1)
 	if err := s.tryLoadText(t, text); err != nil {
 		t.Fatal(err)
@@ -390,14 +390,14 @@ func TestTokenWarnings(t *testing.T) {
 		want []string
 		not  []string
 	}{
-		"nothing":         {[]string{"web2", "--certificates", "web2.example.org", "--allow", "under sub.example.org", "--persist", "example.org"}, nil, []string{"Warning"}},
-		"for a CNAME":     {[]string{"web2", "--certificates", "web2.example.com"}, []string{"none is marked cname_target"}, []string{"Warning"}},
+		"nothing":         {[]string{"web2", "--certificates", "web2.example.org", "--allow", "under sub.example.org", "--persist", "example.org"}, nil, []string{"Warning:"}},
+		"for a CNAME":     {[]string{"web2", "--certificates", "web2.example.com"}, []string{"none is marked cname_target"}, []string{"Warning:"}},
 		"allow":           {[]string{"web2", "--allow", "h.elsewhere.net A AAAA"}, []string{"Warning: no zone of the configuration holds the name of this right, which can never be used: allow h.elsewhere.net A AAAA.\n"}, nil},
 		"persist":         {[]string{"web2", "--persist", "x.elsewhere.net"}, []string{"Warning: no zone", `never be used: persist x.elsewhere.net; create the record that "caddy bestdns persist x.elsewhere.net" prints`}, nil},
 		"register":        {[]string{"web2", "--register", "under nozone.example"}, []string{`Warning: Caddy will refuse this: client "web2": no zone of this service holds "nozone.example."`}, nil},
 		"the same name":   {[]string{"hosts", "--register", "under auth.example.org"}, []string{`Warning: the configuration has a client "hosts" already`, "keep its account_secret", "BESTDNS_ACCOUNTS_HOSTS_2="}, nil},
-		"the same key":    {[]string{"web.1", "--certificates", "web.1.example.org", "--for", "nsupdate"}, []string{"tsig web-1-2 hmac-sha256 {env.BESTDNS_TSIG_WEB_1_2}", "\tBESTDNS_TSIG_WEB_1_2=", "key \"web-1-2\" {"}, []string{"Warning"}},
-		"a key of a peer": {[]string{"peer", "--certificates", "peer.example.org", "--for", "nsupdate"}, []string{"tsig peer-2 hmac-sha256 {env.BESTDNS_TSIG_PEER_2}"}, []string{"Warning"}},
+		"the same key":    {[]string{"web.1", "--certificates", "web.1.example.org", "--for", "nsupdate"}, []string{"tsig web-1-2 hmac-sha256 {env.BESTDNS_TSIG_WEB_1_2}", "\tBESTDNS_TSIG_WEB_1_2=", "key \"web-1-2\" {"}, []string{"Warning:"}},
+		"a key of a peer": {[]string{"peer", "--certificates", "peer.example.org", "--for", "nsupdate"}, []string{"tsig peer-2 hmac-sha256 {env.BESTDNS_TSIG_PEER_2}"}, []string{"Warning:"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, err := runTokenFor(t, append(test.args, "--config", config)...)

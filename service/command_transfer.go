@@ -2,6 +2,7 @@ package service
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,17 +29,33 @@ func (f *adminFlags) register(cmd *cobra.Command) {
 
 // request makes a request to the admin endpoint. Its error is what went wrong there.
 func (f *adminFlags) request(method, uri string, body io.Reader) (*http.Response, error) {
-	address, err := caddycmd.DetermineAdminAPIAddress(f.address, nil, f.config, f.adapter)
+	address, err := f.endpoint(nil)
 	if err != nil {
-		return nil, fmt.Errorf("finding the admin endpoint of the running Caddy: %w", err)
+		return nil, err
 	}
-	headers := http.Header{"Content-Type": {masterFileType}}
+	return askAdmin(address, method, uri, http.Header{"Content-Type": {masterFileType}}, body)
+}
+
+// endpoint returns the address of the admin endpoint. config is the configuration, if it was read before.
+func (f *adminFlags) endpoint(config []byte) (string, error) {
+	address, err := caddycmd.DetermineAdminAPIAddress(f.address, config, f.config, f.adapter)
+	if err != nil {
+		return "", fmt.Errorf("finding the admin endpoint of the running Caddy: %w", err)
+	}
+	return address, nil
+}
+
+// errNotRunning is that of an admin endpoint that does not answer.
+var errNotRunning = errors.New("it must be running; --address or --config say where")
+
+// askAdmin makes a request to an admin endpoint.
+func askAdmin(address, method, uri string, headers http.Header, body io.Reader) (*http.Response, error) {
 	response, err := caddycmd.AdminAPIRequest(address, method, uri, headers, body)
 	if said, ok := refusal(err); ok {
 		return nil, fmt.Errorf("the running Caddy says: %s", text.Brief(said, text.MaxDetail))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("asking the running Caddy at its admin endpoint %s (it must be running; --address or --config say where): %w", address, err)
+		return nil, fmt.Errorf("asking the running Caddy at its admin endpoint %s (%w): %w", address, errNotRunning, err)
 	}
 	return response, nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
 	"github.com/caddy-dns/bestdns/internal/text"
 )
@@ -53,10 +54,10 @@ func (a *App) warnOfExpiry(now time.Time) {
 		}
 		if end.After(now) {
 			left := end.Sub(now)
-			a.logger.Warn("a client's access ends soon: set a later date in its \"expires\" if it is to go on",
+			a.logger.Warn("a client's access ends soon: "+access.RenewAdvice,
 				append(fields, zap.Int("days_left", int(left/(24*time.Hour))))...)
 			continue
 		}
-		a.logger.Warn("a client's access has ended: set a later date in its \"expires\", or take it out of the configuration", fields...)
+		a.logger.Warn("a client's access has ended: "+access.RenewAdvice, fields...)
 	}
 }

@@ -276,14 +276,17 @@ var (
 	ErrNetwork = errors.New("is not accepted from this address")
 )
 
+// RenewAdvice is what to do about a client that has expired or soon will.
+const RenewAdvice = `set a later day in its "expires", and reload; the token stays the same`
+
 // Accepts reports whether the client may call at that time, from that address: nil
 // if so, else [ErrExpired] or [ErrNetwork], wrapped with the details. An IPv4
 // address mapped into IPv6 counts as the IPv4 address that it is, and an IPv6
 // zone does not count.
 func (c *Client) Accepts(now time.Time, addr netip.Addr) error {
 	if !c.expires.IsZero() && !now.Before(c.expires) {
-		return fmt.Errorf("client %q %w: it was accepted until %s; set a later day in its expires",
-			c.name, ErrExpired, c.expires.UTC().Format(time.RFC3339))
+		return fmt.Errorf("client %q %w: it was accepted until %s; %s",
+			c.name, ErrExpired, c.expires.UTC().Format(time.RFC3339), RenewAdvice)
 	}
 	if len(c.networks) == 0 {
 		return nil

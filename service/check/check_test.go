@@ -293,6 +293,8 @@ func (s *setup) changeService(line string) (ok bool) {
 		}
 	case "token-of-no-client":
 		s.service.token = api.NewToken()
+	case "token-refused": // how
+		s.service.turnsAway = `client "web" ` + rest
 	case "token-cut": // the file that it is from
 		endpoint.Identity.Token, endpoint.Identity.TokenSource = s.service.token[:20], rest
 	case "token-expires-in":

@@ -234,19 +234,24 @@ func (c *checker) updateStep(ctx context.Context, s subject, zone record.Name) S
 	case answer.IsTsig() != nil && answer.IsTsig().Error != dns.RcodeSuccess:
 		step.Do, step.Lines = "compare name, algorithm and secret of the key with the client's line in the service's configuration, and reload it:", keyLines(key)
 	case strings.Contains(reason, access.ErrExpired.Error()):
-		step.Do, step.Lines = "give the client a later day in the service's configuration, and reload:", laterDay("CLIENT")
+		step.Do, step.Lines = renew("CLIENT")
 	case strings.Contains(reason, access.ErrNetwork.Error()):
-		step.Do = "run this on the client's machine; or if this is it, add the address to the client's networks in the service's configuration, and reload:"
-		step.Lines = []string{"client CLIENT {", "\tclient_ip <address>", "}"}
+		step.Do, step.Lines = admit("CLIENT")
 	default:
 		step.Do, step.Lines = rightAdvice("CLIENT", s)
 	}
 	return step
 }
 
-// laterDay returns what lets a client in for another year.
-func laterDay(client string) []string {
-	return []string{"client " + client + " {", "\texpires " + time.Now().UTC().AddDate(1, 0, 0).Format(time.DateOnly), "}"}
+// renew says what to do about a client that has expired or soon will.
+func renew(client string) (do string, lines []string) {
+	return access.RenewAdvice + ":", []string{"client " + client + " {", "\texpires " + time.Now().UTC().AddDate(1, 0, 0).Format(time.DateOnly), "}"}
+}
+
+// admit says what to do about a client that comes from outside of its networks.
+func admit(client string) (do string, lines []string) {
+	return "run this on the client's machine; or if this is it, add the address to the client's networks in the service's configuration, and reload:",
+		[]string{"client " + client + " {", "\tclient_ip <address>", "}"}
 }
 
 func keyLines(key tsig.Key) []string {

@@ -26,6 +26,7 @@ type fakeService struct {
 	target string // the zone marked cname_target, "" for none
 
 	// How it is broken.
+	turnsAway  string          // its client, and why
 	unhealthy  string          // why
 	failAppend string          // the kind of problem that every append ends with
 	failRead   string          // that of every read
@@ -196,6 +197,10 @@ func (f *fakeService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.Header.Get("Authorization") != "Bearer "+f.token {
 		write(nil, refusal(api.Unauthorized, "no client has this token"))
+		return
+	}
+	if f.turnsAway != "" {
+		write(nil, refusal(api.Unauthorized, f.turnsAway))
 		return
 	}
 	zone, _ := url.PathUnescape(strings.TrimSuffix(strings.TrimPrefix(r.URL.EscapedPath(), "/v1/zones/"), "/records"))

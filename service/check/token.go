@@ -152,7 +152,7 @@ func (c *checker) checkToken(ctx context.Context, r *reached) {
 	step.Found += "; it is accepted until " + token.Expires
 	if end, err := time.Parse(time.RFC3339, token.Expires); err == nil && time.Until(end) < api.ExpiryNotice {
 		step.Status = Warning
-		step.Do, step.Lines = "give it a later day in the service's configuration:", laterDay(token.Client)
+		step.Do, step.Lines = renew(token.Client)
 	}
 }
 
@@ -165,8 +165,14 @@ func tokenCommand(client, domain string) string {
 
 func tokenAdvice(err error, domain string) (do string, lines []string) {
 	var problem *api.Error
-	if errors.As(err, &problem) && problem.Kind() == api.Unauthorized {
-		return "make a new token with the command, put its hash into the client's block of the service's configuration, reload, and give the token to the client; or add what the message names to that block:",
+	switch {
+	case !errors.As(err, &problem) || problem.Kind() != api.Unauthorized:
+	case strings.Contains(problem.Detail, access.ErrExpired.Error()):
+		return renew("CLIENT")
+	case strings.Contains(problem.Detail, access.ErrNetwork.Error()):
+		return admit("CLIENT")
+	default:
+		return "make a new token with the command, put its hash into the client's block of the service's configuration, reload, and give the token to the client:",
 			[]string{tokenCommand("CLIENT", domain), "client CLIENT {", "\ttoken sha256:…", "}"}
 	}
 	return "the API answered before and does not answer this: look into the log of the service", nil
