@@ -33,12 +33,18 @@ func fenced(t *testing.T, file, language string) []string {
 	return blocks
 }
 
-// TestREADME loads, without starting it, each configuration that the README shows.
+// TestREADME loads, without starting it, each configuration that the README and the pages of reference show.
 func TestREADME(t *testing.T) {
+	for _, page := range []string{"README.md", "docs/client.md", "docs/service.md"} {
+		t.Run(page, func(t *testing.T) { assertConfigurationsLoad(t, "../"+page) })
+	}
+}
+
+func assertConfigurationsLoad(t *testing.T, page string) {
 	dir := t.TempDir()
 	t.Setenv("XDG_DATA_HOME", dir)
 	t.Setenv("BESTDNS_API_TOKEN", api.NewToken())
-	for _, block := range fenced(t, "../README.md", "caddyfile") {
+	for _, block := range fenced(t, page, "caddyfile") {
 		// What stands on the reader's disk stands in ours.
 		secret := filepath.Join(dir, "secret")
 		if err := os.WriteFile(secret, []byte(api.NewToken()), 0o600); err != nil {
@@ -46,7 +52,8 @@ func TestREADME(t *testing.T) {
 		}
 		block = strings.ReplaceAll(block, "/run/secrets/bestdns", secret)
 		block = strings.ReplaceAll(block, "/etc/ssl/internal-ca.pem", "testdata/ca.pem")
-		if strings.Contains(block, "dns bestdns\n") || strings.Contains(block, "\t\thttpreq\n") { // the Caddy that runs the service
+		usesApp := strings.Contains(block, "dns bestdns\n") || strings.Contains(block, "\n\tbestdns\n")
+		if usesApp && !strings.Contains(block, "zone ") { // the Caddy that runs the service
 			block = "{\n\tbestdns {\n\t\tzone example.org {\n\t\t\tns ns1.example.net\n\t\t}\n\t}\n}\n" + block
 		}
 		config, err := adapt(block)
@@ -58,7 +65,10 @@ func TestREADME(t *testing.T) {
 			t.Errorf("%v in\n%s", err, block)
 		}
 	}
-	for _, block := range fenced(t, "../README.md", "json") {
+	if strings.HasSuffix(page, "service.md") {
+		return // which has no JSON
+	}
+	for _, block := range fenced(t, page, "json") {
 		config, err := json.Marshal(map[string]any{"apps": map[string]any{"tls": map[string]any{
 			"automation": map[string]any{"policies": []any{map[string]any{
 				"subjects": []string{"*.example.org"}, "issuers": []any{json.RawMessage(block)},
@@ -80,9 +90,11 @@ func TestREADMEGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	examples := unindented(string(text))
-	for _, block := range fenced(t, "../README.md", "go") {
-		if !strings.Contains(examples, unindented(block)) {
-			t.Errorf("this is in no example of the package:\n%s", block)
+	for _, page := range []string{"../README.md", "../docs/client.md"} {
+		for _, block := range fenced(t, page, "go") {
+			if !strings.Contains(examples, unindented(block)) {
+				t.Errorf("%s: this is in no example of the package:\n%s", page, block)
+			}
 		}
 	}
 }
