@@ -122,7 +122,7 @@ type Provider struct {
 	// The URL of the service, such as `https://dns.example.net`. It may have a
 	// path in front of the API's own. Plain HTTP is accepted to loopback
 	// addresses only. The URLs of several copies of the service are separated by
-	// blanks: one that does not answer is passed over, for up to a minute. In Caddy
+	// blanks: one that does not answer is skipped, for up to a minute. In Caddy
 	// it may have placeholders.
 	Endpoint string `json:"endpoint,omitempty"`
 

@@ -115,7 +115,7 @@ func randomZone(random *rand.Rand, zone string) string {
 			continue
 		case kind < 6 && !strings.HasPrefix(owner, "*."):
 			data = "NS " + target()
-			if random.IntN(2) == 0 { // DS records stand at cuts only
+			if random.IntN(2) == 0 { // DS records are at cuts only
 				data += "\n" + owner + " 60 DS 1 13 2 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 			}
 		case kind < 9:

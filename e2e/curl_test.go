@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-dns/bestdns/internal/api"
 )
 
-// TestREADMECurl runs the README's lines of curl, as they stand there but for the
+// TestREADMECurl runs the README's lines of curl, as they are there but for the
 // address.
 func TestREADMECurl(t *testing.T) {
 	t.Parallel()

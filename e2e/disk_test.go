@@ -177,7 +177,7 @@ func importIsRefused(t *testing.T, s *harness.Service, file string) {
 	}
 }
 
-// A back-up for which there is no room fails with a reason and leaves nothing behind.
+// A backup for which there is no room fails with a reason and leaves nothing behind.
 func TestBackupOnFullDisk(t *testing.T) {
 	t.Parallel()
 	disk := fullDisks[1]
@@ -188,7 +188,7 @@ func TestBackupOnFullDisk(t *testing.T) {
 	free := disk.fill(t, s)
 	target := filepath.Join(t.TempDir(), "backup.db")
 	if _, err := s.Command("backup", target); err == nil || !strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
-		t.Errorf("a back-up on a full disk: %v", err)
+		t.Errorf("a backup on a full disk: %v", err)
 	}
 	free()
 	for _, folder := range []string{filepath.Dir(target), filepath.Dir(s.Store)} {

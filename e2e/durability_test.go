@@ -252,7 +252,7 @@ func TestSlowReaders(t *testing.T) {
 		{"export", s.Admin, "/bestdns/zones/" + harness.HostedZone, func(_ *testing.T, body []byte) int {
 			return bytes.Count(body, []byte("\nn"+"0")) + bytes.Count(body, []byte("\nn1")) + bytes.Count(body, []byte("\nn2"))
 		}},
-		{"back-up", s.Admin, "/bestdns/backup", func(t *testing.T, body []byte) int {
+		{"backup", s.Admin, "/bestdns/backup", func(t *testing.T, body []byte) int {
 			path := filepath.Join(t.TempDir(), "copy.db")
 			harness.NoError(t, os.WriteFile(path, body, 0o600))
 			copied := harness.NewService(t)
@@ -308,7 +308,7 @@ func TestSlowReaders(t *testing.T) {
 	}
 }
 
-// The serial never goes back: not by a restart, and not by a back-up from which the
+// The serial never goes back: not by a restart, and not by a backup from which the
 // store is restored, once it is changed again.
 func TestSerialNeverGoesBack(t *testing.T) {
 	t.Parallel()
@@ -351,7 +351,7 @@ func TestSerialNeverGoesBack(t *testing.T) {
 		t.Errorf("after a copy was restored and changed, the serial is %d, not after %d", got, latest)
 	}
 
-	// A back-up does not, even where serials have run ahead of it.
+	// A backup does not, even where serials have run ahead of it.
 	backup := filepath.Join(t.TempDir(), "backup.db")
 	s.MustCommand(t, "backup", backup)
 	for i := range 200 {
@@ -366,7 +366,7 @@ func TestSerialNeverGoesBack(t *testing.T) {
 	s.MustStart()
 	restored := serial()
 	if later(restored, latest) != restored || restored == latest {
-		t.Errorf("after a back-up was restored, the serial is %d, not after %d", restored, latest)
+		t.Errorf("after a backup was restored, the serial is %d, not after %d", restored, latest)
 	}
 	s.MustPatch(t, harness.Appending(harness.Text("last", "x")))
 	if got := serial(); got != restored+1 {

@@ -16,7 +16,7 @@ import (
 const webDigest = "sha256:3b64db95cb55c763391c707108489ae18b4112d783300de38e033b4c98c3deaf"
 
 // copyExample returns a copy of a folder of examples that a test can run: with its
-// options in each Caddyfile, and with one text in the place of another wherever
+// options in each Caddyfile, and with one text instead of another wherever
 // that is, which it must be somewhere. So ports, CAs and tokens become the test's, and
 // all else is as users read it.
 //

@@ -24,7 +24,7 @@ type Fault struct {
 	Refuse bool
 	// Forward has the service answer the request before the fault.
 	Forward bool
-	// Strike is called in the place of an answer. What it leaves open is done by
+	// Strike is called instead of an answer. What it leaves open is done by
 	// [Exchange.Relay].
 	Strike func(*Exchange)
 }

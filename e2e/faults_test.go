@@ -66,7 +66,7 @@ func faultKinds() []faultKind {
 
 	// Those in which the wait is longest come first.
 	kinds := []faultKind{
-		{Fault: Fault{Name: "silence in the place of the service", Strike: silence}, hopeless: true, bound: silenceBound},
+		{Fault: Fault{Name: "silence instead of the service", Strike: silence}, hopeless: true, bound: silenceBound},
 		{Fault: Fault{Name: "silence after the service's answer", Forward: true, Strike: silence}, hopeless: true, bound: silenceBound},
 		{Fault: Fault{Name: "429 with Retry-After of a second", Strike: answer(429, "text/plain", "slow down", retry("1"))}},
 		{Fault: Fault{Name: "429 with Retry-After by date", Strike: soon}},

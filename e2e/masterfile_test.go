@@ -175,7 +175,7 @@ func TestMasterFiles(t *testing.T) {
 	}
 }
 
-// A back-up that is made while clients write holds one moment, with all that had been
+// A backup that is made while clients write holds one moment, with all that had been
 // answered by then; another process serves the same from it.
 func TestBackupUnderLoad(t *testing.T) {
 	t.Parallel()
@@ -197,13 +197,13 @@ func TestBackupUnderLoad(t *testing.T) {
 	copied := restored("loaded.db")
 	copied.Has(t, "answered", "x")
 	if file := copied.MustCommand(t, "export", harness.HostedZone); half(file) != nil {
-		t.Errorf("half a change is in the back-up:\n%s", file)
+		t.Errorf("half a change is in the backup:\n%s", file)
 	}
 	stop()
 
 	copied = restored("quiet.db")
 	if diff := cmp.Diff(withoutSOA(s.MustCommand(t, "export", harness.HostedZone)), withoutSOA(copied.MustCommand(t, "export", harness.HostedZone))); diff != "" {
-		t.Errorf("what another process serves from the back-up (-original +copy):\n%s", diff)
+		t.Errorf("what another process serves from the backup (-original +copy):\n%s", diff)
 	}
 	names := []string{"text", "empty", "long", "answered", "missing"}
 	if diff := cmp.Diff(s.TextsByDNS(names), copied.TextsByDNS(names)); diff != "" {

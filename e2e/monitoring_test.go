@@ -30,7 +30,7 @@ const (
 	pictureFile = "../docs/monitoring/dashboard.svg"
 )
 
-// alerts are the rules that stand in a file.
+// alerts are the rules in a file.
 func alerts(t *testing.T) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(alertsFile)
@@ -279,12 +279,12 @@ func checkRules(t *testing.T, prometheus string) {
 		}
 	}
 	got := make(map[string]string)
-	for _, name := range []string{"BestDNSDown", "BestDNSUnhealthy", "BestDNSClientExpired", "BestDNSClientExpiresSoon", "BestDNSNobodyAsks", "BestDNSChallengeLeft"} {
+	for _, name := range []string{"BestDNSDown", "BestDNSUnhealthy", "BestDNSClientExpired", "BestDNSClientExpiresSoon", "BestDNSZoneNotQueried", "BestDNSChallengeLeft"} {
 		got[name] = states[name]
 	}
 	want := map[string]string{
 		"BestDNSDown": "inactive", "BestDNSUnhealthy": "inactive", "BestDNSClientExpired": "firing", "BestDNSClientExpiresSoon": "firing",
-		"BestDNSNobodyAsks": "inactive", "BestDNSChallengeLeft": "inactive",
+		"BestDNSZoneNotQueried": "inactive", "BestDNSChallengeLeft": "inactive",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("alerts (-want +got):\n%s", diff)

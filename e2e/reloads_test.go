@@ -409,7 +409,7 @@ func settled(t *testing.T, s *harness.Service, before usage) usage {
 	t.Helper()
 	s.Client.CloseIdleConnections()
 	last := usage{}
-	// Nobody tells that a goroutine of another process has ended: it is to be asked.
+	// No one says that a goroutine of another process has ended: it is to be asked.
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(20 * time.Second)

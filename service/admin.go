@@ -220,7 +220,7 @@ func serveAdminBackup(w http.ResponseWriter, r *http.Request) error {
 	}
 	dir, err := os.MkdirTemp(filepath.Dir(app.storePath), ".backup-")
 	if err != nil {
-		return fmt.Errorf("making a back-up beside the store: %w", err)
+		return fmt.Errorf("making a backup beside the store: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, filepath.Base(app.storePath))

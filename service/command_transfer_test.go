@@ -140,7 +140,7 @@ func TestImport(t *testing.T) {
 	}
 }
 
-// TestBackup restores a back-up and finds what was there, with a serial that has
+// TestBackup restores a backup and finds what was there, with a serial that has
 // not gone back.
 func TestBackup(t *testing.T) {
 	s := startWithAdmin(t)

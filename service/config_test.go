@@ -31,7 +31,7 @@ func (*deafProvider) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil
 func (*deafProvider) GetRecords(context.Context, string) ([]libdns.Record, error) { return nil, nil }
 
 // TestBadConfig loads configurations with one mistake each. Each gets an error
-// that names it, in which no secret stands, and nothing is opened.
+// that names it, in which there is no secret, and nothing is opened.
 func TestBadConfig(t *testing.T) {
 	const zone = "zone example.test {\nns ns1.example.test 127.0.0.1\n}\n"
 	token := api.NewToken()
@@ -92,7 +92,7 @@ func TestBadConfig(t *testing.T) {
 		{"name server outside with address", "zone example.test {\nns ns1.example.net 127.0.0.1\n}", []string{"outside the zone"}},
 		{"name server with a bad address", "zone example.test {\nns ns1.example.test 127.0.0.256\n}", []string{"127.0.0.256", "not an IP address"}},
 		{"zone name too long", "zone " + strings.Repeat("a", 64) + ".test {\nns ns1.example.net\n}", []string{"label longer than 63"}},
-		{"rate limit that is none", "rate_limit fast\n" + zone, []string{"rate_limit", "fast", "off"}},
+		{"not a rate limit", "rate_limit fast\n" + zone, []string{"rate_limit", "fast", "off"}},
 		{"rate limit of nothing", "rate_limit 0\n" + zone, []string{"rate_limit", "0", "off"}},
 		{"repeated rate limit", "rate_limit off\nrate_limit 5\n" + zone, []string{"rate_limit is given twice"}},
 		{"bad listen network", "listen unix//run/dns.sock\n" + zone, []string{"carries no DNS"}},
@@ -101,11 +101,11 @@ func TestBadConfig(t *testing.T) {
 		{"certificate, as it was", "client web1 {\ncertificate " + hash + "\n}\n" + zone, []string{"Caddyfile:12", `"certificate"`, "is written tls_client_certificate", "is written certificates"}},
 		{"certificate, as it was, of a domain", "client web1 {\ncertificate\n}\n" + zone, []string{"Caddyfile:12", "is written tls_client_certificate"}},
 		{"invalid TLS client certificate", zone + "client web1 {\ntls_client_certificate www.example.test\n}", []string{`client "web1"`, "tls_client_certificate: a hash is", "DER"}},
-		{"hash that is none", zone + "client web1 {\ntoken sha256:abcd\n}", []string{`client "web1"`, "hash"}},
-		{"token in the place of its hash", zone + "client web1 {\ntoken " + token + "\n}", []string{`client "web1"`, "a secret that must not be in"}},
+		{"not a hash", zone + "client web1 {\ntoken sha256:abcd\n}", []string{`client "web1"`, "hash"}},
+		{"token instead of its hash", zone + "client web1 {\ntoken " + token + "\n}", []string{`client "web1"`, "a secret that must not be in"}},
 		{"hash of two clients", zone + "client a {\ntoken " + hash + "\n}\nclient b {\ntoken " + hash + "\n}", []string{`"b"`}},
 		{"client twice", zone + "client a {\ntoken " + hash + "\n}\nclient a {\ntoken sha256:" + strings.Repeat("cd", 32) + "\n}", []string{`"a"`}},
-		{"type that is none", zone + "client a {\ntoken " + hash + "\nallow www.example.test AAAAA\n}", []string{`client "a"`, "AAAAA"}},
+		{"not a type", zone + "client a {\ntoken " + hash + "\nallow www.example.test AAAAA\n}", []string{`client "a"`, "AAAAA"}},
 		{"right to SOA", zone + "client a {\ntoken " + hash + "\nallow example.test SOA\n}", []string{"SOA"}},
 		{"right without a name", "client a {\nread\n}\n" + zone, []string{"Caddyfile:12", "argument"}},
 		{"watch with a name", "client a {\nwatch example.test\n}\n" + zone, []string{"Caddyfile:12", "argument"}},

@@ -130,7 +130,7 @@ func refusedAccount(user, subdomain string, address netip.Addr, why error) error
 	return hosting.Errorf(api.Unauthorized, "user %q, subdomain %q: %w", brief(user), brief(subdomain), why).NotLetIn(hosting.WrongToken, nil)
 }
 
-// brief shortens what a client sends in the place of a user name, which may be anything.
+// brief shortens what a client sends instead of a user name, which may be anything.
 func brief(s string) string { return text.Brief(s, 64) }
 
 // postRegister makes an account.

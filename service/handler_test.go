@@ -216,7 +216,7 @@ func TestBadRequests(t *testing.T) {
 		})
 	}
 	if log := s.log(t); strings.Contains(log, s.token["ops"]) {
-		t.Error("the token stands in the log")
+		t.Error("the token is in the log")
 	}
 }
 
@@ -514,6 +514,6 @@ func TestAudit(t *testing.T) {
 		t.Errorf("what could not be read: %v", line)
 	}
 	if strings.Contains(s.log(t), challengeValue) || strings.Contains(s.log(t), s.token["web1"]) {
-		t.Error("a value or a token stands in the log")
+		t.Error("a value or a token is in the log")
 	}
 }

@@ -48,7 +48,7 @@ func TestLocal(t *testing.T) {
 		t.Errorf("deleted %v, %v", gone, err)
 	}
 
-	// A domain hosted elsewhere: the CNAME that must exist stands in the log.
+	// A domain hosted elsewhere: the CNAME that must exist is in the log.
 	if _, err := app.AppendRecords(ctx, "www.foreign.test.", []libdns.Record{libdns.TXT{Name: "_acme-challenge", Text: challengeValue}}); err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ var (
 		"1 if the service can do its work, as GET /v1/health tells; 0 if the name server is not up, one of its sockets cannot be read, or its store cannot be written.")
 	changesDesc = desc("bestdns_changes_total",
 		"Changes of records, by zone (empty for those that were for no hosted one) and outcome: changed, refused "+
-			"(for a reason that lies with the caller), failed (for one that lies with the service or the zone's DNS provider).",
+			"(because of the caller), failed (because of the service or the zone's DNS provider).",
 		"zone", "outcome")
 	durationDesc = desc("bestdns_change_duration_seconds",
 		"Time from a change's arrival until it was on disk and in DNS, or its zone's DNS provider had made it.", "zone")

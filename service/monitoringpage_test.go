@@ -74,7 +74,7 @@ func TestMonitoringPage(t *testing.T) {
 			t.Errorf("Caddy's own log has only:\n%s", s.log(t))
 		}
 		if strings.Contains(s.log(t), `"bestdns.audit"`) {
-			t.Error("the audit lines stand in Caddy's own log too")
+			t.Error("the audit lines are in Caddy's own log too")
 		}
 	})
 }

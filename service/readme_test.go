@@ -45,7 +45,7 @@ func assertConfigurationsLoad(t *testing.T, page string) {
 	t.Setenv("XDG_DATA_HOME", dir)
 	t.Setenv("BESTDNS_API_TOKEN", api.NewToken())
 	for _, block := range fenced(t, page, "caddyfile") {
-		// What stands on the reader's disk stands in ours.
+		// What is on the reader's disk is on ours.
 		secret := filepath.Join(dir, "secret")
 		if err := os.WriteFile(secret, []byte(api.NewToken()), 0o600); err != nil {
 			t.Fatal(err)

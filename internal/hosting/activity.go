@@ -97,8 +97,8 @@ type Verdict uint8
 // The verdicts.
 const (
 	Changed Verdict = iota
-	Refused         // for a reason that lies with the caller
-	Failed          // for one that lies with the service or the zone's provider
+	Refused         // because of the caller
+	Failed          // because of the service or the zone's provider
 )
 
 // VerdictLabels are what the audit log and the metrics call them.

@@ -9,16 +9,16 @@ import (
 	"github.com/caddy-dns/bestdns/internal/record"
 )
 
-// backupSets is how many RRsets one transaction of a back-up writes at most.
+// backupSets is how many RRsets one transaction of a backup writes at most.
 const backupSets = 10_000
 
-// backupLead is how much later the serials in a back-up are. The store that it was made
-// of goes on, one serial a commit, which can be faster than the clock; when the back-up
+// backupLead is how much later the serials in a backup are. The store that it was made
+// of goes on, one serial a commit, which can be faster than the clock; when the backup
 // is restored, its serials must be later (RFC 1982) than all that were ever served. So
 // many commits take hours at the full speed of the disk, and as seconds two years.
 const backupLead = 1 << 26
 
-// Backup writes all zones, as they are at one moment, into a new store at path,
+// Backup writes all zones, in a consistent snapshot, into a new store at path,
 // where nothing may be yet. Changes go on meanwhile: what is written is a snapshot,
 // and no transaction of the store itself is held for it. Only the serials are later, so
 // that restoring it never takes one back. What Backup leaves behind when it fails is
@@ -32,7 +32,7 @@ func (s *Server) Backup(ctx context.Context, path string) error {
 		return fmt.Errorf("backing up the store %q: %w", s.store.path, err)
 	}
 	if err := writeBackup(ctx, path, zones, clients); err != nil {
-		return fmt.Errorf("writing a back-up to %q: %w", path, err)
+		return fmt.Errorf("writing a backup to %q: %w", path, err)
 	}
 	return syncFolder(filepath.Dir(path))
 }

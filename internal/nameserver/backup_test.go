@@ -32,7 +32,7 @@ func TestBackupUnderLoad(t *testing.T) {
 					return
 				default:
 				}
-				// Two records in one change: both are in the back-up, or none.
+				// Two records in one change: both are in the backup, or none.
 				owner := fmt.Sprintf("w%d-%d", w, i)
 				change := appending(rr(t, config.Name, owner+" 60 TXT one"), rr(t, config.Name, owner+" 60 TXT two"))
 				if _, err := s.Apply(ctx, config.Name, change); err != nil {
@@ -83,7 +83,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	}
 }
 
-// TestBackupIsTheWhole compares a back-up with what it is one of, records out of
+// TestBackupIsTheWhole compares a backup with what it is one of, records out of
 // sight because of those of the configuration included.
 func TestBackupIsTheWhole(t *testing.T) {
 	path := storePath(t)
@@ -97,7 +97,7 @@ func TestBackupIsTheWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.Backup(t.Context(), "/nonexistent\x00/x"); err == nil {
-		t.Error("a back-up to nowhere succeeded")
+		t.Error("a backup to nowhere succeeded")
 	}
 	want, err := s.store.load()
 	if err != nil {
@@ -112,7 +112,7 @@ func TestBackupIsTheWhole(t *testing.T) {
 	}
 	for name := range want {
 		if diff := cmp.Diff(lines(want[name]), lines(got[name])); diff != "" || got[name].serial != want[name].serial+backupLead || got[name].configured != want[name].configured {
-			t.Errorf("zone %q (-store +back-up):\n%s", name, diff)
+			t.Errorf("zone %q (-store +backup):\n%s", name, diff)
 		}
 	}
 }

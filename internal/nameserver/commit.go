@@ -513,7 +513,7 @@ func (d *draft) finish(now time.Time) {
 }
 
 // nextSerial returns the later of the serial's successor and the Unix time, in the
-// arithmetic of RFC 1982. The time lets a zone that was restored from a back-up
+// arithmetic of RFC 1982. The time lets a zone that was restored from a backup
 // overtake what secondaries have of it.
 func nextSerial(last uint32, now time.Time) uint32 {
 	next, unix := last+1, uint32(now.Unix())

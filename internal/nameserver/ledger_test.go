@@ -19,7 +19,7 @@ import (
 )
 
 // TestUses: what counts against a client is what it has written and is still there,
-// until it is deleted, across restarts and in a restored back-up.
+// until it is deleted, across restarts and in a restored backup.
 func TestUses(t *testing.T) {
 	zone := zoneConfig(t, "example.org")
 	path := storePath(t)
@@ -55,7 +55,7 @@ func TestUses(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for when, path := range map[string]string{"after a restart": path, "in a back-up": backup} {
+	for when, path := range map[string]string{"after a restart": path, "in a backup": backup} {
 		s := open(t, path)
 		serve(t, s, zone)
 		want(when, s, map[string]Use{"ops": {1, size}, "web": {1, size}})

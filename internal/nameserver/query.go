@@ -13,7 +13,7 @@ import (
 // A query is read where it is, looked up (lookup.go) and answered from the packed
 // RRsets (writer.go), without an allocation and without a lock
 // (TestPlainQueriesAllocateNothing). Of what follows the question only the OPT and TSIG
-// records say anything; the data of other records is passed over, whatever it is. So no
+// records say anything; the data of other records is skipped, whatever it is. So no
 // message costs more to read than its length. What only secondaries and clients
 // with keys ask, transfers and whatever is signed, goes another way (signed.go), and so do updates
 // (update.go).

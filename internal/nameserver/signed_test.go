@@ -118,7 +118,7 @@ func TestSignedQueries(t *testing.T) {
 	}
 }
 
-// TestSignaturesWithoutSecondaries: where no zone has a secondary, a signature is passed over
+// TestSignaturesWithoutSecondaries: where no zone has a secondary, a signature is skipped
 // like any record.
 func TestSignaturesWithoutSecondaries(t *testing.T) {
 	s := serving(t, zoneConfig(t, "example.org"))

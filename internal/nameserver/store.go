@@ -165,7 +165,7 @@ func (s *store) checkFormat() error {
 	switch version := binary.BigEndian.Uint32(found); {
 	case version > formatVersion:
 		return fmt.Errorf("its format has version %d, and this program knows versions up to %d: it was written by a newer BestDNS; "+
-			"run that one, or restore a back-up that this one wrote", version, formatVersion)
+			"run that one, or restore a backup that this one wrote", version, formatVersion)
 	case version == 1:
 		return s.upgrade()
 	case version != formatVersion: // 0
@@ -186,7 +186,7 @@ func (s *store) explain(err error) error {
 		if !errors.Is(err, errDamaged) {
 			err = fmt.Errorf("%w: %w", errDamaged, err)
 		}
-		return fmt.Errorf("opening the store %q: %w; restore a back-up, or move the file away to begin with an empty store", s.path, err)
+		return fmt.Errorf("opening the store %q: %w; restore a backup, or move the file away to begin with an empty store", s.path, err)
 	}
 	return fmt.Errorf("opening the store %q: %w", s.path, err)
 }
@@ -235,7 +235,7 @@ func (s *store) load() (map[record.Name]*Snapshot, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w; restore a back-up, or move the file away to begin with an empty store", err)
+		return nil, fmt.Errorf("%w; restore a backup, or move the file away to begin with an empty store", err)
 	}
 	return zones, nil
 }

@@ -39,7 +39,7 @@ func (s *store) clients() (map[uint32]string, error) {
 		})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading the store %q: %w; restore a back-up, or move the file away to begin with an empty store", s.path, err)
+		return nil, fmt.Errorf("reading the store %q: %w; restore a backup, or move the file away to begin with an empty store", s.path, err)
 	}
 	for _, c := range s.newClients {
 		names[c.number] = c.name

@@ -104,7 +104,7 @@ func TestFolderThatIsAFile(t *testing.T) {
 	}
 }
 
-// Whoever runs the tests may be allowed to write any file, so the system's refusal
+// The user who runs the tests may be allowed to write any file, so the system's refusal
 // is made up.
 func TestErrorOfAFileThatCannotBeWritten(t *testing.T) {
 	for _, errno := range []error{syscall.EACCES, syscall.EROFS} {

@@ -213,7 +213,7 @@ func (p *poll) ask(ctx context.Context, w Wanted) State {
 }
 
 // askUDP sends a datagram and reads the answer into last, until a time. What is not the answer
-// is passed over.
+// is skipped.
 func (p *poll) askUDP(ctx context.Context, question *dns.Msg, q Question, wire []byte, until time.Time) error {
 	if p.conn == nil {
 		return net.ErrClosed
@@ -244,7 +244,7 @@ func (p *poll) askUDP(ctx context.Context, question *dns.Msg, q Question, wire [
 	}
 }
 
-// askTCP asks over TCP, where that may be. That it cannot may be for want of a port or of room on this
+// askTCP asks over TCP, where that may be. That it cannot may be because there is no port or no room on this
 // machine, so it says no more than that there is no answer yet.
 func (p *poll) askTCP(ctx context.Context, q Question) error {
 	if !p.client.polls.mayConnect(p.of.server, time.Now()) {

@@ -63,7 +63,7 @@ type naiveZone struct {
 	target   bool // of CNAMEs
 }
 
-// naiveRule is a right: a verb, and what stands behind it.
+// naiveRule is a right: a verb, and what follows it.
 type naiveRule struct {
 	verb  string
 	under bool
@@ -149,7 +149,7 @@ func (w *naiveWorld) certifies(domain labels) bool {
 	})
 }
 
-// challenge: can the answer to a challenge stand there, for which there is a right?
+// challenge: can the answer to a challenge be there, for which there is a right?
 func (w *naiveWorld) challenge(z *naiveZone, owner labels) bool {
 	if w.account != nil {
 		return slices.Equal(owner, w.account)

@@ -18,7 +18,7 @@ type Printer struct {
 	notes []Step // which come after the summary
 }
 
-// signs stand before the words, and never in their place.
+// signs come before the words, and never replace them.
 var signs = map[Status]string{OK: "✓", Warning: "!", Wrong: "✗", Skipped: "-", Unknown: "?", Note: "·"}
 
 // Widths of the columns.

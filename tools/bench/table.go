@@ -85,7 +85,7 @@ func markdownRow(title string, header, cells []string) row {
 	return r
 }
 
-// add adds a row, or puts it in the place of a slower one of the same benchmark.
+// add adds a row, or puts it instead of a slower one of the same benchmark.
 func (t *table) add(r row) {
 	i := slices.IndexFunc(t.rows, func(other row) bool { return other.name == r.name })
 	switch {
