@@ -41,12 +41,15 @@ type edited struct {
 	Note string `json:"note,omitempty"`
 
 	old, new *Client
+	emptied  bool // the file had nothing but the client
 }
 
 // String says it for people.
 func (e edited) String() string {
 	var parts []string
-	if e.File != "" {
+	if e.File != "" && e.emptied {
+		parts = append(parts, fmt.Sprintf("The file %s is removed.", e.File))
+	} else if e.File != "" {
 		parts = append(parts, fmt.Sprintf("Written to %s.", e.File))
 	}
 	if e.Running {
@@ -90,7 +93,7 @@ func (e clientEdit) apply(admin adminFlags) (done edited, err error) {
 	if err := edit.Write(); err != nil {
 		return done, fmt.Errorf("changing client %q: %w", e.name, err)
 	}
-	done = edited{File: edit.Path, old: before.old, new: before.new}
+	done = edited{File: edit.Path, old: before.old, new: before.new, emptied: edit.After == nil}
 	if err := before.isIn(file, admin.adapter); err != nil {
 		return edited{}, errors.Join(err, edit.Undo().Write())
 	}

@@ -160,7 +160,7 @@ func TestClientsInTheirFolder(t *testing.T) {
 	if err != nil || !f.accepts(t, token) || !f.accepts(t, f.token["web1"]) {
 		t.Errorf("rotate: %v: %s", err, out)
 	}
-	if out, _, err := f.do(t, revokeCommand(), "a7"); err != nil {
+	if out, _, err := f.do(t, revokeCommand(), "a7"); err != nil || !strings.Contains(out, "a7.caddy is removed. The running Caddy has it.") {
 		t.Errorf("revoke: %v: %s", err, out)
 	}
 	if names, _ := filepath.Glob(filepath.Join(filepath.Dir(f.file), "clients", "*")); len(names) != 2 {
