@@ -418,7 +418,7 @@ func TestIndexAndStoreAgree(t *testing.T) {
 	times := func(d deadlines) []deadline {
 		items := d.order.Items()
 		for i := range items {
-			items[i].since = 0 // which is no matter of what is there
+			items[i].since, items[i].stored = 0, false // which is no matter of what is there
 		}
 		return items
 	}

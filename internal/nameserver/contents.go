@@ -55,6 +55,11 @@ func (s *Server) Contents() []Contents {
 type Expiry struct {
 	Zone, Name record.Name
 	At         time.Time
+	// Written is when the record was written the last time; zero if that was before this process read
+	// it from the store, which does not tell.
+	Written time.Time
+	// Client is the name of the client that wrote it, "" if none did.
+	Client string
 }
 
 // Expiries yields the names with records that expire, as they are now, in the order in
@@ -63,9 +68,24 @@ func (s *Server) Expiries() iter.Seq[Expiry] {
 	waiting := s.copyDeadlines()
 	return func(yield func(Expiry) bool) {
 		waiting.Scan(func(d deadline) bool {
-			return d.last || yield(Expiry{Zone: d.zone.name, Name: record.NameFromKey(d.key), At: time.Unix(d.at, 0)})
+			return d.last || yield(s.expiryOf(d))
 		})
 	}
+}
+
+func (s *Server) expiryOf(d deadline) Expiry {
+	e := Expiry{Zone: d.zone.name, Name: record.NameFromKey(d.key), At: time.Unix(d.at, 0)}
+	if !d.stored {
+		e.Written = time.Unix(d.since, 0)
+	}
+	n, _ := d.zone.current.Load().tree.Get(d.key)
+	for _, r := range n.records() {
+		if r.expires == d.at {
+			e.Client = s.ClientName(r.client)
+			break
+		}
+	}
+	return e
 }
 
 // copyDeadlines returns the deadlines as they are now. It is a copy, made at once, since no

@@ -18,11 +18,14 @@ func TestContents(t *testing.T) {
 	serve(t, s, one, two, empty)
 	started := time.Now()
 	soon, later := time.Now().Add(time.Hour).Truncate(time.Second), time.Now().Add(2*time.Hour).Truncate(time.Second)
-	apply(t, s, one.Name, appending(
+	first := appending(
 		expiring(rr(t, one.Name, "www 60 TXT later"), time.Until(later)+time.Second/2),
 		expiring(rr(t, one.Name, "www 60 TXT soon"), time.Until(soon)+time.Second/2),
 		rr(t, one.Name, "www 60 A 192.0.2.1"), rr(t, one.Name, "@ 60 TXT apex"),
-	))
+	)
+	if _, err := s.ApplyFor(t.Context(), one.Name, first, Account{Client: "first"}); err != nil {
+		t.Fatal(err)
+	}
 	gone := rr(t, two.Name, "gone 60 TXT x")
 	apply(t, s, two.Name, appending(
 		expiring(gone, time.Minute),
@@ -39,8 +42,11 @@ func TestContents(t *testing.T) {
 	if diff := cmp.Diff(want, s.Contents(), roughly); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	expiries := []Expiry{{one.Name, name(t, "www.one.example"), soon}, {two.Name, name(t, "www.two.example"), later}}
-	if diff := cmp.Diff(expiries, slices.Collect(s.Expiries())); diff != "" {
+	expiries := []Expiry{
+		{Zone: one.Name, Name: name(t, "www.one.example"), At: soon, Written: started, Client: "first"},
+		{Zone: two.Name, Name: name(t, "www.two.example"), At: later, Written: started},
+	}
+	if diff := cmp.Diff(expiries, slices.Collect(s.Expiries()), roughly); diff != "" {
 		t.Errorf("expiries (-want +got):\n%s", diff)
 	}
 	if err := s.Close(); err != nil {
@@ -50,5 +56,9 @@ func TestContents(t *testing.T) {
 	serve(t, s, one, two, empty)
 	if diff := cmp.Diff(want, s.Contents(), roughly); diff != "" {
 		t.Errorf("opened again (-want +got):\n%s", diff)
+	}
+	expiries[0].Written, expiries[1].Written = time.Time{}, time.Time{}
+	if diff := cmp.Diff(expiries, slices.Collect(s.Expiries()), roughly); diff != "" {
+		t.Errorf("expiries, opened again (-want +got):\n%s", diff)
 	}
 }

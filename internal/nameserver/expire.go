@@ -24,6 +24,8 @@ type deadline struct {
 	zone *zone
 	key  string // of the name
 	last bool
+	// stored is set if the record was in the store before this process read it.
+	stored bool
 	// since is when the record came, as far as this process has seen it, in Unix seconds.
 	// When it expires does not tell: lifetimes differ by configuration and by record.
 	since int64
@@ -64,7 +66,7 @@ func (d deadlines) move(z *zone, key string, from, to node) {
 		for _, old := range [...]deadline{first, last} {
 			broughtDown := at < old.at && old.at != firstTo && old.at != lastTo
 			if old.zone != nil && (at == old.at || broughtDown) {
-				next.since = min(next.since, old.since)
+				next.since, next.stored = min(next.since, old.since), next.stored || old.stored
 			}
 		}
 		d.order.Set(next)
@@ -83,10 +85,15 @@ func (d deadlines) read(z *zone, key string, n node, before deadlines) {
 	d.move(z, key, "", n)
 	first, last := n.expiries()
 	for _, at := range [...]int64{first, last} {
-		if known, ok := before.order.Get(deadline{at: at, zone: z, key: key}); ok {
-			known.last = at != first // another may have been the first before
-			d.order.Set(known)
+		now, ok := d.order.Get(deadline{at: at, zone: z, key: key})
+		if !ok {
+			continue // nothing expires
 		}
+		now.stored = true
+		if known, ok := before.order.Get(now); ok {
+			now.since, now.stored = known.since, known.stored
+		}
+		d.order.Set(now)
 	}
 }
 

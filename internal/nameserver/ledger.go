@@ -50,7 +50,8 @@ func (u Use) plus(other Use) Use { return Use{u.Records + other.Records, u.Bytes
 type ledger struct {
 	mu      sync.Mutex
 	numbers map[string]uint32 // of the clients, by name
-	used    []Use             // by number; the first is no one's
+	names   []string          // by number; the first is no one's
+	used    []Use             // by number
 	domains map[domain]int    // records that expire
 }
 
@@ -61,18 +62,32 @@ type domain struct {
 }
 
 func newLedger(names map[uint32]string) *ledger {
-	l := &ledger{numbers: make(map[string]uint32, len(names)), domains: make(map[domain]int), used: make([]Use, 1)}
+	l := &ledger{numbers: make(map[string]uint32, len(names)), domains: make(map[domain]int), names: make([]string, 1), used: make([]Use, 1)}
 	for number, name := range names {
-		l.numbers[name] = number
-		l.makeRoom(number)
+		l.know(number, name)
 	}
 	return l
 }
 
-func (l *ledger) makeRoom(number uint32) {
+// know notes the number of a client.
+func (l *ledger) know(number uint32, name string) {
+	l.numbers[name] = number
 	if more := int(number) + 1 - len(l.used); more > 0 {
+		l.names = append(l.names, make([]string, more)...)
 		l.used = append(l.used, make([]Use, more)...)
 	}
+	l.names[number] = name
+}
+
+// ClientName returns the name of the client that has a number, "" if none has it.
+func (s *Server) ClientName(number uint32) string {
+	l := s.ledger.Load()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if int(number) >= len(l.names) {
+		return ""
+	}
+	return l.names[number]
 }
 
 // number returns the number of a client, 0 for none. One that has no number yet gets
@@ -88,8 +103,7 @@ func (s *Server) number(client string) uint32 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	number := uint32(len(l.used))
-	l.numbers[client] = number
-	l.makeRoom(number)
+	l.know(number, client)
 	s.store.newClients = append(s.store.newClients, storedClient{number, client})
 	return number
 }

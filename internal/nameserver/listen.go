@@ -114,6 +114,13 @@ func (s *Socket) Err() error {
 	return nil
 }
 
+// Recovered returns when the socket could be read again after it could not; zero if that never was so.
+func (s *Socket) Recovered() time.Time {
+	s.errors.mu.Lock()
+	defer s.errors.mu.Unlock()
+	return s.errors.recovered
+}
+
 // Errors returns how often reading has failed. What is about one message does not
 // count.
 func (s *Socket) Errors() uint64 { return s.errors.count.Load() }

@@ -79,6 +79,8 @@ func (s *Server) written(changes []zoneChange) {
 
 // accept notes that the store takes what it refused.
 func (s *Server) accept() {
+	now := time.Now()
+	s.recovered.Store(&now)
 	s.refused.Store(nil)
 	if s.refusals.notices.over() {
 		s.log.Info("the store can be written again", "path", s.store.path)

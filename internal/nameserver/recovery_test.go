@@ -252,6 +252,10 @@ func TestHealth(t *testing.T) {
 	if err := s.Health(); err != nil {
 		t.Errorf("unhealthy from the beginning: %v", err)
 	}
+	if at := s.Recovered(); !at.IsZero() {
+		t.Errorf("recovered at %v, before anything failed", at)
+	}
+	failed := time.Now()
 	failAt(t, s, stepCommit, stepOpen)
 	if _, err := s.Apply(context.Background(), zone.Name, appending(rr(t, zone.Name, "new 60 TXT x"))); !errors.Is(err, ErrOutcomeUnknown) {
 		t.Errorf("error: %v", err)
@@ -265,6 +269,9 @@ func TestHealth(t *testing.T) {
 	apply(t, s, zone.Name, appending(rr(t, zone.Name, "later 60 TXT x")))
 	if err := s.Health(); err != nil {
 		t.Errorf("unhealthy after a change: %v", err)
+	}
+	if at := s.Recovered(); at.Before(failed) || at.After(time.Now()) {
+		t.Errorf("recovered at %v, and it failed at %v", at, failed)
 	}
 	if got := s.pause(expireCheck); got != expireCheck {
 		t.Errorf("the committer sleeps for %v", got)

@@ -102,6 +102,8 @@ type Server struct {
 	// refused is why the store last could not be written; nil: it could. Only the
 	// committer stores it.
 	refused atomic.Pointer[refusal]
+	// recovered is when that ended the last time; nil: it never began. Only the committer stores it.
+	recovered atomic.Pointer[time.Time]
 
 	// The committer's own, after Load, but that others copy deadlines.
 	store  *store
@@ -307,6 +309,14 @@ func (s *Server) Health() error {
 		return fmt.Errorf("%w: %w", ErrReadOnly, refused.err)
 	}
 	return nil
+}
+
+// Recovered returns when the store could be written again after it could not; zero if that never was so.
+func (s *Server) Recovered() time.Time {
+	if at := s.recovered.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
 }
 
 // Snapshot returns a zone as it is now, if the configuration or the store has it.

@@ -32,6 +32,8 @@ type socketErrors struct {
 	pause   time.Duration
 	since   time.Time
 	notices notices
+	// recovered is when reading worked again; zero if it never failed.
+	recovered time.Time
 }
 
 func (t *socketErrors) err() error {
@@ -70,7 +72,11 @@ func (t *socketErrors) succeeded() {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.current.Swap(nil) != nil && t.notices.over() {
+	if t.current.Swap(nil) == nil {
+		return
+	}
+	t.recovered = time.Now()
+	if t.notices.over() {
 		t.log.Info("a socket can be read again", "after", time.Since(t.since))
 	}
 }
