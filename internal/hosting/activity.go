@@ -30,7 +30,7 @@ type Activity struct {
 	// overLimit counts changes that were over a limit, by LimitNames.
 	overLimit [len(LimitNames)]uint64
 	// denied counts requests that were not let in, by reason.
-	denied [len(DenialLabels)]uint64
+	denied  [len(DenialLabels)]uint64
 	changes ring[ChangeSeen]
 	denials ring[DenialSeen]
 }

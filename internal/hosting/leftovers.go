@@ -326,20 +326,20 @@ func (l *leftovers) forget(ctx context.Context, key string) error {
 	return nil
 }
 
-// expiry returns when a record that a DNS provider has listed is deleted; zero if it is not
+// find returns what is known of a record that a DNS provider has listed; nothing if it is not
 // known to be remembered.
-func (l *leftovers) expiry(zone *Zone, e Entry) time.Time {
+func (l *leftovers) find(zone *Zone, e Entry) knownKey {
 	if l == nil {
-		return time.Time{}
+		return knownKey{}
 	}
 	r, err := record.At(e.Owner, e.Type, 0, e.Data)
 	if err != nil {
-		return time.Time{}
+		return knownKey{}
 	}
 	key := writtenKey(zone.Apex, r.Name, record.JoinStrings(r.Data))
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.known[key].due
+	return l.known[key]
 }
 
 // keysAt returns the keys of all that is remembered at some names, given as keys begin.

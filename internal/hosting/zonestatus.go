@@ -62,6 +62,10 @@ type HeldChallenge struct {
 	Name record.Name
 	// Expires is when the first of them that was remembered is deleted; zero if none was.
 	Expires time.Time
+	// Written is when that one was written; zero if this is not known.
+	Written time.Time
+	// Client is the name of the client that wrote it, "" if none did or this is not known.
+	Client string
 }
 
 // Challenges are the names in the zone that have challenges of which the built-in name server does not
@@ -181,17 +185,17 @@ func (c *StatusCache) refresh(s *Service, zone *Zone, known *statusEntry, before
 
 // addChallenge adds a name. Records come in the order of names, so one that was found is
 // the last.
-func (f *zoneContents) addChallenge(name record.Name, expires time.Time) {
+func (f *zoneContents) addChallenge(c HeldChallenge) {
 	n := len(f.challenges)
-	if n > 0 && f.challenges[n-1].Name == name {
+	if n > 0 && f.challenges[n-1].Name == c.Name {
 		last := &f.challenges[n-1]
-		if last.Expires.IsZero() || !expires.IsZero() && expires.Before(last.Expires) {
-			last.Expires = expires
+		if !c.Expires.IsZero() && (last.Expires.IsZero() || c.Expires.Before(last.Expires)) {
+			*last = c
 		}
 		return
 	}
 	if n < mostChallenges {
-		f.challenges = append(f.challenges, HeldChallenge{Name: name, Expires: expires})
+		f.challenges = append(f.challenges, c)
 	}
 }
 
@@ -207,7 +211,7 @@ func (s *Service) readBuiltin(zone *Zone) *zoneContents {
 	for r := range snapshot.Records(zone.Apex) {
 		b.Breathe()
 		if r.Expires == 0 && zone.isChallenge(r) {
-			found.addChallenge(r.Name, time.Time{})
+			found.addChallenge(HeldChallenge{Name: r.Name, Client: s.server.ClientName(r.Client)})
 		}
 		if len(found.challenges) == mostChallenges {
 			break
@@ -235,7 +239,8 @@ func (s *Service) readProvider(ctx context.Context, zone *Zone) *zoneContents {
 				found.addresses[e.Owner] = append(found.addresses[e.Owner], address)
 			}
 		case zone.holdsChallenge(e):
-			found.addChallenge(e.Owner, s.leftovers.expiry(zone, e))
+			known := s.leftovers.find(zone, e)
+			found.addChallenge(HeldChallenge{Name: e.Owner, Expires: known.due, Written: known.at, Client: known.client})
 		}
 	}
 	// This is remembered, and most addresses in a zone are not those of name servers.
