@@ -266,30 +266,6 @@ func (a *App) hasServer() bool {
 	return slices.ContainsFunc(a.Zones, (*Zone).isBuiltin) || a.hasKeys()
 }
 
-// health reports whether this process can do its work. A provider that is down
-// does not make it unhealthy.
-func (a *App) health() error {
-	if !a.hosting.Ready() {
-		return errors.New("the name server is not up yet")
-	}
-	if !a.hasServer() {
-		return nil
-	}
-	if err := a.shared.Health(); err != nil {
-		return err
-	}
-	var failing []string
-	for _, s := range a.sockets {
-		if err := s.Err(); err != nil {
-			failing = append(failing, err.Error())
-		}
-	}
-	if len(failing) > 0 {
-		return errors.New(strings.Join(failing, "; "))
-	}
-	return nil
-}
-
 // Start acquires all that is needed, so that what can fail fails here. Served it is
 // by publish: Caddy starts a new configuration before it stops the old one, and
 // goes back to that when an app after this one fails.

@@ -156,12 +156,25 @@ var liveApps appStack
 type appStack struct {
 	mu   sync.RWMutex
 	apps []*App
+	// since is when an app began to serve after none did, or one that was unhealthy.
+	since time.Time
 }
 
 func (s *appStack) push(a *App) {
+	before := s.newest(nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if before == nil || before.health() != nil {
+		s.since = time.Now()
+	}
 	s.apps = append(s.apps, a)
+}
+
+// healthySince returns since when an app that was healthy then serves.
+func (s *appStack) healthySince() time.Time {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.since
 }
 
 func (s *appStack) remove(a *App) {

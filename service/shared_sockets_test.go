@@ -104,7 +104,9 @@ func TestReloadOpensFailingSocketsAnew(t *testing.T) {
 		t.Run(network, func(t *testing.T) {
 			s := newService(t)
 			s.admin = freeAddress(t)
+			started := time.Now()
 			s.load(t, s.standard())
+			loaded := time.Now()
 			label := network + "/" + s.dns
 			series := fmt.Sprintf("bestdns_dns_socket_errors_total{address=%q}", label)
 			if before, there := s.metrics(t)[series]; !there || before != 0 {
@@ -112,6 +114,10 @@ func TestReloadOpensFailingSocketsAnew(t *testing.T) {
 			}
 			open := map[string]*socket{"udp": newestSocket(t, "udp/"+s.dns), "tcp": newestSocket(t, "tcp/"+s.dns)}
 
+			s.load(t, s.standard()+"\nrate_limit 60")
+			if since := liveApps.newest(nil).healthySince(); since.Before(started) || since.After(loaded) {
+				t.Errorf("after a reload, healthy since %v, and it was loaded from %v to %v", since, started, loaded)
+			}
 			breakSocket(t, open[network])
 			if health := s.call(t, "", http.MethodGet, "/v1/health", ""); health.status != http.StatusServiceUnavailable || !strings.Contains(health.body, label) {
 				t.Errorf("health: %d %s", health.status, health.body)
@@ -132,6 +138,9 @@ func TestReloadOpensFailingSocketsAnew(t *testing.T) {
 			s.load(t, s.standard()+"\nrate_limit 50")
 			if health := s.call(t, "", http.MethodGet, "/v1/health", ""); health.status != http.StatusOK {
 				t.Errorf("health after a reload: %d %s", health.status, health.body)
+			}
+			if since := liveApps.newest(nil).healthySince(); since.Before(loaded) {
+				t.Errorf("healthy since %v, and the socket failed after %v", since, loaded)
 			}
 			after := s.metrics(t)
 			if after["bestdns_healthy"] != 1 || after[series] < failing[series] {
