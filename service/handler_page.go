@@ -12,7 +12,6 @@ import (
 
 	"github.com/caddy-dns/bestdns/internal/access"
 	"github.com/caddy-dns/bestdns/internal/api"
-	"github.com/caddy-dns/bestdns/internal/fair"
 	"github.com/caddy-dns/bestdns/internal/hosting"
 	"github.com/caddy-dns/bestdns/internal/record"
 	"github.com/caddy-dns/bestdns/service/page"
@@ -24,16 +23,20 @@ import (
 //   - the zones in which it has a right;
 //   - the challenges at names that it may read;
 //   - the changes that it made or tried, and its requests that were not let in;
-//   - itself, among the clients.
+//   - itself, among the clients, and its rights;
+//   - whether the service is healthy, as anyone may ask.
 //
-// A visitor with the right watch sees all zones, challenges, changes and clients, with
-// the addresses of clients and the reasons for refusals, which list rights.
+// A visitor with the right watch sees all zones, challenges with who wrote them, changes and
+// clients, with the rights and addresses of clients and the reasons for refusals, and since when the
+// service is healthy.
 
 // What fits on the page.
 const (
 	pageZones      = 200
 	pageChallenges = 200
 	pageClients    = 500
+	// pageRights is how many rights of one client are shown.
+	pageRights = 20
 	// pageWalk is how many names with challenges are examined for a page, including those
 	// that the visitor may not see. The page does not mention the names after them.
 	pageWalk = 100_000
@@ -43,7 +46,7 @@ const (
 const pageTimeout = 2 * time.Second
 
 func (h *Handler) getPage(w http.ResponseWriter, r *http.Request, req *request) error {
-	text, err := renderPage(r.Context(), req)
+	text, err := renderPage(r, req)
 	if err != nil {
 		return err
 	}
@@ -56,7 +59,8 @@ func (h *Handler) getPage(w http.ResponseWriter, r *http.Request, req *request) 
 
 // renderPage makes the page, once no other one is being made for the visitor and not too many are
 // for others.
-func renderPage(ctx context.Context, req *request) ([]byte, error) {
+func renderPage(r *http.Request, req *request) ([]byte, error) {
+	ctx := r.Context()
 	for _, gate := range []*gate{req.gates.page, pages} {
 		if err := gate.enter(ctx); err != nil {
 			return nil, err
@@ -65,7 +69,9 @@ func renderPage(ctx context.Context, req *request) ([]byte, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
-	text, err := page.Render(req.app.view(ctx, req.who.Client))
+	v := req.app.view(ctx, req.who.Client)
+	v.Host = page.Text(r.Host)
+	text, err := page.Render(v)
 	if err != nil {
 		e := hosting.Errorf(api.Internal, "the page could not be made; the service's log has the cause under this request id")
 		e.Cause = err
@@ -78,27 +84,40 @@ func renderPage(ctx context.Context, req *request) ([]byte, error) {
 func (a *App) view(ctx context.Context, visitor *access.Client) page.View {
 	zones, more := first(a.zonesSeenBy(visitor), pageZones)
 	found := a.hosting.Statuses(ctx, zones)
-	now := time.Now()
-	v := page.View{Now: now, Visitor: viewClient(visitor), Watches: visitor.MayWatch(), ExpiryNotice: api.ExpiryNotice, MoreZones: more}
+	v := page.View{
+		Now: time.Now(), Visitor: viewClient(visitor), Watches: visitor.MayWatch(), ExpiryNotice: api.ExpiryNotice,
+		Version: page.Text(api.Version()), MoreZones: more,
+	}
+	a.viewHealth(&v)
 	for i, zone := range zones {
 		v.Zones = append(v.Zones, viewZone(zone, found[i]))
-		if !zone.Builtin() && found[i].Unread() {
+		if !zone.Builtin() && !found[i].Asked.IsZero() && found[i].Unread() {
 			v.Unread = append(v.Unread, shown(zone.Apex))
 		}
 	}
+	slices.SortStableFunc(v.Zones, func(x, y page.Zone) int { return cmp.Compare(x.State.Rank(), y.State.Rank()) })
 	v.Challenges, v.MoreChallenges = a.challengesSeenBy(visitor, zones, found)
 	for _, c := range activity.Recent() {
 		if c.Client == visitor.Name() || visitor.MayWatch() {
-			v.Changes = append(v.Changes, viewChange(c))
+			v.Changes = append(v.Changes, a.viewChange(c))
 		}
 	}
 	for _, d := range activity.Denials() {
 		if d.Client == visitor.Name() || visitor.MayWatch() {
-			v.Denials = append(v.Denials, viewDenial(d))
+			v.Denials = append(v.Denials, a.viewDenial(d, visitor))
 		}
 	}
-	v.Clients, v.MoreClients = first(a.clientsSeenBy(visitor), pageClients)
+	v.Clients, v.MoreClients = a.clientsSeenBy(visitor, v)
 	return v
+}
+
+// viewHealth has a view say whether the service is healthy.
+func (a *App) viewHealth(v *page.View) {
+	if err := a.health(); err != nil {
+		v.Unhealthy = page.Text(err.Error())
+	} else if v.Watches {
+		v.HealthySince = a.healthySince()
+	}
 }
 
 // first returns the first most of a list, and how many there are more.
@@ -132,7 +151,9 @@ func viewZone(zone *hosting.Zone, found hosting.ZoneStatus) page.Zone {
 		}
 		v.Servers = append(v.Servers, server)
 	}
-	v.State = stateOf(found)
+	if v.State = stateOf(found); v.State.IsTrouble() {
+		v.Help = checkHelp(zone.Apex)
+	}
 	return v
 }
 
@@ -163,46 +184,7 @@ func stateOf(f hosting.ZoneStatus) page.State {
 	return page.Differ
 }
 
-// challengesSeenBy returns the names at which challenges are answered and which a client may
-// see, as many as fit on the page, and how many there are more. The name server knows which
-// records expire; others are recognized as challenges by their name and value.
-func (a *App) challengesSeenBy(client *access.Client, zones []*hosting.Zone, found []hosting.ZoneStatus) (list []page.Challenge, more int) {
-	add := func(c page.Challenge) {
-		if len(list) < pageChallenges {
-			list = append(list, c)
-		} else {
-			more++
-		}
-	}
-	var b fair.Breather
-	if server := a.hosting.NameServer(); server != nil {
-		for e := range server.Expiries() {
-			if b.Breathe(); b > pageWalk {
-				break
-			}
-			if zone := a.hosting.Zone(e.Zone); zone != nil && zone.Builtin() && a.seesChallenge(client, e.Zone, e.Name) {
-				add(page.Challenge{Name: shown(e.Name), Zone: shown(e.Zone), Expires: e.At})
-			}
-		}
-	}
-	for i, zone := range zones {
-		for _, c := range found[i].Challenges() {
-			if a.seesChallenge(client, zone.Apex, c.Name) {
-				add(page.Challenge{Name: shown(c.Name), Zone: shown(zone.Apex), Expires: c.Expires})
-			}
-		}
-	}
-	return list, more
-}
-
-// seesChallenge reports whether a challenge is answered at a name in the zone, rather than
-// hidden by a nested zone, and the client may see it.
-func (a *App) seesChallenge(client *access.Client, zone, name record.Name) bool {
-	own := client.MayUse(zone) && client.MayRead(zone, name)
-	return a.hosting.Holds(zone, name) && (own || client.MayWatch())
-}
-
-func viewChange(c *hosting.ChangeSeen) page.Change {
+func (a *App) viewChange(c *hosting.ChangeSeen) page.Change {
 	v := page.Change{
 		Time: c.Time, Client: page.Text(c.Client), Address: page.Text(c.Address), Zone: page.Text(strings.TrimSuffix(c.Zone, ".")),
 		Op: page.Text(c.Op), Outcome: c.Outcome, Reason: page.Text(c.Reason),
@@ -212,42 +194,24 @@ func viewChange(c *hosting.ChangeSeen) page.Change {
 	}
 	if c.Reason != "" {
 		v.RequestID = page.Text(c.RequestID)
+		v.Help = a.changeHelp(c)
 	}
 	return v
 }
 
-func viewDenial(d *hosting.DenialSeen) page.Denial {
-	return page.Denial{
+func (a *App) viewDenial(d *hosting.DenialSeen, visitor *access.Client) page.Denial {
+	v := page.Denial{
 		Time: d.Time, Client: page.Text(d.Client), Address: page.Text(d.Address), Protocol: page.Text(d.Protocol),
 		Reason: page.Text(d.Reason), RequestID: page.Text(d.RequestID),
 	}
+	if client := a.hosting.Clients().ByName(d.Client); client != nil && visitor.MayWatch() && d.Why == hosting.Expired.String() {
+		v.Help = rotateHelp(client)
+	}
+	return v
 }
 
 // shownRecord is owner and type of a record as people write them.
 func shownRecord(text string) page.Text {
 	end := max(strings.LastIndexByte(text, ' '), 0)
 	return page.Text(strings.TrimSuffix(text[:end], ".") + text[end:])
-}
-
-// clientsSeenBy returns the clients that one may see, the last used first.
-func (a *App) clientsSeenBy(visitor *access.Client) []page.Client {
-	var list []page.Client
-	for client := range a.hosting.Clients().All() {
-		if client == visitor || visitor.MayWatch() {
-			v := viewClient(client)
-			v.Visitor = client == visitor
-			list = append(list, v)
-		}
-	}
-	slices.SortStableFunc(list, func(x, y page.Client) int {
-		return cmp.Or(y.LastUsed.Compare(x.LastUsed), strings.Compare(string(x.Name), string(y.Name)))
-	})
-	return list
-}
-
-func viewClient(client *access.Client) page.Client {
-	return page.Client{
-		Name: page.Text(client.Name()), Description: page.Text(client.Description()),
-		LastUsed: activity.LastUse(client.Name()), Expires: client.Expires(),
-	}
 }

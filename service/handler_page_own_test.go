@@ -155,7 +155,11 @@ func TestPageShowsOwn(t *testing.T) {
 				}
 			}
 			for _, name := range w.own(client, challenges) {
-				want.Challenges = append(want.Challenges, name+" in "+zoneOfPage(name))
+				by := " by another client"
+				if w.watches(client) || client == challenger {
+					by = " by " + challenger
+				}
+				want.Challenges = append(want.Challenges, name+" in "+zoneOfPage(name)+by)
 			}
 			slices.Sort(want.Challenges)
 			for _, change := range changes {

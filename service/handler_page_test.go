@@ -36,7 +36,14 @@ func sightOf(v page.View, started time.Time) sight {
 		s.Zones = append(s.Zones, fmt.Sprintf("%s %s %s", z.Name, z.Provider, z.State.Sign().Text))
 	}
 	for _, c := range v.Challenges {
-		s.Challenges = append(s.Challenges, fmt.Sprintf("%s in %s", c.Name, c.Zone))
+		line := fmt.Sprintf("%s in %s", c.Name, c.Zone)
+		switch {
+		case c.Another:
+			line += " by another client"
+		case c.Writer != "":
+			line += fmt.Sprintf(" by %s", c.Writer)
+		}
+		s.Challenges = append(s.Challenges, line)
 	}
 	slices.Sort(s.Challenges)
 	for _, c := range v.Changes {
@@ -154,38 +161,39 @@ func TestPageSight(t *testing.T) {
 		targetZone = "target-page.test  agree"
 		lasting    = "_acme-challenge.lasting.page.test in page.test"
 		otherShop  = "_acme-challenge.other.provided-page.test in provided-page.test"
+		another    = " by another client"
 		shopAnswer = "_acme-challenge.shop.provided-page.test in provided-page.test"
 	)
 	for client, want := range map[string]sight{
 		"watcher": {
-			Zones:      []string{"hidden-page.test  agree", "inner.page.test  agree", pageZone, "provided-page.test test_memory name servers failing", targetZone},
-			Challenges: []string{lasting, otherShop, shopAnswer, webAnswer, target, elseAnswer},
+			Zones:      []string{"provided-page.test test_memory name servers failing", "hidden-page.test  agree", "inner.page.test  agree", pageZone, targetZone},
+			Challenges: []string{lasting + " by all", otherShop, shopAnswer, webAnswer + " by web", target + " by (in process)", elseAnswer + " by elsewhere"},
 			Changes: []string{local, localTarget, refusal + "hidden, reason told", byMany + "all", delegation + "all", byHidden + "hidden", beyond + "web, reason told",
 				refusal + "web, reason told", byElsewhere + "elsewhere", byWeb + "web", byAllToo + "all", byAll + "all"},
 			Clients: []string{"all", "elsewhere", "hidden", "nothing", "reader", "shop", "watcher, the visitor", "web"},
 		},
 		// It may read all there is, and yet sees no other client and what none of them did.
 		"all": {
-			Zones:      []string{"hidden-page.test  agree", "inner.page.test  agree", pageZone, "provided-page.test test_memory name servers failing", targetZone},
-			Challenges: []string{lasting, otherShop, shopAnswer, webAnswer, target, elseAnswer},
+			Zones:      []string{"provided-page.test test_memory name servers failing", "hidden-page.test  agree", "inner.page.test  agree", pageZone, targetZone},
+			Challenges: []string{lasting + " by all", otherShop, shopAnswer, webAnswer + another, target + another, elseAnswer + another},
 			Changes:    []string{byMany + "all", delegation + "all", byAllToo + "all", byAll + "all"},
 			Clients:    []string{"all, the visitor"},
 		},
 		"web": {
 			Zones:      []string{pageZone},
-			Challenges: []string{webAnswer},
+			Challenges: []string{webAnswer + " by web"},
 			Changes:    []string{beyond + "web, reason told", refusal + "web, reason told", byWeb + "web"},
 			Clients:    []string{"web, the visitor"},
 		},
 		"elsewhere": {
 			Zones:      []string{targetZone},
-			Challenges: []string{elseAnswer},
+			Challenges: []string{elseAnswer + " by elsewhere"},
 			Changes:    []string{byElsewhere + "elsewhere"},
 			Clients:    []string{"elsewhere, the visitor"},
 		},
 		"reader": {
 			Zones:      []string{pageZone, targetZone},
-			Challenges: []string{lasting, webAnswer, target, elseAnswer},
+			Challenges: []string{lasting + another, webAnswer + another, target + another, elseAnswer + another},
 			Clients:    []string{"reader, the visitor"},
 		},
 		"hidden": {

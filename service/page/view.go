@@ -2,6 +2,7 @@ package page
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +20,14 @@ type View struct {
 	Visitor Client
 	// Watches is set if the visitor sees the whole service, not only what is its own.
 	Watches bool
+	// Host is the name under which the visitor has opened the page, Version that of BestDNS.
+	Host, Version Text
+	// Unhealthy is why the service cannot do its work; "" if it can.
+	Unhealthy Text
+	// HealthySince is since when it can; zero if the visitor may not see this.
+	HealthySince time.Time
 
+	// Zones are those with trouble first.
 	Zones []Zone
 	// MoreZones are those for which there was no room.
 	MoreZones int
@@ -37,7 +45,7 @@ type View struct {
 	Changes []Change
 	// Denials are the last requests that were not let in, the newest first.
 	Denials []Denial
-	// Clients are the visitor and others, the last used first.
+	// Clients are those that have expired or expire soon first, and then the last used.
 	Clients []Client
 	// MoreClients are those for which there was no room.
 	MoreClients int
@@ -58,6 +66,8 @@ type Zone struct {
 	State State
 	// Asked is when they were asked; zero if they were not.
 	Asked time.Time
+	// Help is what helps if there is trouble.
+	Help Command
 }
 
 // Server is one address of one name server of a zone, and what it answered.
@@ -88,6 +98,12 @@ const (
 	Unknown
 )
 
+// IsTrouble reports whether the state needs a person.
+func (s State) IsTrouble() bool { return s == Faulty || s == Differ || s == Unknown }
+
+// Rank orders states, those that need a person most first.
+func (s State) Rank() int { return slices.Index([]State{Faulty, Differ, Unknown, NotAsked, Agree}, s) }
+
 // Sign is a state in words, with a mark and the class that the style sheet knows it by:
 // colour alone is not enough for all readers.
 type Sign struct{ Text, Mark, Class string }
@@ -112,6 +128,12 @@ type Challenge struct {
 	Name, Zone Text
 	// Expires is when the first of its records expires; zero if none does.
 	Expires time.Time
+	// Written is when that one was written; zero if this is not known.
+	Written time.Time
+	// Writer is the name of the client that wrote it, "" if there is none.
+	Writer Text
+	// Another is set instead of Writer if the visitor may not see who it is.
+	Another bool
 }
 
 // Change is a change that was made or tried.
@@ -132,11 +154,16 @@ type Change struct {
 	Reason Text
 	// RequestID is the id under which the log has it; "" if there is no Reason.
 	RequestID Text
+	// Help is what helps if it was not made.
+	Help Command
 }
+
+// IsTrouble reports whether the change was not made.
+func (c Change) IsTrouble() bool { return c.Outcome != "changed" }
 
 // Sign is what is shown of the outcome.
 func (c Change) Sign() Sign {
-	if c.Outcome == "changed" {
+	if !c.IsTrouble() {
 		return Sign{c.Outcome, "✓", "good"}
 	}
 	return Sign{c.Outcome, "✗", "bad"}
@@ -153,6 +180,8 @@ type Denial struct {
 	Reason Text
 	// RequestID is the id under which the log has it; "" for DNS messages.
 	RequestID Text
+	// Help is what helps, if a command does.
+	Help Command
 }
 
 // Client is a client.
@@ -165,16 +194,27 @@ type Client struct {
 	// Expires is the first instant at which it is no longer accepted; zero if it does
 	// not expire.
 	Expires time.Time
+	// Rights are some of its rights, MoreRights how many there are more.
+	Rights     []Text
+	MoreRights int
+	// Help is what helps if it has expired or expires soon.
+	Help Command
+}
+
+// HasExpired reports whether a client is no longer accepted.
+func (v View) HasExpired(c Client) bool { return !c.Expires.IsZero() && !v.Now.Before(c.Expires) }
+
+// ExpiresSoon reports whether a client is still accepted, and not for long.
+func (v View) ExpiresSoon(c Client) bool {
+	return v.Now.Before(c.Expires) && c.Expires.Sub(v.Now) <= v.ExpiryNotice
 }
 
 // Notice is the sign of a client that has expired or expires soon, nil for any other.
 func (v View) Notice(c Client) *Sign {
 	switch {
-	case c.Expires.IsZero():
-		return nil
-	case !v.Now.Before(c.Expires):
+	case v.HasExpired(c):
 		return &Sign{"expired", "✗", "bad"}
-	case c.Expires.Sub(v.Now) <= v.ExpiryNotice:
+	case v.ExpiresSoon(c):
 		return &Sign{"expires soon", "!", "wait"}
 	}
 	return nil
@@ -207,6 +247,9 @@ func (m Moment) Relative() string {
 	}
 	return "now"
 }
+
+// Past says for how long it has been since the time, coarsely.
+func (m Moment) Past() string { return coarse(max(m.now.Sub(m.at), 0).Round(time.Second)) }
 
 // coarse writes a duration in its greatest unit.
 func coarse(d time.Duration) string {
@@ -248,5 +291,19 @@ func (t Text) String() string { return text.Brief(string(t), mostOfName) }
 // Long returns the text as it is shown where sentences have room.
 func (t Text) Long() string { return text.Brief(string(t), mostOfReason) }
 
-// Pieces returns the text as it is shown, cut after its dots, where a line may break.
-func (t Text) Pieces() []string { return strings.SplitAfter(t.String(), ".") }
+// Pieces returns the text as it is shown, cut after its dots, where a line may break. Domain names in it
+// are as people write them, where that is safe.
+func (t Text) Pieces() []string {
+	if clear := t.inClear(); clear != "" {
+		return strings.SplitAfter(clear, ".")
+	}
+	return strings.SplitAfter(t.String(), ".")
+}
+
+// ASCII returns the text as it is shown if Pieces are of another form, otherwise "".
+func (t Text) ASCII() string {
+	if t.inClear() == "" {
+		return ""
+	}
+	return t.String()
+}
