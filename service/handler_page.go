@@ -104,7 +104,7 @@ func (a *App) view(ctx context.Context, visitor *access.Client) page.View {
 	}
 	for _, d := range activity.Denials() {
 		if d.Client == visitor.Name() || visitor.MayWatch() {
-			v.Denials = append(v.Denials, a.viewDenial(d, visitor))
+			v.Denials = append(v.Denials, viewDenial(d))
 		}
 	}
 	v.Clients, v.MoreClients = a.clientsSeenBy(visitor, v)
@@ -199,15 +199,11 @@ func (a *App) viewChange(c *hosting.ChangeSeen) page.Change {
 	return v
 }
 
-func (a *App) viewDenial(d *hosting.DenialSeen, visitor *access.Client) page.Denial {
-	v := page.Denial{
+func viewDenial(d *hosting.DenialSeen) page.Denial {
+	return page.Denial{
 		Time: d.Time, Client: page.Text(d.Client), Address: page.Text(d.Address), Protocol: page.Text(d.Protocol),
 		Reason: page.Text(d.Reason), RequestID: page.Text(d.RequestID),
 	}
-	if client := a.hosting.Clients().ByName(d.Client); client != nil && visitor.MayWatch() && d.Why == hosting.Expired.String() {
-		v.Help = rotateHelp(client)
-	}
-	return v
 }
 
 // shownRecord is owner and type of a record as people write them.

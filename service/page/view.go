@@ -180,8 +180,6 @@ type Denial struct {
 	Reason Text
 	// RequestID is the id under which the log has it; "" for DNS messages.
 	RequestID Text
-	// Help is what helps, if a command does.
-	Help Command
 }
 
 // Client is a client.
@@ -197,7 +195,7 @@ type Client struct {
 	// Rights are some of its rights, MoreRights how many there are more.
 	Rights     []Text
 	MoreRights int
-	// Help is what helps if it has expired or expires soon.
+	// Help makes a new token for it, if it has expired or expires soon and is known by one.
 	Help Command
 }
 
