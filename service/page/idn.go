@@ -60,12 +60,15 @@ func clearLabel(label string) string {
 // looks like a letter of the other.
 var scripts = [][]*unicode.RangeTable{
 	{unicode.Latin},
-	{unicode.Latin, unicode.Han, unicode.Hiragana, unicode.Katakana},
+	{unicode.Latin, unicode.Han, unicode.Hiragana, unicode.Katakana, longVowel},
 	{unicode.Latin, unicode.Han, unicode.Hangul},
 	{unicode.Latin, unicode.Han, unicode.Bopomofo},
 	{unicode.Cyrillic}, {unicode.Greek}, {unicode.Hebrew}, {unicode.Arabic}, {unicode.Thai}, {unicode.Devanagari},
 	{unicode.Bengali}, {unicode.Tamil}, {unicode.Georgian},
 }
+
+// longVowel is the mark of a long vowel, which counts for no script and is written after kana.
+var longVowel = &unicode.RangeTable{R16: []unicode.Range16{{Lo: 0x30FC, Hi: 0x30FC, Stride: 1}}}
 
 // latinLookAlikes are the letters of other scripts that look like Latin ones.
 const latinLookAlikes = "аысԁеԍһіюјӏорԗԛѕԝхуъьҽпгѵѡвкмнтɡαγεικνορτυχωη"

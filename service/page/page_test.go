@@ -128,19 +128,35 @@ func TestNotice(t *testing.T) {
 // markup.
 func everything() View {
 	const evil = `"'><script>alert(1)</script>` + "\u202e"
+	help := CommandOf(`"'><script>alert(1)</script>`, "caddy")
 	now := time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC)
-	client := Client{Name: evil, Description: evil, Visitor: true, LastUsed: now, Expires: now}
-	change := Change{Time: now, Client: evil, Address: evil, Zone: evil, Op: evil, Records: []Text{evil}, Outcome: "refused", Reason: evil, RequestID: evil}
+	client := Client{Name: evil, Description: evil, Visitor: true, LastUsed: now, Expires: now, Rights: []Text{evil}, Help: help}
+	many := Client{Name: "many", Rights: []Text{"1", "2", evil}, MoreRights: 4}
+	change := Change{Time: now, Client: evil, Address: evil, Zone: evil, Op: evil, Records: []Text{evil}, Outcome: "refused", Reason: evil, RequestID: evil, Help: help}
 	return View{
-		Now: now, Visitor: client, MoreZones: 1, MoreChallenges: 2, MoreClients: 3,
-		Zones: []Zone{{Name: evil, Provider: evil, CNAMETarget: true, State: Differ, Asked: now, Servers: []Server{
+		Now: now, Visitor: client, MoreZones: 1, MoreChallenges: 2, MoreClients: 3, Host: evil, Version: evil, Unhealthy: evil,
+		Zones: []Zone{{Name: evil, Provider: evil, CNAMETarget: true, State: Differ, Asked: now, Help: help, Servers: []Server{
 			{Name: evil, Address: evil, Fault: evil}, {Name: evil, Serial: 7, Lags: true}, {Address: evil, Serial: 7},
-		}}, {Primary: evil}},
-		Challenges: []Challenge{{Name: evil, Zone: evil, Expires: now}},
+		}}, {Primary: evil}, {State: Agree, Servers: []Server{{Name: evil}}}},
+		Challenges: []Challenge{{Name: evil, Zone: evil, Expires: now, Written: now, Writer: evil}, {Another: true}},
 		Unread:     []Text{evil},
 		Changes:    []Change{change, {Time: now, Outcome: "changed"}},
-		Clients:    []Client{client},
+		Denials:    []Denial{{Time: now, Client: evil, Address: evil, Protocol: evil, Reason: evil, RequestID: evil}},
+		Clients:    []Client{client, many},
 	}
+}
+
+// folded is everything, so often that it is in folds.
+func folded() View {
+	v := everything()
+	for range 4 {
+		v.Zones = append(v.Zones, v.Zones...)
+		v.Challenges = append(v.Challenges, v.Challenges...)
+		v.Changes = append(v.Changes, v.Changes...)
+		v.Denials = append(v.Denials, v.Denials...)
+		v.Clients = append(v.Clients, v.Clients...)
+	}
+	return v
 }
 
 // TestRenderEscapes counts how often a text of others appears on the page, and checks that
@@ -150,8 +166,8 @@ func TestRenderEscapes(t *testing.T) {
 	if n := strings.Count(html, "<script"); n != 1 {
 		t.Errorf("%d scripts, want the page's own", n)
 	}
-	if n := strings.Count(html, "&lt;script&gt;alert(1)&lt;/script&gt;⟨U&#43;202E⟩"); n != 22 {
-		t.Errorf("the text is there %d times, want 22", n)
+	if n := strings.Count(html, "&lt;script&gt;alert(1)&lt;/script&gt;⟨U&#43;202E⟩"); n != 37 {
+		t.Errorf("the text is there %d times, want 37", n)
 	}
 	if strings.Contains(html, "\u202e") {
 		t.Error("a character that turns the direction of text is there")
@@ -160,6 +176,29 @@ func TestRenderEscapes(t *testing.T) {
 		if !strings.Contains(html, want) {
 			t.Errorf("%q is not there", want)
 		}
+	}
+}
+
+// TestRenderFolds checks that each fold has a key of its own, and no id is there twice.
+func TestRenderFolds(t *testing.T) {
+	html := render(t, folded())
+	for _, pattern := range []string{` id="([^"]*)"`, `class="part" data-fold="([^"]*)"`} {
+		seen := make(map[string]bool)
+		for _, match := range regexp.MustCompile(pattern).FindAllStringSubmatch(html, -1) {
+			if seen[match[1]] {
+				t.Errorf("%s is there twice", match[0])
+			}
+			seen[match[1]] = true
+		}
+		if len(seen) < 7 {
+			t.Errorf("only %d of %s", len(seen), pattern)
+		}
+	}
+	if n := strings.Count(html, `<details class="part"`); n != 8 {
+		t.Errorf("%d folds, want 8", n)
+	}
+	if !strings.Contains(html, `<details data-fold="rights of many"><summary>7 rights</summary>`) || !strings.Contains(html, "and 4 more</li>") {
+		t.Error("the rights of a client with many are not in a fold")
 	}
 }
 
