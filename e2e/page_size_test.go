@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -98,7 +99,9 @@ func TestPageAtSize(t *testing.T) {
 			b := on(t, b)
 			b.Screen(screen.width, "light")
 			height := harness.Evaluate[int64](b, "document.documentElement.scrollHeight")
-			t.Logf("%d pixels high", height)
+			type cost struct{ Bytes, Milliseconds float64 }
+			got := harness.Evaluate[cost](b, `(([n]) => ({Bytes: n.decodedBodySize, Milliseconds: n.responseEnd - n.requestStart}))(performance.getEntriesByType("navigation"))`)
+			t.Logf("%d pixels high, %.0f bytes in %.0f ms", height, got.Bytes, got.Milliseconds)
 			if height > screen.height {
 				t.Errorf("the page is %d pixels high, want %d at most", height, screen.height)
 			}
@@ -113,6 +116,19 @@ func TestPageAtSize(t *testing.T) {
 	t.Run("trouble first", func(t *testing.T) { checkTroubleFirst(on(t, b)) })
 	t.Run("filter", func(t *testing.T) { checkFilter(on(t, b)) })
 	t.Run("refresh", func(t *testing.T) { checkRefreshKeeps(on(t, b), s) })
+	t.Run("without JavaScript", func(t *testing.T) {
+		b := on(t, b)
+		harness.Command(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+		b.Open(s.url("ops"))
+		if seen := harness.Evaluate[bool](b, `filter.checkVisibility()`); seen {
+			t.Error("the filter is there, and does nothing")
+		}
+		b.Do(chromedp.Click("details[data-fold='clients rest'] > summary"))
+		if n := len(shownRows(b, "clients")); n != manyClients {
+			t.Errorf("with the fold open, %d clients are seen", n)
+		}
+		harness.Command(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{})
+	})
 	if complaints := b.Complaints(); complaints != nil {
 		t.Errorf("in the browser's console: %q", complaints)
 	}
@@ -186,9 +202,13 @@ func checkFilter(b *harness.Browser) {
 	if got := harness.Evaluate[string](b, `document.querySelector("[role=status]").textContent`); !strings.HasPrefix(got, "1 of ") {
 		b.T.Errorf("what is announced: %q", got)
 	}
-	b.Do(chromedp.KeyEvent(strings.Repeat(kb.Backspace, len(hiddenClient)) + "ZONE17"))
-	if diff := cmp.Diff([]string{firstFaulty}, shownRows(b, "zones")); diff != "" {
-		b.T.Errorf("zones (-want +got):\n%s", diff)
+	typed := hiddenClient
+	for _, test := range []struct{ text, zone string }{{"ZONE17.", firstFaulty}, {"bücher", "bücher.example"}, {"xn--", "bücher.example"}} {
+		b.Do(chromedp.KeyEvent(strings.Repeat(kb.Backspace, len(typed)) + test.text))
+		if diff := cmp.Diff([]string{test.zone}, shownRows(b, "zones")); diff != "" {
+			b.T.Errorf("zones with %s (-want +got):\n%s", test.text, diff)
+		}
+		typed = test.text
 	}
 	b.Do(chromedp.KeyEvent(kb.Escape))
 	if got := harness.Evaluate[string](b, `filter.value + document.activeElement.tagName + document.querySelector("[role=status]").textContent`); got != "BODY" {
