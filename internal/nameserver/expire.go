@@ -85,10 +85,10 @@ func (d deadlines) read(z *zone, key string, n node, before deadlines) {
 	d.move(z, key, "", n)
 	first, last := n.expiries()
 	for _, at := range [...]int64{first, last} {
-		now, ok := d.order.Get(deadline{at: at, zone: z, key: key})
-		if !ok {
+		if at == 0 {
 			continue // nothing expires
 		}
+		now, _ := d.order.Get(deadline{at: at, zone: z, key: key})
 		now.stored = true
 		if known, ok := before.order.Get(now); ok {
 			now.since, now.stored = known.since, known.stored
