@@ -27,7 +27,7 @@ import (
 type clientEdit struct {
 	name string
 	// change returns the client as it is to be: old is nil if there is none of that name; to return nil removes it.
-	// Of a client that stays, the tokens alone may be changed.
+	// Of a client that stays, either the tokens or the day on which it expires may be changed.
 	change func(old *Client) (*Client, error)
 }
 
@@ -256,8 +256,10 @@ func (p *plannedEdit) inFile(text *clientfile.Config) (clientfile.Edit, error) {
 		return text.Add(label(p.name), p.new.caddyfile(""))
 	case p.new == nil:
 		return text.Remove(p.name)
+	case p.old.Expires != p.new.Expires:
+		return text.Set(p.name, "expires", []string{p.new.Expires})
 	default:
-		return text.SetTokens(p.name, p.new.Tokens)
+		return text.Set(p.name, "token", p.new.Tokens)
 	}
 }
 

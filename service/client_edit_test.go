@@ -125,6 +125,9 @@ func TestClientsLifeInTheCaddyfile(t *testing.T) {
 	if err != nil || f.accepts(t, second) || !f.accepts(t, third) {
 		t.Fatalf("now: %v: %s", err, out)
 	}
+	if out, _, err := f.do(t, renewCommand(), "web 7"); err == nil || !strings.Contains(err.Error(), "does not expire") {
+		t.Errorf("renewing one that does not expire: %v: %s", err, out)
+	}
 	f.reload(t)
 	if !f.accepts(t, third) {
 		t.Error("the file does not have what the running Caddy had")
@@ -165,6 +168,23 @@ func TestClientsInTheirFolder(t *testing.T) {
 	}
 	if names, _ := filepath.Glob(filepath.Join(filepath.Dir(f.file), "clients", "*")); len(names) != 2 {
 		t.Errorf("files of clients: %q", names)
+	}
+}
+
+// TestRenew: a client that has expired goes on with the token that it has.
+func TestRenew(t *testing.T) {
+	f := startFromFile(t, aZone+"\t\timport clients/*.caddy\n\t", map[string]string{
+		"clients/web1.caddy": "client web1 {\n\ttoken %s\n\texpires 2020-01-01\n\tcertificates web1.example.test\n}\n",
+	})
+	if f.accepts(t, f.token["web1"]) {
+		t.Fatal("a client that has expired is accepted")
+	}
+	if out, _, err := f.do(t, renewCommand(), "web1", "--expires", "2020-02-01"); err == nil || !strings.Contains(err.Error(), "has passed") {
+		t.Errorf("a day that has passed: %v: %s", err, out)
+	}
+	out, _, err := f.do(t, renewCommand(), "web1")
+	if err != nil || !f.accepts(t, f.token["web1"]) || !strings.Contains(out, "The last day of web1 was 2020-01-01, and is 2") {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

@@ -23,7 +23,7 @@ running Caddy alone is changed.`,
 			name := args[0]
 			done, err := clientEdit{name, func(old *Client) (*Client, error) {
 				if old == nil {
-					return nil, fmt.Errorf("there is no client %q; \"caddy bestdns clients\" lists them", name)
+					return nil, noSuchClient(name)
 				}
 				return nil, nil
 			}}.apply(admin)

@@ -85,7 +85,7 @@ func (o *rotateOptions) run(out io.Writer, name string) error {
 func (o *rotateOptions) rotate(old *Client, name, token string) (*Client, error) {
 	switch {
 	case old == nil:
-		return nil, fmt.Errorf("there is no client %q; \"caddy bestdns clients\" lists them", name)
+		return nil, noSuchClient(name)
 	case len(old.Tokens) == 0:
 		return nil, fmt.Errorf("client %q has no token: it is known by a TLS client certificate, a user or a TSIG key, which are changed where they are configured", name)
 	case o.finish && len(old.Tokens) == 1:

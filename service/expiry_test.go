@@ -81,7 +81,7 @@ func TestExpiryIsAnnouncedAtLoad(t *testing.T) {
 	s := startStandard(t)
 	s.load(t, s.standard()+"\nrate_limit 50")
 	want := [][]string{{"warn", "expired"}, {"warn", "expired"}}
-	const message = `a client's access has ended: set a later day in its "expires", and reload; the token stays the same`
+	const message = `a client's access has ended: ` + access.RenewAdvice
 	if diff := cmp.Diff(want, s.logged(t, message, "level", "client")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -32,7 +32,7 @@ func (a *App) clientsSeenBy(visitor *access.Client, v page.View) (list []page.Cl
 		shown := viewClient(client)
 		shown.Visitor = client == visitor
 		if visitor.MayWatch() && v.Notice(shown) != nil {
-			shown.Help = rotateHelp(client)
+			shown.Help = renewHelp(client)
 		}
 		list = append(list, shown)
 	}

@@ -61,11 +61,11 @@ func TestPageClients(t *testing.T) {
 		return rows
 	}
 	want := []row{
-		{Name: "cyesterday", Help: "caddy bestdns rotate cyesterday"},
-		{Name: "c next", Help: "caddy bestdns rotate 'c next'"},
-		{Name: "cuser"},
-		{Name: "csoon", Help: "caddy bestdns rotate csoon"},
-		{Name: "clong-ago", Help: "caddy bestdns rotate clong-ago"},
+		{Name: "cyesterday", Help: "caddy bestdns renew cyesterday"},
+		{Name: "c next", Help: "caddy bestdns renew 'c next'"},
+		{Name: "cuser", Help: "caddy bestdns renew cuser"},
+		{Name: "csoon", Help: "caddy bestdns renew csoon"},
+		{Name: "clong-ago", Help: "caddy bestdns renew clong-ago"},
 		{Name: "cmany", Rights: pageRights, More: 3},
 		{Name: "clater"},
 		{Name: "clook", Rights: 1},

@@ -36,10 +36,7 @@ func (a *App) changeHelp(c *hosting.ChangeSeen) page.Command {
 	return checkHelp(zone)
 }
 
-// rotateHelp returns the command that makes a new token for a client, if it is known by one.
-func rotateHelp(client *access.Client) page.Command {
-	if !client.HasToken() {
-		return ""
-	}
-	return page.CommandOf(client.Name(), "caddy", "bestdns", "rotate")
+// renewHelp returns the command that lets a client go on.
+func renewHelp(client *access.Client) page.Command {
+	return page.CommandOf(client.Name(), "caddy", "bestdns", "renew")
 }

@@ -182,7 +182,6 @@ func newClient(h *hosting, config Config) (*Client, error) {
 		expires:     config.Expires,
 		rights:      h.compile(config.Rules),
 		hasKey:      len(config.Keys) > 0,
-		hasToken:    len(config.Digests) > 0,
 	}
 	if n := countRules(config.Rules, Register); n > 1 {
 		return nil, fmt.Errorf("it has %d rights to register accounts, and one is the most: make a client for each name", n)
@@ -252,7 +251,6 @@ type Client struct {
 	expires     time.Time
 	rights      rights
 	hasKey      bool
-	hasToken    bool
 	accounts    *accounts // that it has registered, nil if it may not
 	registrar   *Client   // of an account
 }
@@ -279,7 +277,7 @@ var (
 )
 
 // RenewAdvice is what to do about a client that has expired or soon will.
-const RenewAdvice = `set a later day in its "expires", and reload; the token stays the same`
+const RenewAdvice = `set a later day in its "expires", and reload, or have "caddy bestdns renew" do both; the token stays the same`
 
 // Accepts reports whether the client may call at that time, from that address: nil
 // if so, else [ErrExpired] or [ErrNetwork], wrapped with the details. An IPv4
@@ -311,9 +309,6 @@ func (c *Client) Description() string { return c.description }
 
 // HasKey reports whether the client is known by a TSIG key.
 func (c *Client) HasKey() bool { return c.hasKey }
-
-// HasToken reports whether the client is known by a token.
-func (c *Client) HasToken() bool { return c.hasToken }
 
 // Certifies returns the domains of the client's rights to certificates, in the order of the
 // configuration.

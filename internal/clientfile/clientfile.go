@@ -184,8 +184,8 @@ func (c *Config) locate(name string) (client, error) {
 	return c.clients[i], nil
 }
 
-// SetTokens has a client be known by tokens with these hashes, and no others.
-func (c *Config) SetTokens(name string, hashes []string) (Edit, error) {
+// Set gives an option of a client these values, each on a line of its own, instead of those that it has.
+func (c *Config) Set(name, option string, values []string) (Edit, error) {
 	k, err := c.locate(name)
 	if err != nil {
 		return Edit{}, err
@@ -195,7 +195,7 @@ func (c *Config) SetTokens(name string, hashes []string) (Edit, error) {
 	at, indent := k.at.line, leadingSpace(lines[k.at.line-1])+"\t"
 	first := true
 	for _, s := range slices.Backward(k.at.block) {
-		if !s.is("token") {
+		if !s.is(option) {
 			continue
 		}
 		if first {
@@ -205,8 +205,8 @@ func (c *Config) SetTokens(name string, hashes []string) (Edit, error) {
 		at = s.line - 1
 	}
 	var added []string
-	for _, hash := range hashes {
-		added = append(added, indent+"token "+hash+lineEnd(f.text))
+	for _, value := range values {
+		added = append(added, indent+option+" "+value+lineEnd(f.text))
 	}
 	return f.with(slices.Insert(lines, at, added...)), nil
 }

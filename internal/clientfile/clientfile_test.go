@@ -34,7 +34,7 @@ func inFolder(t testing.TB, files map[string]string) string {
 
 func TestEdits(t *testing.T) {
 	add := func(c *Config) (Edit, error) { return c.Add("new", block) }
-	tokens := func(c *Config) (Edit, error) { return c.SetTokens("web1", []string{"sha256:bb", "sha256:cc"}) }
+	tokens := func(c *Config) (Edit, error) { return c.Set("web1", "token", []string{"sha256:bb", "sha256:cc"}) }
 	remove := func(c *Config) (Edit, error) { return c.Remove("web1") }
 	for name, test := range map[string]struct {
 		edit         func(*Config) (Edit, error)

@@ -10,19 +10,19 @@ func TestCommandOf(t *testing.T) {
 		argument string
 		want     Command
 	}{
-		{"web1", "caddy bestdns rotate web1"},
-		{"0/25.2.0.192.in-addr.arpa", "caddy bestdns rotate 0/25.2.0.192.in-addr.arpa"},
-		{"web 1", "caddy bestdns rotate 'web 1'"},
-		{"it's; rm -rf $HOME `x` \"", `caddy bestdns rotate 'it'\''s; rm -rf $HOME ` + "`x`" + ` "'`},
-		{"-h", "caddy bestdns rotate -- -h"},
-		{"~", "caddy bestdns rotate '~'"},
-		{"Bücher", "caddy bestdns rotate 'Bücher'"},
+		{"web1", "caddy bestdns renew web1"},
+		{"0/25.2.0.192.in-addr.arpa", "caddy bestdns renew 0/25.2.0.192.in-addr.arpa"},
+		{"web 1", "caddy bestdns renew 'web 1'"},
+		{"it's; rm -rf $HOME `x` \"", `caddy bestdns renew 'it'\''s; rm -rf $HOME ` + "`x`" + ` "'`},
+		{"-h", "caddy bestdns renew -- -h"},
+		{"~", "caddy bestdns renew '~'"},
+		{"Bücher", "caddy bestdns renew 'Bücher'"},
 		{"", ""},
 		{"a\nb", ""},
 		{"a\u202eb", ""},
 		{"\xff", ""},
 	} {
-		if got := CommandOf(test.argument, "caddy", "bestdns", "rotate"); got != test.want {
+		if got := CommandOf(test.argument, "caddy", "bestdns", "renew"); got != test.want {
 			t.Errorf("%q: %s, want %s", test.argument, got, test.want)
 		}
 	}

@@ -195,7 +195,7 @@ type Client struct {
 	// Rights are some of its rights, MoreRights how many there are more.
 	Rights     []Text
 	MoreRights int
-	// Help makes a new token for it, if it has expired or expires soon and is known by one.
+	// Help lets it go on, if it has expired or expires soon.
 	Help Command
 }
 
