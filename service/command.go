@@ -34,7 +34,7 @@ func setUpCommand(cmd *cobra.Command) {
 		return caddy.ExitCodeSuccess, cmd.Help()
 	})
 	cmd.PersistentPreRun = quietLog
-	cmd.AddCommand(initCommand(), tokenCommand(), rotateCommand(), renewCommand(), revokeCommand(), clientsCommand(), persistCommand(), checkCommand(), exportCommand(), importCommand(), importAcmeDNSCommand(), backupCommand(), demoCommand())
+	cmd.AddCommand(initCommand(), tokenCommand(), rotateCommand(), renewCommand(), revokeCommand(), clientsCommand(), persistCommand(), checkCommand(), exportCommand(), importCommand(), importAcmeDNSCommand(), backupCommand(), demoCommand(), versionCommand())
 }
 
 // unknownCommand refuses arguments, which are commands that do not exist.

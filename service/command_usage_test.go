@@ -23,6 +23,7 @@ func TestUsage(t *testing.T) {
 		"bestdns persist":               "DOMAIN is missing",
 		"bestdns backup one two":        `unexpected argument "two"`,
 		"bestdns demo now":              `unexpected argument "now"`,
+		"bestdns version now":           `unexpected argument "now"`,
 		"bestdns import-acme-dns":       "FILE is missing",
 		"bestdns check one.org two.org": "accepts at most 1 arg",
 	} {
