@@ -8,6 +8,7 @@ COUNT    ?= 1
 ATTACK   ?= 30s
 
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # The race detector needs a C compiler.
@@ -55,7 +56,7 @@ test-e2e: ## obtain certificates from a real CA by the real Caddy, certmagic and
 	$(GO) test -C e2e -count=1 -timeout 30m -parallel 6 -skip '$(IN_PROCESS)' ./...
 
 .PHONY: lint
-lint: ## check formatting, go.mod, go vet, and the linters with the layering of packages
+lint: ## check formatting, go.mod, go vet, the workflows, and the linters with the layering of packages
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then \
 		echo "not formatted by gofmt: $$unformatted"; exit 1; fi
 	@for m in $(MODULES); do \
@@ -64,6 +65,8 @@ lint: ## check formatting, go.mod, go vet, and the linters with the layering of 
 		$(GO) vet -C $$m ./... && \
 		(cd $$m && $(GO) run $(GOLANGCI) run --config $(CURDIR)/.golangci.yml ./...) || exit 1; \
 	done
+	@echo "lint release/caddy" && $(GO) mod tidy -C release/caddy -diff # of which the rest is a list of imports
+	@$(GO) run $(ACTIONLINT)
 
 .PHONY: bench
 bench: ## measure all that has a figure, beside Knot where it is installed, and print one table (COUNT=5 for the best of five, ATTACK=30s for each way in which a client harms others)
@@ -78,13 +81,18 @@ fuzz: ## run each fuzz test for FUZZTIME
 	done
 
 .PHONY: vuln
-vuln: ## look for known vulnerabilities in the Caddy that is built here
-	$(GO) run $(GOVULNCHECK) -C cmd/caddy ./...
+vuln: ## look for known vulnerabilities in the Caddy of a release
+	$(GO) run $(GOVULNCHECK) -C release/caddy ./...
+
+.PHONY: release
+release: ## build the files of a release into dist, twice, and compare them (SNAPSHOT=1 rehearses it without a tag, TARGETS=linux/amd64 for some platforms alone, SHARED_CACHE=1 compiles once for both)
+	$(GO) run ./tools/release $(if $(SNAPSHOT),-snapshot) $(if $(TARGETS),-targets $(TARGETS)) $(if $(SHARED_CACHE),-shared-cache)
 
 .PHONY: tidy
 tidy: ## bring the go.mod files in line, after a change of the root's
-	@for m in $(MODULES); do $(GO) mod tidy -C $$m || exit 1; done
+	@for m in $(MODULES) release/caddy; do $(GO) mod tidy -C $$m || exit 1; done
+	@vendor=$$(mktemp -d) && $(GO) work vendor -C release/workspace -o $$vendor; status=$$?; rm -rf $$vendor; exit $$status
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -f caddy coverage.out
+	rm -rf caddy coverage.out dist
