@@ -4,15 +4,24 @@
 #		-v ./Caddyfile:/etc/caddy/Caddyfile:ro -v bestdns:/data bestdns
 #
 # /data holds the records and the certificates: without a volume they go with the container.
+#
+# With modules of DNS providers, or others:
+#
+#	docker build -t bestdns --build-arg MODULES="github.com/caddy-dns/cloudflare@v0.2.4 github.com/caddy-dns/rfc2136@v1.0.0" .
 FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum *.go ./
 COPY cmd ./cmd
 COPY internal ./internal
 COPY service ./service
+COPY release/add-modules ./release/
+ARG MODULES=""
+RUN release/add-modules cmd/caddy $MODULES
+# What "caddy bestdns version" prints; "devel" by default.
+ARG VERSION=""
 ARG TARGETOS TARGETARCH
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-	go build -C cmd/caddy -trimpath -ldflags "-s -w" -o /out/caddy . \
+	go build -C cmd/caddy -trimpath -ldflags "-s -w -X github.com/caddy-dns/bestdns/internal/api.version=$VERSION" -o /out/caddy . \
 	&& mkdir -p /out/data /out/config
 
 # The root certificates, time zones and an unprivileged user, and no shell.
