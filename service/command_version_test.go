@@ -23,7 +23,7 @@ func TestVersionCommand(t *testing.T) {
 		"BestDNS    devel",
 		"Caddy      " + caddyVersion,
 		"Go         " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH,
-		"providers  bestdns test_deaf test_memory test_plain test_scripted",
+		"providers  bestdns foreign_token test_deaf test_memory test_plain test_scripted",
 		"",
 	}
 	got := strings.Split(out.String(), "\n")
