@@ -127,7 +127,9 @@ func TestFirstFleet(t *testing.T) {
 		t.Errorf("the first client gets %d", got)
 	}
 	config := []string{"--config", n.file("Caddyfile")}
-	command := func(args ...string) string { return n.caddy(append(append([]string{"bestdns"}, args...), config...)...) }
+	command := func(args ...string) string {
+		return n.caddy(append(append([]string{"bestdns"}, args...), config...)...)
+	}
 	first := aTokenIn(command("token", "web2", "--certificates", "web2.fleet.example", "--write"))
 	second := aTokenIn(command("rotate", "web2"))
 	for _, token := range []string{first, second} {
