@@ -72,7 +72,7 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: adminZones, Handler: caddy.AdminHandlerFunc(serveAdminZone)},
 		{Pattern: adminBackup, Handler: caddy.AdminHandlerFunc(serveAdminBackup)},
 		{Pattern: adminActivity, Handler: adminGet((*App).activityAnswer)},
-		{Pattern: adminClients, Handler: caddy.AdminHandlerFunc(serveAdminClients)},
+		{Pattern: adminClients, Handler: adminGet((*App).clientsAnswer)},
 		{Pattern: adminHosting, Handler: adminGet((*App).hostedZones)},
 		{Pattern: adminRecords, Handler: caddy.AdminHandlerFunc(serveAdminRecords)},
 	}
@@ -88,7 +88,7 @@ func runningApp() (*App, error) {
 }
 
 // adminGet answers GET with what an app says, in JSON.
-func adminGet(answer func(*App) any) caddy.AdminHandlerFunc {
+func adminGet(answer func(*App, *http.Request) (any, error)) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		app, err := runningApp()
 		switch {
@@ -97,7 +97,11 @@ func adminGet(answer func(*App) any) caddy.AdminHandlerFunc {
 		case err != nil:
 			return err
 		}
-		writeJSON(w, answer(app))
+		value, err := answer(app, r)
+		if err != nil {
+			return err
+		}
+		writeJSON(w, value)
 		return nil
 	}
 }

@@ -1,6 +1,8 @@
 package service
 
 import (
+	"net/http"
+
 	"github.com/caddy-dns/bestdns/internal/hosting"
 )
 
@@ -13,7 +15,7 @@ type activityAnswer struct {
 	Denials []*hosting.DenialSeen `json:"denials"`
 }
 
-func (a *App) activityAnswer() any {
+func (a *App) activityAnswer(*http.Request) (any, error) {
 	answer := activityAnswer{
 		Clients: []clientSeen{},
 		Changes: activity.Recent(),
@@ -22,5 +24,5 @@ func (a *App) activityAnswer() any {
 	for client := range a.hosting.Clients().All() {
 		answer.Clients = append(answer.Clients, seenOf(client))
 	}
-	return answer
+	return answer, nil
 }

@@ -42,34 +42,25 @@ const (
 	clientsType = "type"
 )
 
-// serveAdminClients answers with all clients or, for the parameters may, name and type, with those that may
-// do that.
-func serveAdminClients(w http.ResponseWriter, r *http.Request) error {
-	app, err := runningApp()
-	switch {
-	case r.Method != http.MethodGet:
-		return adminMethodError(r)
-	case err != nil:
-		return err
-	}
+// clientsAnswer has all clients or, for the parameters may, name and type, those that may do that.
+func (a *App) clientsAnswer(r *http.Request) (any, error) {
 	query, err := protocol.ParseQuery(r.URL.RawQuery, clientsMay, clientsName, clientsType)
 	if err != nil {
-		return adminError(http.StatusBadRequest, "%w", err)
+		return nil, adminError(http.StatusBadRequest, "%w", err)
 	}
 	asked := func(*access.Client) bool { return true }
 	if len(query) > 0 {
 		q, err := hosting.NewQuestion(query[clientsMay], query[clientsName], query[clientsType])
 		if err != nil {
-			return adminError(http.StatusBadRequest, "%w", err)
+			return nil, adminError(http.StatusBadRequest, "%w", err)
 		}
-		asked = func(client *access.Client) bool { return app.hosting.May(client, q) }
+		asked = func(client *access.Client) bool { return a.hosting.May(client, q) }
 	}
 	list := []clientSeen{}
-	for client := range app.hosting.Clients().All() {
+	for client := range a.hosting.Clients().All() {
 		if asked(client) {
 			list = append(list, seenOf(client))
 		}
 	}
-	writeJSON(w, list)
-	return nil
+	return list, nil
 }

@@ -40,7 +40,7 @@ type adminAnswer struct {
 	Problem *api.Problem `json:"problem,omitempty"`
 }
 
-func (a *App) hostedZones() any {
+func (a *App) hostedZones(*http.Request) (any, error) {
 	zones := []check.HostedZone{}
 	for _, zone := range a.hosting.Zones() {
 		hosted := hostedZone(zone)
@@ -49,7 +49,7 @@ func (a *App) hostedZones() any {
 		}
 		zones = append(zones, hosted)
 	}
-	return zones
+	return zones, nil
 }
 
 // hostedZone describes a zone for a check.
