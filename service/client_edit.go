@@ -74,6 +74,11 @@ func (e clientEdit) apply(admin adminFlags) (done edited, err error) {
 	if err := admin.checkCaddyfile(); err != nil {
 		return done, err
 	}
+	unlock, err := clientfile.Lock(file)
+	if err != nil {
+		return done, fmt.Errorf("changing client %q: %w", e.name, err)
+	}
+	defer unlock()
 	config, err := readCheckedConfig(file, admin.adapter)
 	if err != nil {
 		return done, err

@@ -2,6 +2,7 @@ package service
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -168,6 +169,33 @@ func TestClientsInTheirFolder(t *testing.T) {
 	}
 	if names, _ := filepath.Glob(filepath.Join(filepath.Dir(f.file), "clients", "*")); len(names) != 2 {
 		t.Errorf("files of clients: %q", names)
+	}
+}
+
+// TestClientsAtOnce: commands that run at the same time wait for each other.
+func TestClientsAtOnce(t *testing.T) {
+	f := startFromFile(t, aZone+"\t", nil)
+	const n = 8
+	errs := make(chan error, n)
+	for i := range n {
+		go func() {
+			out, err := runCommand(tokenCommand(), fmt.Sprint("web", i), "--certificates", "web.example.test", "--write", "--config", f.file)
+			if err == nil && !strings.Contains(out, "The running Caddy has it.") {
+				err = errors.New(out)
+			}
+			errs <- err
+		}()
+	}
+	for range n {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if found := f.activity(t).Clients; len(found) != n {
+		t.Errorf("the running Caddy has %d clients", len(found))
+	}
+	if found := strings.Count(f.text(t, f.file), "client web"); found != n {
+		t.Errorf("the file has %d clients", found)
 	}
 }
 

@@ -6,10 +6,38 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"time"
 )
 
+// lockTimeout is how long one command waits for others that change the same configuration. Each takes as long as
+// Caddy takes to load it.
+const lockTimeout = 30 * time.Second
+
+// Lock keeps other callers of Lock from the files of a Caddyfile until unlock is called or the process ends. (It
+// does nothing on Windows.)
+func Lock(path string) (unlock func(), err error) {
+	path, err = filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Dir(path)
+	for end := time.Now().Add(lockTimeout); ; time.Sleep(20 * time.Millisecond) {
+		unlock, taken, err := tryLock(dir)
+		if err != nil {
+			return nil, fmt.Errorf("taking the lock of %s: %w", dir, err)
+		}
+		if !taken {
+			return unlock, nil
+		}
+		if time.Now().After(end) {
+			return nil, fmt.Errorf("another command has been changing the configuration in %s for %s", dir, lockTimeout)
+		}
+	}
+}
+
 // Write makes an edit, so that a reader sees the file as it was or as it is to be. It fails if the
-// file is not as it was when it was read, or if another Write has it.
+// file is not as it was when it was read. Callers hold the lock.
 func (e Edit) Write() (err error) {
 	now, mode, err := e.present()
 	if err != nil {
@@ -19,10 +47,10 @@ func (e Edit) Write() (err error) {
 		return fmt.Errorf("%s was changed in the meantime: try again", e.Path)
 	}
 	part := e.Path + ".new"
-	f, err := os.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s exists: another command is changing the configuration, or was interrupted (then remove it)", part)
+	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // of a command that was killed
 	}
+	f, err := os.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {
 		return err
 	}

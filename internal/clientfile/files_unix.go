@@ -11,6 +11,21 @@ import (
 	"syscall"
 )
 
+// tryLock locks a folder. The lock goes with the process.
+func tryLock(dir string) (unlock func(), taken bool, err error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, false, err
+	}
+	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return nil, true, f.Close()
+	case err != nil:
+		return nil, false, errors.Join(err, f.Close())
+	}
+	return func() { f.Close() }, false, nil
+}
+
 // keepOwner gives a new file the owner, group and mode of the file that it replaces, or the owner and
 // group of its folder if there is none: root may write it, and Caddy's user has to read it.
 func keepOwner(f *os.File, path string, mode fs.FileMode) error {
