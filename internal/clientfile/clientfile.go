@@ -32,6 +32,8 @@ type Config struct {
 type file struct {
 	path string
 	text []byte
+	// matched is set if a pattern imports it, so that it may be missing.
+	matched bool
 }
 
 // client is where a client is configured.
@@ -61,7 +63,7 @@ func Read(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Config{files: []file{{path, text}}}
+	c := &Config{files: []file{{path: path, text: text}}}
 	all, err := parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -119,7 +121,7 @@ func (c *Config) readImports() error {
 			return fmt.Errorf("%s: %q cannot be imported from here: %w", c.files[0].path, pattern, errors.Join(err, errors.New("too many files")))
 		}
 		for _, path := range matches {
-			if err := c.readImport(path); err != nil {
+			if err := c.readImport(path, strings.ContainsAny(pattern, "*?[")); err != nil {
 				return err
 			}
 		}
@@ -127,7 +129,7 @@ func (c *Config) readImports() error {
 	return nil
 }
 
-func (c *Config) readImport(path string) error {
+func (c *Config) readImport(path string, matched bool) error {
 	text, err := readFile(path)
 	if err != nil {
 		return err
@@ -136,7 +138,7 @@ func (c *Config) readImport(path string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	c.files = append(c.files, file{path, text})
+	c.files = append(c.files, file{path, text, matched})
 	c.find(len(c.files)-1, all)
 	return nil
 }
@@ -211,7 +213,7 @@ func (c *Config) Set(name, option string, values []string) (Edit, error) {
 	return f.with(slices.Insert(lines, at, added...)), nil
 }
 
-// Remove removes a client, and with the last one in it the file that is imported.
+// Remove removes a client, and with the last one in it a file that a pattern imports.
 func (c *Config) Remove(name string) (Edit, error) {
 	k, err := c.locate(name)
 	if err != nil {
@@ -220,7 +222,7 @@ func (c *Config) Remove(name string) (Edit, error) {
 	f := c.files[k.file]
 	lines := splitLines(f.text)
 	edit := f.with(slices.Delete(lines, k.at.line-1, k.at.end))
-	if k.file > 0 && len(bytes.TrimSpace(edit.After)) == 0 {
+	if f.matched && len(bytes.TrimSpace(edit.After)) == 0 {
 		edit.After = nil
 	}
 	return edit, nil

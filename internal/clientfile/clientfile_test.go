@@ -109,9 +109,10 @@ func TestReadRefuses(t *testing.T) {
 // TestImports finds clients in the files that the option imports, and gives a new one a file of its own.
 func TestImports(t *testing.T) {
 	path := inFolder(t, map[string]string{
-		"Caddyfile":           "{\n\tbestdns {\n\t\timport more.caddy\n\t\timport clients/*.caddy\n\t}\n}\n",
+		"Caddyfile":           "{\n\tbestdns {\n\t\timport more.caddy\n\t\timport one.caddy\n\t\timport clients/*.caddy\n\t}\n}\n",
 		"more.caddy":          "client a {\n\twatch\n}\nclient b {\n\twatch\n}\n",
 		"clients/web1.caddy":  "client web1 {\n\twatch\n}\n",
+		"one.caddy":           "client only {\n\twatch\n}\n",
 		"clients/new.caddy":   "",
 		"clients/ignored.txt": "client web1 {",
 	})
@@ -127,6 +128,10 @@ func TestImports(t *testing.T) {
 	removed, err := c.Remove("web1")
 	if err != nil || removed.After != nil {
 		t.Errorf("%v: %q stays of a file without another client", err, removed.After)
+	}
+	removed, err = c.Remove("only")
+	if err != nil || removed.After == nil || len(removed.After) != 0 {
+		t.Errorf("%v: of a file that is imported by its name there is %q", err, removed.After)
 	}
 	removed, err = c.Remove("b")
 	if err != nil || removed.Path != dir+"/more.caddy" || string(removed.After) != "client a {\n\twatch\n}\n" {
