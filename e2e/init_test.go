@@ -56,8 +56,9 @@ func (n *newcomer) setUp(parent, zone string, args ...string) {
 		"bestdns", "init", "--zone", zone, "--address", "127.0.0.1", "--listen", n.DNS, "--email", "admin@" + parent,
 		"--acme-ca", n.Pebble.Directory, "--acme-ca-root", n.Pebble.TLSRoot, "--output", n.dir, "--resolver", n.Resolver.Addr,
 	}, args...)...)
+	printed, _, _ := strings.Cut(out, "\nLet ") // what check says comes later
 	var records []string
-	for _, r := range regexp.MustCompile(`(?m)^\s+(\S+\.)\s+(NS|A|CNAME)\s+(\S+)$`).FindAllStringSubmatch(out, -1) {
+	for _, r := range regexp.MustCompile(`(?m)^\s+(\S+\.)\s+(NS|A|CNAME)\s+(\S+)$`).FindAllStringSubmatch(printed, -1) {
 		if strings.HasSuffix(r[1], "."+parent+".") {
 			records = append(records, fmt.Sprintf("%s 60 IN %s %s", r[1], r[2], r[3]))
 		}

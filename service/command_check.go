@@ -35,10 +35,13 @@ type checkOptions struct {
 	accounts  []string
 	json      bool
 	other     otherClient
+	// dnsAlone is set if no service is asked.
+	dnsAlone bool
 }
 
-func checkCommand() *cobra.Command {
-	var options checkOptions
+func checkCommand() *cobra.Command { return checkCommandWith(new(checkOptions)) }
+
+func checkCommandWith(options *checkOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [DOMAIN]",
 		Short: "Diagnoses why a certificate is not issued, and says what to change",
@@ -209,7 +212,7 @@ func (o *checkOptions) prepare(ctx context.Context) (options check.Options, err 
 	if err := o.other.prepare(&options, server, port); err != nil || options.Account != nil || options.Updates != nil {
 		return options, err
 	}
-	if options.Endpoint.URL == "" {
+	if options.Endpoint.URL == "" && !o.dnsAlone {
 		options.Running, err = o.running(ctx, &config, options.Domain)
 	}
 	return options, err

@@ -321,7 +321,7 @@ func (o *initOptions) printNext(out io.Writer, p plan) {
 
 // checkDNS runs "caddy bestdns check" for the first domain. What is wrong then is no error: the records are to be created.
 func (o *initOptions) checkDNS(cmd *cobra.Command, p plan) error {
-	check := checkCommand()
+	check := checkCommandWith(&checkOptions{dnsAlone: true}) // a Caddy that runs here is another
 	check.SetOut(cmd.OutOrStdout())
 	check.SetErr(cmd.ErrOrStderr())
 	check.SilenceErrors, check.SilenceUsage = true, true
