@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
@@ -41,7 +42,8 @@ type edited struct {
 	Note string `json:"note,omitempty"`
 
 	old, new *Client
-	emptied  bool // the file had nothing but the client
+	emptied  bool   // the file had nothing but the client
+	cut      string // the lines that were removed from the file
 }
 
 // String says it for people.
@@ -98,7 +100,7 @@ func (e clientEdit) apply(admin adminFlags) (done edited, err error) {
 	if err := edit.Write(); err != nil {
 		return done, fmt.Errorf("changing client %q: %w", e.name, err)
 	}
-	done = edited{File: edit.Path, old: before.old, new: before.new, emptied: edit.After == nil}
+	done = edited{File: edit.Path, old: before.old, new: before.new, emptied: edit.After == nil, cut: edit.Cut}
 	if err := before.isIn(file, admin.adapter); err != nil {
 		return edited{}, errors.Join(err, edit.Undo().Write())
 	}
@@ -125,6 +127,16 @@ func (f *adminFlags) file() (string, error) {
 	return filepath.Abs(f.config)
 }
 
+// written returns the flags as they are given again.
+func (f *adminFlags) written() (flags string) {
+	for _, flag := range [][2]string{{"--config", f.config}, {"--address", f.address}, {"--adapter", f.adapter}} {
+		if flag[1] != "" {
+			flags += " " + flag[0] + " " + shellQuote(flag[1])
+		}
+	}
+	return flags
+}
+
 // live reads the configuration of the running Caddy.
 func (f *adminFlags) live() (config checkedConfig, err error) {
 	address, err := f.endpoint(nil)
@@ -143,6 +155,9 @@ func (f *adminFlags) checkCaddyfile() error {
 	base := strings.ToLower(filepath.Base(f.config))
 	if f.adapter == "caddyfile" || strings.HasPrefix(base, "caddyfile") || strings.HasSuffix(base, ".caddyfile") {
 		return nil
+	}
+	if _, err := os.Stat(f.config); err != nil {
+		return err
 	}
 	return fmt.Errorf("%s is not a Caddyfile, and only those are changed: change it yourself, or name the running Caddy with --address to change that alone", f.config)
 }
@@ -207,6 +222,7 @@ func (e clientEdit) plan(app json.RawMessage) (*plannedEdit, error) {
 		return nil, err
 	}
 	switch {
+	case p.new == nil && at < 0: // the running Caddy does not have it
 	case p.new == nil:
 		list = slices.Delete(list, at, at+1)
 	case at < 0:
@@ -313,22 +329,51 @@ func inOrder(app json.RawMessage) map[string]any {
 	return options
 }
 
-// run hands the change to the running Caddy, if that has the configuration that the file had before.
+// run makes the same change in the running Caddy, if that runs this service.
 func (p *plannedEdit) run(admin adminFlags) (running bool, note string, err error) {
 	address, err := admin.endpoint(p.config)
 	if err != nil {
 		return false, "", err
 	}
 	live, err := readLive(address)
+	for try := 0; errors.Is(err, errNotRunning) && try < 5; try++ {
+		time.Sleep(100 * time.Millisecond) // for a moment after each load, nothing answers
+		live, err = readLive(address)
+	}
 	switch {
 	case errors.Is(err, errNotRunning):
-		return false, fmt.Sprintf("No Caddy answers at its admin endpoint %s: it has the change when it starts.", address), nil
+		return false, fmt.Sprintf("No Caddy answers at its admin endpoint %s. It has the change when it starts; one that runs without that endpoint has to be restarted, and goes on as before until then.", address), nil
 	case err != nil:
 		return false, "", err
-	case !reflect.DeepEqual(inOrder(appIn(live.text)), inOrder(p.app)):
-		return false, fmt.Sprintf("The Caddy at %s does not run this configuration as it was before. Load it:\n\n\tcaddy reload --config %s\n", address, shellQuote(admin.config)), nil
+	case !sameService(appIn(live.text), p.app):
+		return false, fmt.Sprintf("The Caddy at %s runs another configuration, with none of these zones, and was left as it is.", address), nil
 	}
-	return true, "", live.change(p.changed)
+	there := p.clientEdit
+	there.change = func(*Client) (*Client, error) { return p.new, nil }
+	planned, err := there.plan(appIn(live.text))
+	if err != nil {
+		return false, "", err
+	}
+	return true, "", live.change(planned.changed)
+}
+
+// sameService reports whether two configurations of the app have a zone in common: the one that runs may be
+// older than the file, or have other values of variables.
+func sameService(x, y json.RawMessage) bool {
+	zones := func(app json.RawMessage) (names []string) {
+		var options struct {
+			Zones []struct {
+				Name string `json:"name"`
+			} `json:"zones"`
+		}
+		_ = json.Unmarshal(app, &options) // what cannot be read has none
+		for _, zone := range options.Zones {
+			names = append(names, zone.Name)
+		}
+		return names
+	}
+	there := zones(y)
+	return slices.ContainsFunc(zones(x), func(name string) bool { return slices.Contains(there, name) })
 }
 
 // applyRunning makes the change in the running Caddy alone.

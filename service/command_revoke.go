@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -33,7 +34,7 @@ running Caddy alone is changed.`,
 			if len(done.old.Register) > 0 || len(done.old.Accounts) > 0 {
 				fmt.Fprintf(cmd.ErrOrStderr(), "Warning: the accounts of acme-dns that belong to %s are not accepted any more.\n", name)
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s Removed:\n\n%s", done, done.old.caddyfile("\t"))
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s Removed:\n\n%s", done, cmp.Or(done.cut, done.old.caddyfile("\t")))
 			return err
 		},
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +27,7 @@ func rotateCommand() *cobra.Command {
 		Short: "Gives a client of the service a new token",
 		Long: `Makes a new token for a client and prints it once. Its hash is written into the
 service's Caddyfile and given to the running Caddy, before that of the old token,
-which is still accepted: give the client the new one, then run the command again
+which is still accepted. (A comment on the line of a token goes with it.) Give the client the new one, then run the command again
 with --finish. With --now, the old token is not accepted any more at once.
 
 The Caddyfile is that of --config, or the one in this folder. Without either, the
@@ -61,6 +62,8 @@ type rotated struct {
 	// Accepted are the hashes of the tokens that are accepted now, the newest first.
 	Accepted []string `json:"accepted"`
 	Written  edited   `json:"written"`
+
+	flags string // with which the command finds the configuration again
 }
 
 func (o *rotateOptions) run(out io.Writer, name string) error {
@@ -72,7 +75,7 @@ func (o *rotateOptions) run(out io.Writer, name string) error {
 	if result.Written, err = (clientEdit{name, func(old *Client) (*Client, error) { return o.rotate(old, name, result.Token) }}).apply(o.admin); err != nil {
 		return err
 	}
-	result.Accepted = result.Written.new.Tokens
+	result.Accepted, result.flags = result.Written.new.Tokens, o.admin.written()
 	if o.json {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
@@ -114,11 +117,14 @@ func (r rotated) print(out io.Writer) error {
 		_, err = fmt.Fprintf(out, "The new token of %s, shown this once:\n\n\t%s\n\n", r.Client, r.Token)
 	}
 	_, err2 := fmt.Fprintln(out, r.Written)
+	if r.Written.File == "" {
+		_, err2 = fmt.Fprintf(out, "\n\ttoken %s\n", strings.Join(r.Accepted, "\n\ttoken "))
+	}
 	switch {
 	case r.Token == "":
 		_, err = fmt.Fprintf(out, "\nThe only token that %s has now is that with the hash %s.\n", r.Client, r.Accepted[0])
 	case len(r.Accepted) > 1:
-		_, err = fmt.Fprintf(out, "\nThe old token is still accepted. Once the client has the new one:\n\n\tcaddy bestdns rotate %s --finish\n", shellQuote(r.Client))
+		_, err = fmt.Fprintf(out, "\nThe old token is still accepted. Once the client has the new one:\n\n\tcaddy bestdns rotate %s --finish%s\n", shellQuote(r.Client), r.flags)
 	}
 	return errors.Join(err, err2)
 }

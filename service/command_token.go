@@ -239,7 +239,8 @@ func (t newToken) print(out io.Writer, endpoint string) error {
 	}
 	if t.Written != nil {
 		fmt.Fprintf(&b, "%s\n\n", t.Written)
-	} else {
+	}
+	if t.Written == nil || t.Written.File == "" {
 		fmt.Fprintf(&b, "For the service, into its global option bestdns:\n\n%s\n", t.Config.caddyfile("\t"))
 	}
 	if len(t.Environment) > 0 {

@@ -3,6 +3,7 @@ package clientfile
 import (
 	"errors"
 	"io"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
@@ -18,6 +19,11 @@ type statement struct {
 }
 
 func (s statement) is(word string) bool { return len(s.words) > 0 && s.words[0] == word }
+
+// precedesOptions reports whether the statement may come before the global options: a snippet, or an import of some.
+func (s statement) precedesOptions() bool {
+	return len(s.words) > 0 && (s.words[0] == "import" || strings.HasPrefix(s.words[0], "("))
+}
 
 // mostDepth is how deep blocks may be nested. Caddy has no use for more than a dozen.
 const mostDepth = 64

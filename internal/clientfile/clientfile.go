@@ -47,6 +47,8 @@ type client struct {
 type Edit struct {
 	Path          string
 	Before, After []byte
+	// Cut are the lines that were removed, of a client that was.
+	Cut string
 }
 
 // ErrNoOption is that of a file into which no client can be written.
@@ -68,7 +70,10 @@ func Read(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if len(all) == 0 || len(all[0].words) > 0 { // global options come first, and have no name
+	for len(all) > 0 && all[0].precedesOptions() {
+		all = all[1:]
+	}
+	if len(all) == 0 || len(all[0].words) > 0 { // global options have no name
 		return nil, fmt.Errorf("%s: %w", path, ErrNoOption)
 	}
 	i := slices.IndexFunc(all[0].block, func(s statement) bool { return s.is("bestdns") && s.braces })
@@ -221,7 +226,9 @@ func (c *Config) Remove(name string) (Edit, error) {
 	}
 	f := c.files[k.file]
 	lines := splitLines(f.text)
+	cut := strings.Join(lines[k.at.line-1:k.at.end], "")
 	edit := f.with(slices.Delete(lines, k.at.line-1, k.at.end))
+	edit.Cut = cut
 	if f.matched && len(bytes.TrimSpace(edit.After)) == 0 {
 		edit.After = nil
 	}

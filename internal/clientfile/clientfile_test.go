@@ -45,6 +45,11 @@ func TestEdits(t *testing.T) {
 			"{\n\tbestdns {\n\t\tlisten :53\n\t}\n}\n:80 {\n\tbestdns\n}\n",
 			"{\n\tbestdns {\n\t\tlisten :53\n\t\tclient new {\n\t\t\ttoken sha256:aa\n\t\t}\n\t}\n}\n:80 {\n\tbestdns\n}\n",
 		},
+		"add below snippets": {
+			add,
+			"import snippets\n(s) {\n\theader X a\n}\n{\n\tbestdns {\n\t}\n}\n",
+			"import snippets\n(s) {\n\theader X a\n}\n{\n\tbestdns {\n\t\tclient new {\n\t\t\ttoken sha256:aa\n\t\t}\n\t}\n}\n",
+		},
 		"add, CRLF and blanks": {
 			add,
 			"{\r\n  bestdns {\r\n  }\r\n}\r\n",
@@ -156,10 +161,10 @@ func TestImports(t *testing.T) {
 
 func TestWriteRefuses(t *testing.T) {
 	path := inFolder(t, map[string]string{"Caddyfile": "before"})
-	if err := (Edit{path, []byte("earlier"), []byte("after")}).Write(); err == nil || !strings.Contains(err.Error(), "in the meantime") {
+	if err := (Edit{Path: path, Before: []byte("earlier"), After: []byte("after")}).Write(); err == nil || !strings.Contains(err.Error(), "in the meantime") {
 		t.Errorf("a file that was changed: %v", err)
 	}
-	if err := (Edit{path, nil, []byte("after")}).Write(); err == nil {
+	if err := (Edit{Path: path, After: []byte("after")}).Write(); err == nil {
 		t.Error("a file that was not there is there now, and was overwritten")
 	}
 	if text, err := os.ReadFile(path); string(text) != "before" || err != nil {
@@ -169,7 +174,7 @@ func TestWriteRefuses(t *testing.T) {
 	if err := os.WriteFile(path+".new", []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := (Edit{path, []byte("before"), []byte("after")}).Write(); err != nil {
+	if err := (Edit{Path: path, Before: []byte("before"), After: []byte("after")}).Write(); err != nil {
 		t.Error(err)
 	}
 	if text, err := os.ReadFile(path); string(text) != "after" || err != nil {

@@ -50,6 +50,9 @@ func (e Edit) Write() (err error) {
 	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err // of a command that was killed
 	}
+	if err := os.Mkdir(filepath.Dir(e.Path), 0o755); err != nil && !errors.Is(err, fs.ErrExist) { // "clients/", which Git does not keep empty
+		return err
+	}
 	f, err := os.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {
 		return err
