@@ -60,7 +60,7 @@ DOMAIN it checks all zones of the service. Where the configuration has the servi
 named anywhere, the running Caddy is asked at its admin endpoint.
 
 It ends with 0 if all is right (a warning is no fault), with 1 if something is
-wrong, and with 2 if it could not be checked.`,
+wrong, and with 2 if it could not be checked, or the service cannot be reached.`,
 		Example: `  caddy bestdns check www.example.org --config Caddyfile
   caddy bestdns check '*.example.org' --endpoint https://dns.example.net --token-file /run/secrets/bestdns
   caddy bestdns check --config /etc/caddy/Caddyfile
