@@ -104,6 +104,9 @@ func (o *initOptions) run(cmd *cobra.Command) error {
 	}
 	out := cmd.OutOrStdout()
 	if o.dryRun {
+		if p.client != nil {
+			fmt.Fprint(out, "# Nothing is written. The token is an example: another one is made each time.\n\n")
+		}
 		for _, f := range files {
 			fmt.Fprintf(out, "# %s (mode %04o)\n\n%s\n", filepath.Join(o.output, f.name), f.mode, f.text)
 		}
@@ -273,11 +276,7 @@ func (o *initOptions) printRecords(out io.Writer, p plan) error {
 	if err != nil || len(records) == 0 {
 		return err
 	}
-	where := baseOf(p.Zone.Plain())
-	if p.Use == forProvider {
-		where = p.Zone.Plain()
-	}
-	fmt.Fprintf(out, "Create these records, once, where %s is hosted:\n\n", where)
+	fmt.Fprint(out, "Create these records, once, each where its domain is hosted:\n\n")
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, r := range records {
 		fmt.Fprintf(table, "\t%s\t%s\t%s\n", r.Name, r.Type, r.Data)
@@ -290,7 +289,7 @@ func (o *initOptions) printNext(out io.Writer, p plan) {
 	ports := "TCP port 443 from your hosts"
 	switch p.Use {
 	case forOneServer:
-		ports = "UDP and TCP port 53 from anywhere"
+		ports = "UDP and TCP port 53 from anywhere, and TCP port 443 for its sites,"
 	case forFleet:
 		ports = "UDP and TCP port 53 from anywhere, and " + ports
 	}

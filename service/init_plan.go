@@ -68,12 +68,27 @@ func (s setup) plan(secrets secrets) (p plan, err error) {
 		return p, fmt.Errorf("--for: what is the service for? It is %s, %s or %s (--help explains), and not %q", forOneServer, forFleet, forProvider, s.use)
 	}
 	p = plan{Use: s.use, Listen: s.listen, Email: s.email, ACMECA: s.acmeCA, ACMERoot: s.acmeRoot}
+	for _, text := range s.domains {
+		if _, _, err := parseSubject(text); err != nil {
+			return p, fmt.Errorf("--domain: %w", err)
+		}
+	}
 	if p.Zone, err = parseHost("--zone", s.zone); err != nil {
 		return p, err
+	}
+	if s.use != forProvider && p.Zone.Labels() < 3 {
+		return p, fmt.Errorf("--zone: %s is a whole domain: to delegate it to this machine would take all of its other records out of DNS; give challenges a zone below, such as acme.%[1]s", p.Zone.Plain())
+	}
+	if s.acmeRoot != "" {
+		if _, err := os.Stat(s.acmeRoot); err != nil {
+			return p, fmt.Errorf("--acme-ca-root: %w", err)
+		}
 	}
 	if p.Addresses, err = readEach(s.addresses, parsePublic); err != nil {
 		return p, fmt.Errorf("--address: %w", err)
 	}
+	slices.SortFunc(p.Addresses, netip.Addr.Compare) // IPv4 first
+	p.Addresses = slices.Compact(p.Addresses)
 	for _, text := range s.listen {
 		if _, err := parseListen(text); err != nil {
 			return p, fmt.Errorf("--listen: %w", err)
@@ -137,7 +152,9 @@ func (p *plan) readDomains(domains []string) error {
 		if wildcard {
 			site = "*." + site
 		}
-		p.Sites = append(p.Sites, site)
+		if !slices.Contains(p.Sites, site) {
+			p.Sites = append(p.Sites, site)
+		}
 		rule := access.Rule{Verb: access.Certificates, Name: domain}
 		if !slices.ContainsFunc(p.rules, func(r access.Rule) bool { return r.Name == domain }) {
 			p.rules = append(p.rules, rule)
@@ -204,7 +221,7 @@ func (p *plan) parents() (records []parentRecord, err error) {
 	rules := p.rules
 	if p.API != "" && p.API != p.NameServer {
 		records = append(records, p.addressRecords(p.API)...)
-		if p.Use == forFleet {
+		if p.Use == forFleet && !slices.ContainsFunc(rules, func(r access.Rule) bool { return r.Name == p.API }) {
 			rules = append([]access.Rule{{Verb: access.Certificates, Name: p.API}}, rules...)
 		}
 	}
