@@ -197,14 +197,17 @@ func appIn(config []byte) json.RawMessage {
 }
 
 // plan works the change out.
-func (e clientEdit) plan(app json.RawMessage) (*plannedEdit, error) {
-	p := &plannedEdit{clientEdit: e, app: app}
+func (e clientEdit) plan(app json.RawMessage) (p *plannedEdit, err error) {
+	p = &plannedEdit{clientEdit: e, app: app}
 	var options map[string]json.RawMessage
 	if err := json.Unmarshal(app, &options); err != nil || options == nil {
 		return nil, fmt.Errorf("changing client %q: the configuration of the app bestdns is not an object", e.name)
 	}
 	var list []json.RawMessage
-	if err := json.Unmarshal(cmpJSON(options["clients"]), &list); err != nil {
+	if clients, ok := options["clients"]; ok {
+		err = json.Unmarshal(clients, &list)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("changing client %q: the list of clients cannot be read: %w", e.name, err)
 	}
 	at := -1
@@ -217,7 +220,6 @@ func (e clientEdit) plan(app json.RawMessage) (*plannedEdit, error) {
 			at, p.old = i, client
 		}
 	}
-	var err error
 	if p.new, err = e.change(p.old); err != nil {
 		return nil, err
 	}
@@ -242,14 +244,6 @@ func (e clientEdit) plan(app json.RawMessage) (*plannedEdit, error) {
 	}
 	p.changed, err = json.Marshal(options)
 	return p, err
-}
-
-// cmpJSON returns the JSON of a list that may be absent.
-func cmpJSON(list json.RawMessage) json.RawMessage {
-	if list == nil {
-		return json.RawMessage("null")
-	}
-	return list
 }
 
 // check judges the client as the service will when it loads it.

@@ -252,6 +252,9 @@ func (o *initOptions) write(files []plannedFile) (err error) {
 			return err
 		}
 		part := path + ".new"
+		if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err // of a command that was killed
+		}
 		file, err := os.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_WRONLY, f.mode)
 		if err != nil {
 			return err

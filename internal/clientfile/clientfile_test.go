@@ -186,10 +186,10 @@ func TestWriteRefuses(t *testing.T) {
 func FuzzEdits(f *testing.F) {
 	f.Add([]byte("{\n\tbestdns {\n\t\tclient web1 {\n\t\t\ttoken sha256:aa\n\t\t}\n\t}\n}\n"))
 	f.Add([]byte("{\r\n bestdns {\r\n token \\\r\n a\r\n }\r\n}"))
-	f.Add([]byte("{\n\tbestdns {\n\t\timport *.caddy\n\t\ta <<E\n\t\t}\n\t\tE\n\t}\n}\n"))
+	f.Add([]byte("{\n\tbestdns {\n\t\ta <<E\n\t\t}\n\t\tE\n\t}\n}\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if bytes.Contains(text, []byte("import")) {
-			t.Skip("it may import itself")
+			return // it may import itself
 		}
 		path := inFolder(t, map[string]string{"Caddyfile": string(text)})
 		c, err := Read(path)
